@@ -1,0 +1,1 @@
+"""What this deployment is: settings, the names of queues and tasks, Celery's settings, logs."""

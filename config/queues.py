@@ -1,0 +1,38 @@
+"""The names that join the doorbell to the workers. A typo is an AttributeError, not a queue nobody reads."""
+
+from enum import StrEnum
+
+
+class QueueName(StrEnum):
+    """Queues, named for what waits in them; which process serves which is in the Procfile."""
+
+    TICKS = "ticks"
+    MONEY = "money"
+    MODELS = "models"
+
+
+class TaskName(StrEnum):
+    """Tasks, ``area.verb``. Every argument list is one internal number, or empty."""
+
+    EVALUATE_JOB = "jobs.evaluate"
+    EXECUTE_JOB = "jobs.execute"
+    RUN_DEMO = "demo.run"
+    SEND_PAYOUT = "payouts.send"
+    POLL_PAYMENTS = "payments.poll"
+    DISPATCH = "dispatch"
+    EXPIRE_INVOICES = "invoices.expire"
+    CHECK_INVOICES = "invoices.check"
+    REFRESH_PRICE = "price.refresh"
+
+
+QUEUE_OF: dict[TaskName, QueueName] = {
+    TaskName.EVALUATE_JOB: QueueName.MODELS,
+    TaskName.EXECUTE_JOB: QueueName.MODELS,
+    TaskName.RUN_DEMO: QueueName.MODELS,
+    TaskName.SEND_PAYOUT: QueueName.MONEY,
+    TaskName.POLL_PAYMENTS: QueueName.TICKS,
+    TaskName.DISPATCH: QueueName.TICKS,
+    TaskName.EXPIRE_INVOICES: QueueName.TICKS,
+    TaskName.CHECK_INVOICES: QueueName.TICKS,
+    TaskName.REFRESH_PRICE: QueueName.TICKS,
+}

@@ -1,0 +1,47 @@
+"""How an outside system can let us down.
+
+OutsideError
+├── Unavailable   may work later: time-out, connection, 429, 5xx, an answer that makes no sense
+└── Refused       will not work later: their 4xx about what we asked
+
+The text of these errors is for logs and never reaches a caller.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Billed(StrEnum):
+    """Whether a model call that ended in an error may still have cost us money."""
+
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class OutsideError(Exception):
+    """Another system let us down."""
+
+    def __init__(self, message: str, *, code: str, billed: Billed = Billed.NO) -> None:
+        """``code`` is a short stable word for journals and metrics, e.g. ``timeout`` or ``http_500``."""
+        super().__init__(message)
+        self.code = code
+        self.billed = billed
+
+
+class Unavailable(OutsideError):
+    """It may work later. ``retry_after`` is their own wish, when they sent one."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        retry_after: timedelta | None = None,
+        billed: Billed = Billed.NO,
+    ) -> None:
+        super().__init__(message, code=code, billed=billed)
+        self.retry_after = retry_after
+
+
+class Refused(OutsideError):
+    """Asking the same again will be refused again."""

@@ -1,0 +1,124 @@
+"""Lightning as we need it: money in through ``Income``, money out through ``Payouts``.
+
+Two protocols because they are two keys: the process that answers the web never holds the one that can pay.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from models.money import Msats, Sats
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuedInvoice:
+    """A BOLT11 invoice that the node made for us; its amount was checked against what we asked for."""
+
+    payment_hash: str
+    """64 lower-case hex digits."""
+    payment_request: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledPayment:
+    """Money that arrived. ``amount`` is what really came, which may differ from the invoice."""
+
+    payment_hash: str
+    amount: Msats
+    settled_at: datetime
+    """Aware UTC, by the clock of the Lightning node; for the record only, never for a decision."""
+
+
+class InvoiceReading(StrEnum):
+    """What the node says of one of our invoices when it is asked about it."""
+
+    PAID = "paid"
+    UNPAID = "unpaid"
+    """A definite answer: not paid at this moment. It may still be paid later."""
+    UNKNOWN = "unknown"
+    """No definite answer; nothing may be concluded from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvoiceState:
+    """One invoice, asked about by hash. ``payment`` is there exactly when it is PAID."""
+
+    reading: InvoiceReading
+    payment: SettledPayment | None = None
+
+
+class Income(Protocol):
+    """Receiving: needs only the invoice key. Every method raises Unavailable or Refused, and nothing else."""
+
+    def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
+        """Make an invoice for exactly ``amount``. Calling twice makes two invoices."""
+
+    def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
+        """One page (from 0) of incoming settled payments, newest settlement first. One request."""
+
+    def invoice_states(self, payment_hashes: list[str]) -> dict[str, InvoiceState]:
+        """Ask the node itself about these invoices (at most 100). A hash that is left out was not answered for."""
+
+    def balance(self) -> Msats:
+        """Balance of the income wallet."""
+
+
+class PayoutOutcome(StrEnum):
+    """What is known of money that we sent. Doubt is a value of its own."""
+
+    PAID = "paid"
+    FAILED = "failed"
+    """LNbits calls it failed. Not yet a proof: see services.money.refunds."""
+    PENDING = "pending"
+    MISSING = "missing"
+    """The paying wallet has no row for this hash."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayoutReading:
+    """The state of one payout as read back from the paying wallet. Fee and preimage only when PAID."""
+
+    outcome: PayoutOutcome
+    fee: Msats = Msats(0)
+    preimage: str | None = None
+    code: str = ""
+    """A short stable word on why, for the journal: ``timeout``, ``http_520`` …"""
+
+
+class SendOutcome(StrEnum):
+    """What the answer to a send allows us to conclude, which is never that it was paid."""
+
+    SENT = "sent"
+    """It was handed over, or it was not: only reading it back tells."""
+    REFUSED = "refused"
+    """A refusal known to be made before anything is sent (no balance, cannot be decoded …)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendReport:
+    outcome: SendOutcome
+    code: str
+
+
+class Payouts(Protocol):
+    """Paying: needs the admin key of the paying wallet. No method raises for trouble outside, except ``balance``."""
+
+    def send(self, payment_request: str) -> SendReport:
+        """Hand the BOLT11 over for payment. Sending the same one again is safe; another one would pay twice."""
+
+    def read(self, payment_hash: str) -> PayoutReading:
+        """Read one payout back by hash. The only road to PAID."""
+
+    def balance(self) -> Msats:
+        """Balance of the paying wallet; raises Unavailable or Refused. Success also proves that the key is good."""
+
+
+class TestPayer(Protocol):
+    """A payer that pays our own invoices: exists only beside the local stand-in."""
+
+    __test__ = False
+
+    def pay(self, payment_hash: str) -> bool:
+        """Pay the open invoice with this hash; False when the stand-in knows no such invoice. Safe to repeat."""
