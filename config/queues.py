@@ -20,8 +20,8 @@ class TaskName(StrEnum):
     SEND_PAYOUT = "payouts.send"
     POLL_PAYMENTS = "payments.poll"
     DISPATCH = "dispatch"
-    EXPIRE_INVOICES = "invoices.expire"
-    CHECK_INVOICES = "invoices.check"
+    REREAD_PAYMENTS = "payments.reread"
+    SWEEP_INVOICES = "invoices.sweep"
     REFRESH_PRICE = "price.refresh"
 
 
@@ -32,7 +32,7 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.SEND_PAYOUT: QueueName.MONEY,
     TaskName.POLL_PAYMENTS: QueueName.TICKS,
     TaskName.DISPATCH: QueueName.TICKS,
-    TaskName.EXPIRE_INVOICES: QueueName.TICKS,
-    TaskName.CHECK_INVOICES: QueueName.TICKS,
+    TaskName.REREAD_PAYMENTS: QueueName.TICKS,
+    TaskName.SWEEP_INVOICES: QueueName.TICKS,
     TaskName.REFRESH_PRICE: QueueName.TICKS,
 }

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -55,14 +56,17 @@ class OutputTokens(BaseModel):
 
     def cap_for(self, characters: int) -> int:
         """Tokens that a request of this many characters may produce, thinking included."""
-        return next((tokens for limit, tokens in self.tiers if characters <= limit), self.otherwise)
+        return next(
+            (tokens for limit, tokens in self.tiers if characters <= limit),
+            self.otherwise,
+        )
 
 
 def _from_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, parse_float=Decimal)
     except ValueError as error:
         raise ValueError("is not valid JSON") from error
 
@@ -72,10 +76,17 @@ def _output_tokens(value: object) -> object:
     table = _from_json(value)
     if not isinstance(table, dict):
         return table
-    if "*" not in table or any(not isinstance(tokens, int) or tokens < 1 for tokens in table.values()):
-        raise ValueError('wants positive tokens by character limit, with a "*" for all larger requests')
+    if "*" not in table or any(
+        not isinstance(tokens, int) or tokens < 1 for tokens in table.values()
+    ):
+        raise ValueError(
+            'wants positive tokens by character limit, with a "*" for all larger requests'
+        )
     limits = sorted(int(limit) for limit in table if limit != "*")
-    return {"tiers": [(limit, table[str(limit)]) for limit in limits], "otherwise": table["*"]}
+    return {
+        "tiers": [(limit, table[str(limit)]) for limit in limits],
+        "otherwise": table["*"],
+    }
 
 
 def _comma_list(value: object) -> object:
@@ -84,14 +95,12 @@ def _comma_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _psycopg2_url(value: object) -> object:
+def psycopg2_url(url: str) -> str:
     """Name the driver: SQLAlchemy 2.1 reads a bare ``postgresql://`` as psycopg 3."""
-    if not isinstance(value, str):
-        return value
     for scheme in ("postgres://", "postgresql://"):
-        if value.startswith(scheme):
-            return "postgresql+psycopg2://" + value.removeprefix(scheme)
-    return value
+        if url.startswith(scheme):
+            return "postgresql+psycopg2://" + url.removeprefix(scheme)
+    return url
 
 
 Secret = Annotated[str | None, Field(repr=False)]
@@ -111,7 +120,7 @@ class Settings(BaseModel):
     data_dir: str = "./.data"
     log_format: str = Field(default="pretty", pattern="^(pretty|json)$")
 
-    database_url: Annotated[str, BeforeValidator(_psycopg2_url)] = Field(repr=False)
+    database_url: Annotated[str, AfterValidator(psycopg2_url)] = Field(repr=False)
     redis_url: str = Field(repr=False)
 
     stand_in_url: str | None = None
@@ -129,7 +138,9 @@ class Settings(BaseModel):
     openai_base_url: str | None = None
     eval_model: str = "claude-haiku-5-5"
     work_model: str = "claude-sonnet-5-5"
-    model_prices: Annotated[dict[str, ModelPrice], BeforeValidator(_from_json)] = Field(default_factory=dict)
+    model_prices: Annotated[dict[str, ModelPrice], BeforeValidator(_from_json)] = Field(
+        default_factory=dict
+    )
     model_timeout_seconds: Seconds = 300
 
     eval_fee_sats: Count = 10
@@ -236,7 +247,9 @@ class Settings(BaseModel):
 
     @property
     def has_real_model(self) -> bool:
-        return any(self.model_key(model) is not None for model in (self.eval_model, self.work_model))
+        return any(
+            self.model_key(model) is not None for model in (self.eval_model, self.work_model)
+        )
 
     @property
     def lease(self) -> timedelta:

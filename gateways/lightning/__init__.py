@@ -115,10 +115,8 @@ class Payouts(Protocol):
         """Balance of the paying wallet; raises Unavailable or Refused. Success also proves that the key is good."""
 
 
-class TestPayer(Protocol):
+class BenchPayer(Protocol):
     """A payer that pays our own invoices: exists only beside the local stand-in."""
-
-    __test__ = False
 
     def pay(self, payment_hash: str) -> bool:
         """Pay the open invoice with this hash; False when the stand-in knows no such invoice. Safe to repeat."""

@@ -1,0 +1,59 @@
+# `make` alone lists what there is. Nothing but Python 3.11 to 3.13 and make has to be installed.
+
+PYTHON ?= python3
+VENV = .venv/bin/python
+SETUP = $(PYTHON) local/bootstrap.py
+SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test t check lint fix types imports docs openapi migration migrate test-lnbits clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install everything into .venv, exactly as locked (again only when a lock changed)
+	@$(SETUP_DEV)
+
+run: ## run the whole product here; PORT=8000 HOST=… DATA_DIR=… or a .env file change what it uses
+	@$(SETUP) && exec $(VENV) -m local.supervisor
+
+test: ## run every test, on servers of their own
+	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS)
+
+t: ## run one test alone: make t T=tests/rules/test_money.py
+	@$(SETUP_DEV) && $(VENV) -m pytest $(T)
+
+check: lint types imports test ## all that must be green before a change goes in
+
+lint: ## check style and format
+	@$(SETUP_DEV) && $(VENV) -m ruff check . && $(VENV) -m ruff format --check .
+
+fix: ## repair style and format where that can be done
+	@$(SETUP_DEV) && $(VENV) -m ruff check --fix . && $(VENV) -m ruff format .
+
+types: ## check types, strictly
+	@$(SETUP_DEV) && $(VENV) -m mypy
+
+imports: ## prove that imports point down
+	@$(SETUP_DEV) && .venv/bin/lint-imports
+
+docs: ## regenerate what docs/ takes from the code
+	@$(SETUP_DEV) && $(VENV) -m models.lifecycle > docs/job-lifecycle.md
+
+openapi: ## write the OpenAPI document
+	@$(SETUP_DEV) && $(VENV) -m app.openapi > docs/openapi.json
+
+migration: ## write the next migration from the models: make migration m="add a table"
+	@$(SETUP_DEV) && $(VENV) -m local.with_servers sh -c \
+		'$(VENV) -m models.migrate && $(VENV) -m alembic revision --autogenerate --message "$$m"'
+
+migrate: ## bring the database of DATABASE_URL up to date (`make run` does that by itself)
+	@$(SETUP) && $(VENV) -m models.migrate
+
+test-lnbits: ## run the money tests against a real LNbits, installed beside
+	@$(SETUP_DEV) && tests/lnbits/run
+
+clean: ## remove what tools left behind; never .data
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,39 @@
+"""Decorators that put into the OpenAPI document what the code around a route does."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from app.api import ApiBlueprint
+from app.api.schemas import ErrorResponseSchema
+
+Route = TypeVar("Route", bound=Callable[..., Any])
+
+_SAID = {
+    400: "The request is not valid.",
+    404: "There is no such thing.",
+    409: "The state of the job does not allow this.",
+    413: "The body is too large.",
+    415: "The body is not application/json.",
+    429: "Too many requests.",
+    503: "Not possible at the moment; Retry-After says when to come back.",
+}
+JOB_ID = {
+    "in": "path",
+    "name": "id",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+    "description": "The job's id: whoever has it may read the result and claim the refund.",
+}
+
+
+def errors(blueprint: ApiBlueprint, *statuses: int) -> Callable[[Route], Route]:
+    """Document these error statuses, all of the one shape."""
+
+    def document(route: Route) -> Route:
+        for status in statuses:
+            route = blueprint.alt_response(
+                status, schema=ErrorResponseSchema, description=_SAID[status]
+            )(route)
+        return route
+
+    return document

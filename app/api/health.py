@@ -1,0 +1,38 @@
+"""Liveness and readiness."""
+
+from http import HTTPStatus
+from typing import Any
+
+from flask import current_app
+
+from app import context
+from app.api import ApiBlueprint
+from app.api.schemas import HealthStatusSchema, ReadinessSchema
+from services.operate import health as checks
+from services.operate.health import Readiness
+
+health = ApiBlueprint("health", __name__, url_prefix="/api", description="Is it alive, is it well?")
+
+
+@health.route("/healthz", methods=["GET"])
+@health.doc(operationId="healthCheck", tags=["health"])
+@health.response(HTTPStatus.OK, HealthStatusSchema)
+def health_check() -> dict[str, str]:
+    """Say that this process answers; asks nobody else."""
+    return {"status": "ok"}
+
+
+@health.route("/readyz", methods=["GET"])
+@health.doc(operationId="readinessCheck", tags=["health"])
+@health.response(HTTPStatus.OK, ReadinessSchema)
+@health.alt_response(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    schema=ReadinessSchema,
+    description="The database or its schema cannot be used.",
+)
+def readiness_check() -> Any:
+    """Say what works and what does not, with figures."""
+    seen = checks.check(context.tools(), schema_revision=current_app.config["SCHEMA_REVISION"])
+    is_ready = seen.status is not Readiness.UNREADY
+    status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
+    return {"status": seen.status.value, "checks": seen.parts}, status

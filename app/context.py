@@ -1,0 +1,21 @@
+"""How a route reaches the toolbox of its process."""
+
+from typing import cast
+
+from flask import Flask, current_app
+
+from app.waiting import WaitingRoom
+from services.toolbox import Toolbox
+
+
+def install(app: Flask, tools: Toolbox) -> None:
+    app.extensions["toolbox"] = tools
+    app.extensions["waiting_room"] = WaitingRoom()
+
+
+def tools() -> Toolbox:
+    return cast("Toolbox", current_app.extensions["toolbox"])
+
+
+def waiting_room() -> WaitingRoom:
+    return cast("WaitingRoom", current_app.extensions["waiting_room"])

@@ -1,0 +1,82 @@
+"""The web application: routes, errors, headers. Built from a toolbox; reads no environment."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import simplejson
+import structlog
+from flask import Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import context, errors
+from app.api import document
+from app.api.bench import bench
+from app.api.demo import demo
+from app.api.health import health
+from app.api.jobs import jobs
+from config.settings import AppEnv
+from services.errors import ErrorCode, InvalidRequest
+from services.toolbox import Toolbox
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
+_EXPOSED = "Location, Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, API-Version"
+
+
+class ExactJson(DefaultJSONProvider):
+    """JSON whose numbers are the decimals that we computed, not their nearest floats."""
+
+    def dumps(self, obj: Any, **_: Any) -> str:
+        text: str = simplejson.dumps(obj, use_decimal=True, default=str, ensure_ascii=True)
+        return text
+
+
+def create_app(tools: Toolbox, *, schema_revision: str) -> Flask:
+    """Build the application. ``schema_revision`` is what readiness compares the database with."""
+    app = Flask("honestwork", static_folder=None)
+    app.json = ExactJson(app)
+    app.config["MAX_CONTENT_LENGTH"] = tools.settings.max_body_bytes
+    app.config["SCHEMA_REVISION"] = schema_revision
+    app.url_map.strict_slashes = False
+    if tools.settings.trusted_proxy_hops:
+        hops = tools.settings.trusted_proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    context.install(app, tools)
+    errors.register(app)
+    app.before_request(_identify)
+    app.before_request(_refuse_unbuilt_headers)
+    app.after_request(_dress)
+    api = document.make(app, tools.settings)
+    for blueprint in (health, jobs, demo):
+        api.register_blueprint(blueprint)
+    if tools.bench_payer is not None and tools.settings.app_env is not AppEnv.PRODUCTION:
+        app.register_blueprint(bench)
+    app.extensions["openapi"] = api
+    return app
+
+
+def _identify() -> None:
+    """Give the request an id, the caller's own if it is one, and put it into every log line."""
+    asked_for = request.headers.get("X-Request-Id", "")
+    g.request_id = asked_for if _REQUEST_ID.fullmatch(asked_for) else uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+
+def _refuse_unbuilt_headers() -> None:
+    """A key that was ignored would let a caller believe that a retry is safe."""
+    if request.method == "POST" and "Idempotency-Key" in request.headers:
+        raise InvalidRequest("Idempotency-Key is not supported yet.", code=ErrorCode.NOT_SUPPORTED)
+
+
+def _dress(response: Response) -> Response:
+    """Headers of every answer. A job's id opens it, so nothing about it may be kept or passed on."""
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers["API-Version"] = document.VERSION
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "private, no-store")
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+    return response

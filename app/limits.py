@@ -1,0 +1,30 @@
+"""Who asks, as limits count it."""
+
+import ipaddress
+
+from flask import request
+
+from services.jobs.demo import Client
+
+UNKNOWN = "unknown"
+
+
+def client() -> Client:
+    """The client of this request. ProxyFix has put the right address in, when proxies are trusted."""
+    return count_as(request.remote_addr or UNKNOWN)
+
+
+def count_as(address: str) -> Client:
+    """IPv4 counts by address, IPv6 by /64 and, more widely, by /48: whoever has one has all of it."""
+    try:
+        parsed = ipaddress.ip_address(address.split("%", 1)[0])
+    except ValueError:
+        return Client(key=UNKNOWN, network=UNKNOWN)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return Client(key=_network(parsed, 64), network=_network(parsed, 48))
+    plain = str(parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else parsed)
+    return Client(key=plain, network=plain)
+
+
+def _network(address: ipaddress.IPv6Address, bits: int) -> str:
+    return str(ipaddress.ip_network((address, bits), strict=False))

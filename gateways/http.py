@@ -1,0 +1,351 @@
+"""JSON over HTTP with all the limits that ``requests`` leaves to its caller.
+
+A call has one total deadline, connecting and reading together, even when the server drips; an
+answer has a size limit; redirects are not followed; nothing is sent twice but a GET whose pooled
+connection had gone stale. Proxies, ``.netrc`` and cookies are ignored; the variables that name a
+CA bundle are not.
+"""
+
+import io
+import json
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http.client import HTTPResponse
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any, NoReturn
+
+import certifi
+import requests
+from requests import exceptions
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError as UrllibError
+from urllib3.exceptions import TimeoutError as UrllibTimeout
+
+from gateways.deadline import connect_to_any, seconds_left, total_deadline
+from gateways.errors import Billed, OutsideError, Refused, Unavailable
+
+RETRY_AFTER_LIMIT = timedelta(hours=1)
+DEFAULT_MAX_BYTES = 4 * 1024 * 1024
+"""The largest honest answer is a page of 1000 payments, 1.3 MB."""
+POOL_SIZE = 32
+CHUNK_BYTES = 64 * 1024
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "honest-work"}
+
+_PASSING_STATUSES = {408, 409, 425, 429}
+"""The 4xx that speak of the moment and not of what was asked."""
+_PERMANENT_STATUSES = set(range(400, 500)) - _PASSING_STATUSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer of any status. ``asked`` says in logs what was asked of whom."""
+
+    status: int
+    body: bytes
+    asked: str
+    retry_after: timedelta | None = None
+
+    def json(self) -> Any:
+        """The body as JSON, fractions as Decimal. Raises Unavailable (``not_json``)."""
+        try:
+            return json.loads(self.body, parse_float=Decimal, parse_constant=_refuse_constant)
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            raise Unavailable(f"{self.asked}: the answer is no JSON", code="not_json") from error
+
+    def object(self) -> dict[str, Any]:
+        """The body, which must be a JSON object. Raises Unavailable."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Unavailable(f"{self.asked}: the answer is no JSON object", code="not_an_object")
+        return value
+
+    def fields(self) -> dict[str, Any]:
+        """The body if it is a JSON object, else nothing: an error answer may be anything."""
+        try:
+            return self.object()
+        except Unavailable:
+            return {}
+
+    def required(self) -> "Reply":
+        """This reply if it is a success; raises Unavailable or Refused."""
+        if 200 <= self.status < 300:
+            return self
+        raise error_for_status(self.status, asked=self.asked, retry_after=self.retry_after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One request. ``seconds`` bounds all of it; ``body`` is sent as JSON."""
+
+    method: str
+    url: str
+    seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    max_bytes: int = DEFAULT_MAX_BYTES
+
+    @property
+    def asked(self) -> str:
+        """Without the query, which may be long, and never with a header, which may be a key."""
+        return f"{self.method} {self.url.partition('?')[0]}"
+
+
+class HttpClient:
+    """Safe to share between threads, and meant to be: one a process."""
+
+    def __init__(self) -> None:
+        self._pooled = _session()
+
+    def get(self, url: str, *, seconds: float, **more: Any) -> Reply:
+        """``more`` are members of ``Ask``. Raises Unavailable or Refused, but not for a status."""
+        ask = Ask(method="GET", url=url, seconds=seconds, **more)
+        with total_deadline(seconds):
+            try:
+                return _exchange(self._pooled, ask)
+            except _StaleConnection:
+                return _exchange_on_a_fresh_connection(ask)
+
+    def post(self, url: str, *, seconds: float, **more: Any) -> Reply:
+        """As ``get``, but never sent twice: after Unavailable they may or may not have acted."""
+        ask = Ask(method="POST", url=url, seconds=seconds, **more)
+        with total_deadline(seconds):
+            return _exchange_on_a_fresh_connection(ask)
+
+
+class _StaleConnection(Unavailable):
+    """The connection broke before a byte of the answer came."""
+
+
+def error_for_status(
+    status: int,
+    *,
+    asked: str,
+    retry_after: timedelta | None = None,
+    billed: Billed = Billed.NO,
+) -> OutsideError:
+    """The error that an answer of this status is, for whoever asked."""
+    message, code = f"{asked}: HTTP {status}", f"http_{status}"
+    if status in _PERMANENT_STATUSES:
+        return Refused(message, code=code, billed=billed)
+    return Unavailable(message, code=code, retry_after=retry_after, billed=billed)
+
+
+def retry_after(value: str | None) -> timedelta | None:
+    """Read a Retry-After header, seconds or a date; at most an hour, None when unreadable."""
+    if value is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", value.strip(), re.ASCII):
+        return min(timedelta(seconds=int(value)), RETRY_AFTER_LIMIT)
+    try:
+        wish = parsedate_to_datetime(value)
+        wait = wish.replace(tzinfo=wish.tzinfo or UTC) - datetime.now(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait, timedelta(0)), RETRY_AFTER_LIMIT)
+
+
+@cache
+def trusted_certificates() -> ssl.SSLContext:
+    """Trust what OpenSSL is told to (``SSL_CERT_FILE`` included) and what ``requests`` trusts.
+
+    ``requests`` reads its own variables (``REQUESTS_CA_BUNDLE``), and we want no other of them.
+    """
+    outside = requests.Session()
+    settings = outside.merge_environment_settings("https://localhost", {}, None, None, None)
+    bundle = settings["verify"] if isinstance(settings["verify"], str) else certifi.where()
+    context = ssl.create_default_context()
+    is_directory = Path(bundle).is_dir()
+    context.load_verify_locations(
+        cafile=None if is_directory else bundle, capath=bundle if is_directory else None
+    )
+    return context
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.headers.update(HEADERS)
+    adapter = _DeadlineAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
+    return session
+
+
+def _exchange(session: requests.Session, ask: Ask) -> Reply:
+    try:
+        with _begin(session, ask) as response:
+            return Reply(
+                status=response.status_code,
+                body=_read_body(response, ask),
+                asked=ask.asked,
+                retry_after=retry_after(response.headers.get("Retry-After")),
+            )
+    except (exceptions.RequestException, OSError, UrllibError, ValueError) as error:
+        _translate(error, ask)
+
+
+def _exchange_on_a_fresh_connection(ask: Ask) -> Reply:
+    """A pooled connection that the server has just closed looks like an answer that was lost.
+
+    Asking twice is harmless and paying twice is not, so a POST never takes one from the pool.
+    """
+    with _session() as session:
+        session.headers["Connection"] = "close"
+        return _exchange(session, ask)
+
+
+def _begin(session: requests.Session, ask: Ask) -> requests.Response:
+    try:
+        return session.request(
+            ask.method,
+            ask.url,
+            headers=dict(ask.headers),
+            params=dict(ask.params),
+            json=ask.body,
+            timeout=ask.seconds,
+            allow_redirects=False,
+            stream=True,
+        )
+    except exceptions.ConnectionError as error:
+        if _broke_after_connecting(error):
+            raise _StaleConnection(f"{ask.asked}: connection lost", code="connection") from error
+        raise
+
+
+def _broke_after_connecting(error: exceptions.ConnectionError) -> bool:
+    refused = (exceptions.Timeout, exceptions.SSLError, exceptions.ProxyError)
+    return not isinstance(error, refused) and not isinstance(
+        getattr(error.args[0] if error.args else None, "reason", None),
+        (NewConnectionError, NameResolutionError),
+    )
+
+
+def _read_body(response: requests.Response, ask: Ask) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(CHUNK_BYTES):
+        body += chunk
+        if len(body) > ask.max_bytes:
+            raise Unavailable(f"{ask.asked}: more than {ask.max_bytes} bytes", code="too_large")
+    return bytes(body)
+
+
+def _translate(error: Exception, ask: Ask) -> NoReturn:
+    if _is_timeout(error):
+        raise Unavailable(f"{ask.asked}: no answer in {ask.seconds} s", code="timeout") from error
+    if isinstance(error, exceptions.SSLError):
+        raise Unavailable(f"{ask.asked}: TLS failed", code="tls") from error
+    if isinstance(error, exceptions.ContentDecodingError):
+        raise Unavailable(f"{ask.asked}: unreadable encoding", code="not_json") from error
+    if isinstance(error, ValueError):
+        # Our own address or header; the cause may hold the key, so it is not kept.
+        raise Refused(f"{ask.asked}: cannot be asked like this", code="bad_request") from None
+    raise Unavailable(f"{ask.asked}: connection failed", code="connection") from error
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """Whether a time-out is at the bottom: in mid-body, ``requests`` calls it something else."""
+    if isinstance(error, NewConnectionError):  # which urllib3 counts among the time-outs
+        return isinstance(error.__cause__, TimeoutError)
+    if isinstance(error, (exceptions.Timeout, UrllibTimeout, TimeoutError)):
+        return True
+    causes = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
+    return any(isinstance(cause, BaseException) and _is_timeout(cause) for cause in causes)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+# Below: the deadline under urllib3. Its own time-outs start anew with every read.
+
+
+class _DeadlineReader(io.RawIOBase):
+    """The reading end of a socket, where every wait gets what is left of the call."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(seconds_left())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _DeadlineResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock))
+
+
+def _connected(address: str, port: int, seconds: float | None) -> socket.socket:
+    sock = socket.create_connection((address, port), seconds)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(seconds_left())  # for the TLS handshake
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _DeadlineConnecting:
+    """Mixed into urllib3's connections, whose own loop gives every address the whole time-out."""
+
+    def _new_conn(self: Any) -> socket.socket:
+        def open_connection(address: str, seconds: float | None) -> socket.socket:
+            return _connected(address, self.port, seconds)
+
+        try:
+            return connect_to_any(self._dns_host, self.port, open_connection)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "connecting timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, "connecting failed") from error
+
+
+class _Connection(_DeadlineConnecting, HTTPConnection):
+    response_class = _DeadlineResponse
+
+
+class _TlsConnection(_DeadlineConnecting, HTTPSConnection):
+    response_class = _DeadlineResponse
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _DeadlineAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=trusted_certificates())
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leave trust to our context: ``requests`` would load its bundle for every connection."""
+        conn.cert_reqs = "CERT_REQUIRED"

@@ -1,0 +1,396 @@
+"""Lightning through LNbits 1.4 or later: one class for each of the two keys.
+
+The answers of LNbits are taken apart here and nowhere else. What it really answers, and when that
+differs from what one would expect, was observed on 1.6.2 and read in its source.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gateways import bolt11
+from gateways.deadline import total_deadline
+from gateways.errors import OutsideError, Refused, Unavailable
+from gateways.http import HttpClient, Reply
+from gateways.lightning import (
+    InvoiceReading,
+    InvoiceState,
+    IssuedInvoice,
+    PayoutOutcome,
+    PayoutReading,
+    SendOutcome,
+    SendReport,
+    SettledPayment,
+)
+from models.money import Msats, Sats, msats
+
+GET_SECONDS = 10.0
+CREATE_SECONDS = 15.0
+PAY_SECONDS = 30.0
+"""LNbits waits for its node with a lock held, so its slowness says nothing about the payment."""
+ONE_BY_ONE_SECONDS = 30.0
+"""For a whole page of invoices at an LNbits that is too old to be asked for a page."""
+MEMO_LENGTH = 639
+"""One more does not fit into a BOLT11."""
+PAGE_LIMIT = 1000
+"""LNbits serves no more rows; it also reads a limit of 0 as this."""
+
+UNKNOWN_PAYMENT = "Payment does not exist."
+UNKNOWN_WALLET = "Wallet not found."
+
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+# Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
+# try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
+_REFUSALS_BEFORE_SENDING = {
+    "Insufficient balance.": "insufficient_balance",
+    "You must reserve at least (": "insufficient_fee_reserve",
+    "Bolt11 decoding failed.": "not_decoded",
+    "Amountless invoices not supported.": "amountless",
+    "Invoice amount ": "amount_too_high",
+    "Wallet does not have permission to pay invoices.": "no_permission",
+    "Missing BOLT11 invoice": "no_invoice",
+}
+_REFUSALS_TO_CREATE = {
+    "Amountless invoices not supported.": "amountless",
+    "Invoice amount ": "amount_too_high",
+    "Wallet balance cannot exceed ": "wallet_full",
+    "Wallet does not have permission to create invoices.": "no_permission",
+}
+
+
+class _Lnbits:
+    """One LNbits, spoken to with one key."""
+
+    def __init__(self, base_url: str, key: str, http: HttpClient) -> None:
+        self._api = base_url.rstrip("/") + "/api/v1"
+        self._headers = {"X-Api-Key": key}
+        self._http = http
+
+    def get(self, path: str, **params: str) -> Reply:
+        return self._http.get(
+            self._api + path, seconds=GET_SECONDS, headers=self._headers, params=params
+        )
+
+    def post(self, path: str, body: dict[str, Any], *, seconds: float) -> Reply:
+        return self._http.post(self._api + path, seconds=seconds, headers=self._headers, body=body)
+
+    def balance(self) -> Msats:
+        """Raises Unavailable or Refused; the path has been seen to know a wrong key."""
+        balance = self.get("/wallet").required().object().get("balance")
+        if type(balance) is not int:
+            raise Unavailable("LNbits: a wallet without a balance", code="bad_answer")
+        return Msats(balance)
+
+
+class LnbitsIncome:
+    """``Income`` with an invoice key, which cannot pay. Shared between threads."""
+
+    def __init__(self, base_url: str, invoice_key: str, http: HttpClient) -> None:
+        self._lnbits = _Lnbits(base_url, invoice_key, http)
+        self._is_too_old = False
+        """It ignores or chokes on filters by hash; an upgrade is seen at our next start."""
+
+    def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
+        """As the protocol says. What LNbits made is read again: it can make amountless ones."""
+        if amount < 1 or lifetime < timedelta(seconds=1):
+            raise Refused("LNbits: invoices want a sat and a second at least", code="bad_request")
+        body = {
+            "out": False,
+            "amount": int(amount),
+            "memo": memo.encode("ascii", "replace").decode()[:MEMO_LENGTH],
+            "expiry": int(lifetime.total_seconds()),
+        }
+        reply = self._lnbits.post("/payments", body, seconds=CREATE_SECONDS)
+        code = _refusal(reply, _REFUSALS_TO_CREATE)
+        if code is not None:
+            raise Refused(f"LNbits makes no such invoice: {code}", code=code)
+        return _issued(reply.required().object(), amount)
+
+    def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
+        """As the protocol says. Every row is looked at: LNbits ignores filters it does not know."""
+        rows = self._rows(
+            {
+                "status": "success",
+                "amount[gt]": "0",
+                "sortby": "updated_at",
+                "direction": "desc",
+                "limit": str(page_size),
+                "offset": str(page * page_size),
+            }
+        )
+        found = [payment for payment in map(_settled, rows) if payment is not None]
+        settled = list({payment.payment_hash: payment for payment in found}.values())
+        if len(rows) >= page_size and not settled:
+            # An empty page would be read as the end of the feed.
+            raise Unavailable("LNbits ignores our filters; it is too old", code="filters_ignored")
+        return settled
+
+    def invoice_states(self, payment_hashes: list[str]) -> dict[str, InvoiceState]:
+        """As the protocol says: one request, or one for each hash at an LNbits before 1.4."""
+        wanted = list(dict.fromkeys(payment_hashes))
+        if not wanted:
+            return {}
+        states = None if self._is_too_old else self._states_in_one_request(wanted)
+        return self._states_one_by_one(wanted) if states is None else states
+
+    def balance(self) -> Msats:
+        """As the protocol says."""
+        return self._lnbits.balance()
+
+    def _rows(self, params: dict[str, str]) -> list[dict[str, Any]]:
+        return _rows_of(self._lnbits.get("/payments/paginated", **params))
+
+    def _states_in_one_request(self, wanted: list[str]) -> dict[str, InvoiceState] | None:
+        """None: this LNbits cannot be asked for a page."""
+        reply = self._lnbits.get(
+            "/payments/paginated",
+            **{
+                "payment_hash[in]": ",".join(wanted),
+                "recheck_pending": "true",
+                "limit": str(min(2 * len(wanted), PAGE_LIMIT)),
+            },
+        )
+        if _chokes_on_filters(reply):
+            self._is_too_old = True
+            return None
+        rows = _rows_of(reply)
+        if any(row.get("payment_hash") not in wanted for row in rows):
+            self._is_too_old = True
+            return None
+        return dict(_best_states(rows))
+
+    def _states_one_by_one(self, wanted: list[str]) -> dict[str, InvoiceState]:
+        """Those answered for until trouble comes; raises only when there is not even one."""
+        states: dict[str, InvoiceState] = {}
+        try:
+            with total_deadline(ONE_BY_ONE_SECONDS):
+                for payment_hash in wanted:
+                    state = _state_by_hash(payment_hash, self._lnbits.get(_path(payment_hash)))
+                    if state is not None:
+                        states[payment_hash] = state
+        except OutsideError:
+            if not states:
+                raise
+        return states
+
+
+class LnbitsPayouts:
+    """``Payouts`` with the admin key of the paying wallet. Shared between threads."""
+
+    def __init__(self, base_url: str, admin_key: str, http: HttpClient) -> None:
+        self._lnbits = _Lnbits(base_url, admin_key, http)
+
+    def send(self, payment_request: str) -> SendReport:
+        """As the protocol says: 201 may be pending, failed, or another wallet's row."""
+        body = {"out": True, "bolt11": payment_request}
+        try:
+            reply = self._lnbits.post("/payments", body, seconds=PAY_SECONDS)
+        except OutsideError as error:
+            return SendReport(outcome=SendOutcome.SENT, code=error.code)
+        code = _refusal(reply, _REFUSALS_BEFORE_SENDING) or _refused_at_the_door(reply)
+        if code is not None:
+            return SendReport(outcome=SendOutcome.REFUSED, code=code)
+        return SendReport(outcome=SendOutcome.SENT, code=f"http_{reply.status}")
+
+    def read(self, payment_hash: str) -> PayoutReading:
+        """As the protocol says. A key that is no longer good is told apart from a missing row."""
+        if not _HASH.fullmatch(payment_hash):
+            return _unknown("bad_hash")
+        try:
+            return self._read(payment_hash)
+        except OutsideError as error:
+            return _unknown(error.code)
+
+    def balance(self) -> Msats:
+        """As the protocol says."""
+        return self._lnbits.balance()
+
+    def _read(self, payment_hash: str) -> PayoutReading:
+        reply = self._lnbits.get(_path(payment_hash))
+        if reply.status == 404 and _detail(reply) == UNKNOWN_PAYMENT:
+            return self._missing()
+        return _payout_reading(payment_hash, reply.required().object())
+
+    def _missing(self) -> PayoutReading:
+        """A wrong key is read as no key, and its 404 is the same: ask where keys are looked at."""
+        try:
+            self._lnbits.balance()
+        except Refused:
+            return _unknown("wrong_key")
+        return PayoutReading(outcome=PayoutOutcome.MISSING, code="http_404")
+
+
+def _path(payment_hash: str) -> str:
+    return f"/payments/{payment_hash}"
+
+
+def _detail(reply: Reply) -> str:
+    detail = reply.fields().get("detail")
+    return detail if isinstance(detail, str) else ""
+
+
+def _refusal(reply: Reply, known: dict[str, str]) -> str | None:
+    """The code of a refusal that is on the list, by how its text begins."""
+    if reply.status not in {400, 520} or reply.fields().get("status", "failed") != "failed":
+        return None
+    detail = _detail(reply)
+    return next((code for start, code in known.items() if detail.startswith(start)), None)
+
+
+def _refused_at_the_door(reply: Reply) -> str | None:
+    """Turned away before LNbits looked at the payment: by the key, or by the shape of the body."""
+    fields = reply.fields()
+    if reply.status in {401, 403} and "detail" in fields:
+        return f"http_{reply.status}"
+    if reply.status == 404 and fields.get("detail") == UNKNOWN_WALLET:
+        return "wrong_key"
+    if reply.status == 400 and isinstance(fields.get("detail"), list):
+        return "http_400"
+    return None
+
+
+def _issued(row: dict[str, Any], amount: Sats) -> IssuedInvoice:
+    """The invoice has a new name since 1.0 and both in between."""
+    text = row.get("bolt11") or row.get("payment_request")
+    try:
+        invoice = bolt11.read(text if isinstance(text, str) else "")
+    except bolt11.NotABolt11 as error:
+        raise Unavailable("LNbits: the invoice is no BOLT11", code="bad_invoice") from error
+    if invoice.payment_hash != row.get("payment_hash") or invoice.amount != msats(amount):
+        raise Unavailable("LNbits: not the invoice that was asked for", code="wrong_invoice")
+    return IssuedInvoice(
+        payment_hash=invoice.payment_hash, payment_request=invoice.payment_request
+    )
+
+
+def _chokes_on_filters(reply: Reply) -> bool:
+    """How versions before 1.4 meet a filter by hash: 400, or a 500 that shows its SQL."""
+    return reply.status == 400 or (reply.status == 500 and b"payment_hash" in reply.body)
+
+
+def _rows_of(reply: Reply) -> list[dict[str, Any]]:
+    rows = reply.required().object().get("data")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Unavailable(f"{reply.asked}: no list of payments", code="bad_answer")
+    return rows
+
+
+def _settled(row: dict[str, Any]) -> SettledPayment | None:
+    """The money of an incoming row that has settled; None for any other row."""
+    amount, payment_hash = row.get("amount"), row.get("payment_hash")
+    if row.get("status") != "success" or type(amount) is not int or amount <= 0:
+        return None
+    if not isinstance(payment_hash, str) or not _HASH.fullmatch(payment_hash):
+        return None
+    return SettledPayment(
+        payment_hash=payment_hash, amount=Msats(amount), settled_at=_settled_at(row)
+    )
+
+
+def _settled_at(row: dict[str, Any]) -> datetime:
+    """For the record only, so money with a strange date is still money: it gets today's."""
+    times = (_instant(row.get(name)) for name in ("updated_at", "time", "created_at"))
+    return next((time for time in times if time is not None), datetime.now(UTC))
+
+
+def _instant(value: object) -> datetime | None:
+    try:
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+        return datetime.fromtimestamp(value, UTC) if type(value) is int else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _best_states(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, InvoiceState]]:
+    """One hash may have two rows; one that is paid comes last and so wins."""
+    states = [(row["payment_hash"], _state(row)) for row in rows if _is_incoming(row)]
+    yield from sorted(states, key=lambda found: found[1].reading is InvoiceReading.PAID)
+
+
+def _is_incoming(row: dict[str, Any]) -> bool:
+    amount = row.get("amount")
+    return type(amount) is int and amount > 0
+
+
+def _state(row: dict[str, Any]) -> InvoiceState:
+    """Failed is UNPAID: LNbits says so of whatever has expired, and may say success later."""
+    paid = _settled(row)
+    if paid is not None:
+        return InvoiceState(reading=InvoiceReading.PAID, payment=paid)
+    if row.get("status") in {"pending", "failed"}:
+        return InvoiceState(reading=InvoiceReading.UNPAID)
+    return InvoiceState(reading=InvoiceReading.UNKNOWN)
+
+
+def _state_by_hash(payment_hash: str, reply: Reply) -> InvoiceState | None:
+    """None: not answered for."""
+    if reply.status == 404 and _detail(reply) == UNKNOWN_PAYMENT:
+        return None
+    answer = reply.required().object()
+    row = answer.get("details")
+    if not isinstance(row, dict) or not _is_incoming(row):
+        return InvoiceState(reading=InvoiceReading.UNKNOWN)
+    if answer.get("paid") is True:
+        return _state({**row, "payment_hash": payment_hash, "status": "success"})
+    # Without a status LNbits could not ask its node.
+    return _state({**row, "status": answer.get("status")})
+
+
+def _unknown(code: str) -> PayoutReading:
+    return PayoutReading(outcome=PayoutOutcome.UNKNOWN, code=code)
+
+
+def _payout_reading(payment_hash: str, answer: dict[str, Any]) -> PayoutReading:
+    row = answer.get("details")
+    if not isinstance(row, dict):
+        return _unknown("wrong_key")  # which LNbits treats as no key: no details
+    amount = row.get("amount")
+    if type(amount) is not int or amount >= 0:
+        return _unknown("incoming_row")
+    if row.get("payment_hash", payment_hash) != payment_hash:
+        return _unknown("wrong_row")
+    outcome = _payout_outcome(answer, row)
+    if outcome is not PayoutOutcome.PAID:
+        return PayoutReading(outcome=outcome, code=outcome.value)
+    return PayoutReading(
+        outcome=outcome,
+        fee=_fee(row),
+        preimage=_preimage(payment_hash, answer, row),
+        code=outcome.value,
+    )
+
+
+def _payout_outcome(answer: dict[str, Any], row: dict[str, Any]) -> PayoutOutcome:
+    """What all the places that speak of the state agree on; UNKNOWN when they contradict."""
+    said = {str(value) for value in (answer.get("status"), row.get("status")) if value is not None}
+    paid = answer.get("paid")
+    if paid is True:
+        said.add("success")
+    if said == {"success"} and (paid is True or paid is None):
+        return PayoutOutcome.PAID
+    if paid is not False:
+        return PayoutOutcome.UNKNOWN
+    if said == {"failed"} and answer.get("status") == "failed":
+        return PayoutOutcome.FAILED
+    return PayoutOutcome.PENDING if said == {"pending"} else PayoutOutcome.UNKNOWN
+
+
+def _fee(row: dict[str, Any]) -> Msats:
+    """LNbits writes fees as negative amounts."""
+    fee = row.get("fee")
+    return Msats(abs(fee) if type(fee) is int else 0)
+
+
+def _preimage(payment_hash: str, answer: dict[str, Any], row: dict[str, Any]) -> str | None:
+    """The proof of payment, if it is one: some backends give zeros or nothing for a paid one."""
+    for value in (answer.get("preimage"), row.get("preimage")):
+        if isinstance(value, str) and _HASH.fullmatch(value.lower()):
+            digest = hashlib.sha256(bytes.fromhex(value)).hexdigest()
+            if digest == payment_hash:
+                return value.lower()
+    return None

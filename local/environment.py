@@ -1,0 +1,195 @@
+"""What one local system consists of, read from the environment and ``.env``."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from config.settings import Settings, SettingsError
+from local.processes import LOOPBACK, HttpProbe, Program, StartError, free_port, is_free
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: where every process runs, so that its packages are found."""
+
+ADMIN_KEY = "LNBITS_ADMIN_KEY"
+_HIGHEST_PORT = 65_535
+_AS_ROOT = ("-W", "ignore:You're running the worker with superuser privileges")
+"""On a bench as root that is so, and said once a worker in eight lines."""
+_WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What was asked for, proved to be a deployment that may run."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    """The real one over ``.env``, with the paying wallet's key still in it."""
+
+    @property
+    def brings_postgres(self) -> bool:
+        return not self.environ.get("DATABASE_URL")
+
+    @property
+    def brings_valkey(self) -> bool:
+        return not self.environ.get("REDIS_URL")
+
+    @property
+    def brings_stand_in(self) -> bool:
+        """Unless everything outside is real, or a stand-in runs elsewhere already."""
+        is_needed = self.settings.lightning_is_stand_in or self.settings.has_stand_in_model
+        return is_needed and not self.environ.get("STAND_IN_URL")
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.settings.data_dir).absolute()
+
+    @property
+    def reachable_host(self) -> str:
+        """Where we reach ourselves: an address, also when we listen on all of them."""
+        return _WILDCARDS.get(self.settings.host, self.settings.host)
+
+    @property
+    def address(self) -> str:
+        return f"http://{_in_url(self.reachable_host)}:{self.settings.port}"
+
+    def stand_in_port(self) -> int:
+        """The one asked for, else the one after ours, else any that is free."""
+        wanted = self.environ.get("STAND_IN_PORT")
+        if wanted:
+            return _port_number(wanted)
+        following = self.settings.port + 1
+        return following if following <= _HIGHEST_PORT and is_free(following) else free_port()
+
+
+def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment over the file ``.env`` of the checkout; ``ENV_FILE`` names another, empty none."""
+    name = environ.get("ENV_FILE", ".env")
+    written = dotenv_values(ROOT / name) if name else {}
+    return {name: value for name, value in written.items() if value is not None} | dict(environ)
+
+
+def read_system(environ: Mapping[str, str]) -> System:
+    """Raises StartError with everything that is wrong, before anything has been started or written."""
+    complete = read_environment(environ)
+    # Filled in later by the servers we bring; here only so that the rest can be judged.
+    ours = {
+        "DATABASE_URL": "postgresql://ours",
+        "REDIS_URL": "redis://ours",
+        "STAND_IN_URL": "http://ours",
+    }
+    given = {name: value for name, value in complete.items() if value}
+    fallback = {"BTC_PRICE_USD_FALLBACK": ""} if "BTC_PRICE_USD_FALLBACK" in complete else {}
+    try:
+        settings = Settings.load(ours | fallback | given)
+    except SettingsError as error:
+        raise StartError(f"These settings cannot run:\n{error}", exit_code=2) from error
+    return System(settings=settings, environ=complete)
+
+
+Apps = Callable[[System, Mapping[str, str]], "Table"]
+"""Makes the table of our own processes from what was asked for and the environment with all addresses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Our own processes: one that runs to its end before all others, and those that stay."""
+
+    migrate: Program
+    apps: tuple[Program, ...]
+
+
+def honest_work(system: System, environ: Mapping[str, str]) -> Table:
+    """The product. What the processes are is said again, for people, in the Procfile."""
+    public = {name: value for name, value in environ.items() if name != ADMIN_KEY}
+    beat_schedule = str(system.data_dir / "celerybeat-schedule")
+    return Table(
+        migrate=_python("migrate", public, "-m", "models.migrate"),
+        apps=(
+            _web(system, public),
+            # The only process that can pay: the only one that is given the key.
+            _worker("money", environ, queues="ticks,money", concurrency=8),
+            _worker("models", public, queues="models", concurrency=100),
+            _python(
+                "beat",
+                public,
+                *("-m", "celery", "-q", "-A", "workers.celery_app", "beat"),
+                *("--schedule", beat_schedule, "--loglevel", "INFO"),
+                ready_line=re.compile(r"beat: Starting"),
+            ),
+        ),
+    )
+
+
+def stand_in(system: System, port: int) -> Program:
+    """LNbits and the model servers, played. It needs to know nothing of ours."""
+    folder = system.data_dir / "stand-in"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    public = {name: value for name, value in system.environ.items() if not _is_secret(name)}
+    return _python(
+        "stand-in",
+        public,
+        *("-m", "local.stand_in", "--port", str(port), "--data-dir", str(folder)),
+        ready_url=(LOOPBACK, port, "/health"),
+    )
+
+
+def _web(system: System, environ: Mapping[str, str]) -> Program:
+    settings = system.settings
+    return _python(
+        "web",
+        environ,
+        *("-m", "gunicorn", "--bind", f"{_in_url(settings.host)}:{settings.port}"),
+        *("--worker-class", "gthread", "--workers", "1", "--threads", "32"),
+        # Its control socket would lie below HOME, one for all instances; nothing here uses it.
+        *("--graceful-timeout", "30", "--no-control-socket", "app.wsgi:app"),
+        ready_url=(system.reachable_host, settings.port, "/api/healthz"),
+    )
+
+
+def _worker(name: str, environ: Mapping[str, str], *, queues: str, concurrency: int) -> Program:
+    return _python(
+        f"worker-{name}",
+        environ,
+        *_AS_ROOT,
+        *("-m", "celery", "-q", "-A", "workers.celery_app", "worker", "-n", f"{name}@%h", "-Q", queues),
+        *("--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "INFO"),
+        *("--without-gossip", "--without-mingle"),
+        ready_line=re.compile(rf"\b{name}@\S+ ready\."),
+    )
+
+
+def _python(
+    name: str,
+    environ: Mapping[str, str],
+    *arguments: str,
+    ready_line: re.Pattern[str] | None = None,
+    ready_url: tuple[str, int, str] | None = None,
+) -> Program:
+    return Program(
+        name=name,
+        argv=[sys.executable, *arguments],
+        environ={**environ, "PYTHONUNBUFFERED": "1"},
+        cwd=ROOT,
+        ready_line=ready_line,
+        probe=HttpProbe(*ready_url) if ready_url else None,
+    )
+
+
+def _is_secret(name: str) -> bool:
+    return name.endswith(("_KEY", "_KEYS", "_TOKEN", "_URL"))
+
+
+def _port_number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _HIGHEST_PORT:
+        raise StartError(f"STAND_IN_PORT={text} is no port: use a number up to {_HIGHEST_PORT}.", exit_code=2)
+    return int(text)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+

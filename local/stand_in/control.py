@@ -1,0 +1,135 @@
+"""``/stand-in/…``: what a test, or a person at the bench, does to the world."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+from pydantic import ValidationError
+
+from local.stand_in.effects import Counts, EffectLog
+from local.stand_in.faults import Fault, FaultKind, Faults
+from local.stand_in.node import MSATS, Node
+from local.stand_in.price_feeds import SHAPES, PriceFeeds
+from local.stand_in.rows import Wallet
+from local.stand_in.wire import Reply, Request, Route, json_reply
+
+MAX_WAIT_SECONDS = 60.0
+
+
+class Control:
+    def __init__(
+        self,
+        *,
+        node: Node,
+        effects: EffectLog,
+        counts: Counts,
+        faults: Faults,
+        feeds: PriceFeeds,
+    ) -> None:
+        self._node = node
+        self._effects = effects
+        self._counts = counts
+        self._faults = faults
+        self._feeds = feeds
+
+    def routes(self) -> list[Route]:
+        handlers: dict[str, Callable[..., Reply]] = {
+            "GET /health": lambda _: json_reply({"status": "ok"}),
+            "POST /stand-in/pay/{payment_hash}": self.pay,
+            "GET /stand-in/effects": self.effects,
+            "GET /stand-in/counts": lambda _: json_reply(self._counts.as_json()),
+            "GET /stand-in/faults": self.armed,
+            "POST /stand-in/faults": self.arm,
+            "DELETE /stand-in/faults": self.disarm,
+            "POST /stand-in/hold": self.hold,
+            "POST /stand-in/release": self.release,
+            "GET /stand-in/holds": self.holds,
+            "POST /stand-in/btc-price": self.set_price,
+            "POST /stand-in/top-up": self.top_up,
+            "POST /stand-in/reset": self.reset,
+        }
+        return [Route(name, handler) for name, handler in handlers.items()]
+
+    def pay(self, request: Request, payment_hash: str) -> Reply:
+        """The payer pays an invoice; ``?amountMsat=`` pays another amount than it says."""
+        amount = request.parameter("amountMsat")
+        if amount is not None and not amount.isdecimal():
+            return _bad("amountMsat is a whole number of millisats.")
+        paid = self._node.pay_from_outside(payment_hash, None if amount is None else int(amount))
+        if paid is None:
+            return json_reply({"error": "No such invoice."}, status=404)
+        return json_reply({"ok": True, "paymentHash": payment_hash, "amountMsat": paid.amount})
+
+    def effects(self, request: Request) -> Reply:
+        """All of them, or with ``?since=n`` those after the n-th."""
+        since = request.parameter("since") or "0"
+        if not since.isdecimal():
+            return _bad("since is a number.")
+        return json_reply({"effects": self._effects.since(int(since))})
+
+    def armed(self, _: Request) -> Reply:
+        armed = [fault.model_dump(mode="json", by_alias=True) for fault in self._faults.armed()]
+        return json_reply({"faults": armed})
+
+    def arm(self, request: Request) -> Reply:
+        try:
+            fault = Fault.model_validate_json(request.body)
+        except ValidationError as error:
+            return _bad(str(error))
+        self._faults.arm(fault)
+        return json_reply({"ok": True}, status=201)
+
+    def disarm(self, _: Request) -> Reply:
+        self._faults.disarm()
+        return json_reply({"ok": True})
+
+    def hold(self, request: Request) -> Reply:
+        """Arm a HOLD; without a target for the next call of the Anthropic model."""
+        body = {"target": "anthropic", **request.json(), "kind": FaultKind.HOLD}
+        try:
+            self._faults.arm(Fault.model_validate(body))
+        except ValidationError as error:
+            return _bad(str(error))
+        return json_reply({"ok": True}, status=201)
+
+    def release(self, _: Request) -> Reply:
+        return json_reply({"released": self._faults.release()})
+
+    def holds(self, request: Request) -> Reply:
+        """How many requests are held; waits up to ``timeoutSeconds`` until they are ``atLeast``."""
+        at_least = int(request.parameter("atLeast") or 0)
+        seconds = min(float(request.parameter("timeoutSeconds") or 0), MAX_WAIT_SECONDS)
+        return json_reply({"held": self._faults.holds.wait_for(at_least, seconds=seconds)})
+
+    def set_price(self, request: Request) -> Reply:
+        body = request.json()
+        feed = body.get("feed")
+        try:
+            usd = Decimal(str(body.get("usd")))
+        except InvalidOperation:
+            return _bad("usd is a number.")
+        if feed is not None and feed not in SHAPES:
+            return _bad("feed is the name of a feed.")
+        self._feeds.set_price(usd, feed)
+        return json_reply({"ok": True})
+
+    def top_up(self, request: Request) -> Reply:
+        """Add ``sats`` (or take, when negative) to the service's wallet: an owner's move."""
+        sats = request.json().get("sats")
+        if not isinstance(sats, int):
+            return _bad("sats is a whole number.")
+        self._node.top_up(Wallet.SERVICE, sats * MSATS)
+        return json_reply({"ok": True, "balanceMsat": self._node.balance(Wallet.SERVICE)})
+
+    def reset(self, _: Request) -> Reply:
+        """A new world: no payments, no faults, no effects. Only the node's key stays."""
+        self._faults.disarm()
+        self._faults.release()
+        self._node.clear()
+        self._feeds.reset()
+        self._counts.clear()
+        self._effects.clear()
+        return json_reply({"ok": True})
+
+
+def _bad(text: str) -> Reply:
+    return json_reply({"error": text}, status=400)

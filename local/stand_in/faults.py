@@ -1,0 +1,254 @@
+"""Everything that can go wrong outside, as data: armed by a test, applied in one place."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from local.stand_in.wire import Client, Ending, Reply
+
+HTML_PAGE = "<!doctype html><title>Bad gateway</title><h1>502 Bad gateway</h1>"
+CLIENT_CHECK_SECONDS = 0.1
+
+
+class FaultKind(StrEnum):
+    STATUS = "status"
+    """Answer ``status``, with ``retry_after`` as header and ``text`` as the error's text."""
+    DELAY = "delay"
+    """Wait ``seconds``, then go on."""
+    HOLD = "hold"
+    """Wait until released, then go on; nothing is done for a client that has left by then."""
+    HANG = "hang"
+    """Never answer: wait until the client leaves."""
+    RESET = "reset"
+    """Reset the connection without an answer."""
+    TRUNCATED = "truncated"
+    """Answer the first half of the JSON. What was asked for is done."""
+    BODY = "body"
+    """Answer 200 with ``text``, or with a page of HTML."""
+
+    PAYMENT_PENDING = "payment_pending"
+    """lnbits.pay: 201 pending; at the ``reads``-th read it becomes what ``then`` says."""
+    PAYMENT_FAILED = "payment_failed"
+    """lnbits.pay: no route; 520, and the row is failed for good."""
+    DUPLICATED_ROWS = "duplicated_rows"
+    """lnbits.feed: every row twice."""
+    REORDERED_ROWS = "reordered_rows"
+    """lnbits.feed: the page from its end."""
+    MISSING_ROW = "missing_row"
+    """lnbits.feed: without the row whose hash is ``text``, or without the first one."""
+
+    REFUSAL = "refusal"
+    """Models: the safety policy declines."""
+    MAX_TOKENS = "max_tokens"
+    """Models: the answer is cut at the cap, every token of which is billed."""
+    EMPTY = "empty"
+    """Models: done, without a word."""
+    UNREADABLE = "unreadable"
+    """Models: an answer that does not fit the schema."""
+
+
+ANSWERED_DIFFERENTLY = frozenset(
+    {
+        FaultKind.PAYMENT_PENDING,
+        FaultKind.PAYMENT_FAILED,
+        FaultKind.DUPLICATED_ROWS,
+        FaultKind.REORDERED_ROWS,
+        FaultKind.MISSING_ROW,
+        FaultKind.REFUSAL,
+        FaultKind.MAX_TOKENS,
+        FaultKind.EMPTY,
+        FaultKind.UNREADABLE,
+    }
+)
+"""Kinds that change the answer itself: the part that answers is told, and does it."""
+
+
+class PaymentEnd(StrEnum):
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+TARGETS = (
+    "lnbits.create",
+    "lnbits.pay",
+    "lnbits.read",
+    "lnbits.states",
+    "lnbits.feed",
+    "lnbits.wallet",
+    "anthropic",
+    "openai",
+    "feed.coingecko",
+    "feed.kraken",
+    "feed.coinbase",
+    "feed.bitstamp",
+    "feed.mempool",
+)
+_TARGET_PATTERN = "^(" + "|".join([*TARGETS, "lnbits", "feed"]).replace(".", r"\.") + ")$"
+
+
+class Fault(BaseModel):
+    """One thing that will go wrong. On the wire in camelCase."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+    target: Annotated[str, Field(pattern=_TARGET_PATTERN)]
+    """Where: one of ``TARGETS``, or ``lnbits`` or ``feed`` for all of them."""
+    kind: FaultKind
+    times: Annotated[int, Field(ge=1)] = 1
+    """How many requests it hits."""
+    match: str = ""
+    """Hits only requests with this in the prompt (models) or in path, query and body (the rest)."""
+    structured: bool | None = None
+    """Models: True hits only calls with a JSON schema, False only calls without."""
+    after_effect: bool = False
+    """Whether what was asked for is done before the trouble starts."""
+    status: Annotated[int, Field(ge=200, le=599)] = 500
+    retry_after: str | None = None
+    text: str = ""
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    reads: Annotated[int, Field(ge=1)] = 1
+    then: PaymentEnd = PaymentEnd.SUCCESS
+    fee_msats: Annotated[int, Field(ge=0)] = 1000
+
+    def hits(self, errand: "Errand") -> bool:
+        return (
+            (errand.target == self.target or errand.target.startswith(self.target + "."))
+            and self.match in errand.subject
+            and self.structured in (None, errand.structured)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Errand:
+    """What is being asked, as far as a fault wants to know."""
+
+    target: str
+    subject: str
+    client: Client
+    error: Callable[[Fault], Reply]
+    """How the target words a STATUS fault."""
+    structured: bool | None = None
+
+
+class ClientLeft(Exception):
+    """The client did not wait for its answer."""
+
+
+@dataclass
+class Holds:
+    """Requests that wait to be released, so that a test can act in the middle of a call."""
+
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _waiting: set[threading.Event] = field(default_factory=set)
+
+    def wait(self, client: Client) -> None:
+        """Block until released. Raises ClientLeft."""
+        released = threading.Event()
+        self._change(self._waiting.add, released)
+        try:
+            while not released.wait(CLIENT_CHECK_SECONDS):
+                if client.is_gone():
+                    raise ClientLeft
+        finally:
+            self._change(self._waiting.discard, released)
+
+    def _change(self, change: Callable[[threading.Event], None], held: threading.Event) -> None:
+        with self._changed:
+            change(held)
+            self._changed.notify_all()
+
+    def release(self) -> int:
+        """Let every waiting request go on, and say how many."""
+        with self._changed:
+            for released in self._waiting:
+                released.set()
+            return len(self._waiting)
+
+    def wait_for(self, count: int, *, seconds: float) -> int:
+        """Wait until ``count`` requests are held, or for ``seconds``; say how many are."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._waiting) >= count, timeout=seconds)
+            return len(self._waiting)
+
+
+class Faults:
+    """The armed faults, first armed first."""
+
+    def __init__(self) -> None:
+        self.holds = Holds()
+        self._lock = threading.Lock()
+        self._armed: list[Fault] = []
+
+    def arm(self, fault: Fault) -> None:
+        with self._lock:
+            self._armed.append(fault)
+
+    def disarm(self) -> None:
+        with self._lock:
+            self._armed.clear()
+
+    def release(self) -> int:
+        """Forget about holding, and let go what is held."""
+        with self._lock:
+            self._armed = [fault for fault in self._armed if fault.kind is not FaultKind.HOLD]
+        return self.holds.release()
+
+    def armed(self) -> list[Fault]:
+        with self._lock:
+            return list(self._armed)
+
+    def run(self, errand: Errand, act: Callable[[Fault | None], Reply]) -> Reply:
+        """Do what was asked, spoilt by the first armed fault that hits it."""
+        fault = self._take(errand)
+        if fault is None:
+            return act(None)
+        if fault.kind in ANSWERED_DIFFERENTLY:
+            return act(fault)
+        done = act(None) if fault.after_effect else None
+        self._wait(fault, errand.client)
+        return self._spoil(fault, errand, lambda: done or act(None))
+
+    def _take(self, errand: Errand) -> Fault | None:
+        with self._lock:
+            for position, fault in enumerate(self._armed):
+                if fault.hits(errand):
+                    left = [replace_times(fault)] if fault.times > 1 else []
+                    self._armed[position : position + 1] = left
+                    return fault
+        return None
+
+    def _wait(self, fault: Fault, client: Client) -> None:
+        if fault.seconds:
+            threading.Event().wait(fault.seconds)
+        if fault.kind is FaultKind.HOLD:
+            self.holds.wait(client)
+        if fault.kind is FaultKind.HANG:
+            client.wait_until_gone()
+
+    def _spoil(self, fault: Fault, errand: Errand, done: Callable[[], Reply]) -> Reply:
+        match fault.kind:
+            case FaultKind.STATUS:
+                return errand.error(fault)
+            case FaultKind.HANG:
+                return Reply(ending=Ending.VANISH)
+            case FaultKind.RESET:
+                return Reply(ending=Ending.RESET)
+            case FaultKind.BODY:
+                return Reply(body=(fault.text or HTML_PAGE).encode(), content_type="text/html")
+            case FaultKind.TRUNCATED:
+                whole = done()
+                return replace(whole, body=whole.body[: len(whole.body) // 2])
+            case _:
+                return done()
+
+
+def replace_times(fault: Fault) -> Fault:
+    """The same fault, with one hit less to come."""
+    return fault.model_copy(update={"times": fault.times - 1})

@@ -1,0 +1,163 @@
+"""``python -m local.supervisor``: the whole product on one machine, one log, ended by Ctrl-C.
+
+What ``DATABASE_URL``, ``REDIS_URL``, ``LNBITS_URL`` and the model keys name is used; the rest is brought along.
+"""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from local.children import OURSELVES, Children, Recipe, StopRequested, StopSignals
+from local.data_dir import DataDir
+from local.environment import Apps, System, Table, honest_work, read_system, stand_in
+from local.log import MergedLog
+from local.processes import LOOPBACK, Program, StartError, check_port
+from local.servers import PostgreSQL, Server, Valkey
+
+START_SECONDS = 60.0
+APP_GRACE_SECONDS = 30.0
+STAND_IN_GRACE_SECONDS = 5.0
+SERVER_GRACE_SECONDS = 20.0
+
+_STAND_IN = "stand-in"
+_SERVERS = (PostgreSQL.name, Valkey.name)
+_APPS = ("web", "worker-money", "worker-models", "beat", "migrate")
+_EXAMPLE = '{"request": "Write a haiku about honest work."}'
+
+
+class Supervisor:
+    """One start of one system, from the first check to the last process ended."""
+
+    def __init__(self, system: System, data: DataDir, children: Children, make_table: Apps) -> None:
+        self._system = system
+        self._data = data
+        self._children = children
+        self._make_table = make_table
+        self._began_at = time.monotonic()
+        self._apps: list[str] = []
+
+    def run(self) -> None:
+        """Bring it all up and keep it up; returns when somebody wants it to end and all has ended."""
+        try:
+            self._bring_up()
+            self._children.run_until_stopped()
+        except StopRequested:
+            self._children.say(
+                f"stopping: running work has {APP_GRACE_SECONDS:.0f} s to finish (Ctrl-C again hurries)"
+            )
+        finally:
+            self._bring_down()
+
+    def _bring_up(self) -> None:
+        table = self._make_table(self._system, self._bring_servers())
+        code = self._children.run_to_end(table.migrate)
+        if code != 0:
+            raise StartError(f"The database could not be brought up to date (exit {code}); its log is above.")
+        self._bring_apps(table)
+
+    def _bring_servers(self) -> dict[str, str]:
+        """Start what was not given; the environment with all addresses filled in."""
+        environ = dict(self._system.environ)
+        environ["DATA_DIR"] = str(self._data.path)
+        names = [self._bring_stand_in(environ)] if self._system.brings_stand_in else []
+        servers = self._wanted_servers()
+        for server in servers.values():
+            server.prepare()
+            self._children.start(server.program)
+        self._insist_on([*names, *(server.name for server in servers.values())])
+        return environ | {variable: server.url for variable, server in servers.items()}
+
+    def _bring_stand_in(self, environ: dict[str, str]) -> str:
+        port = self._system.stand_in_port()
+        check_port(LOOPBACK, port)
+        environ["STAND_IN_URL"] = f"http://{LOOPBACK}:{port}"
+        self._children.start(partial(stand_in, self._system, port))
+        return _STAND_IN
+
+    def _wanted_servers(self) -> dict[str, Server]:
+        wanted: dict[str, Server] = {}
+        if self._system.brings_postgres:
+            wanted["DATABASE_URL"] = PostgreSQL(self._data)
+        if self._system.brings_valkey:
+            wanted["REDIS_URL"] = Valkey(self._data)
+        return wanted
+
+    def _insist_on(self, names: list[str]) -> None:
+        missing = self._children.wait_ready(names, within=START_SECONDS)
+        if missing:
+            raise StartError(
+                f"Not ready after {START_SECONDS:.0f} s: {', '.join(missing)}; the log is above."
+            )
+
+    def _bring_apps(self, table: Table) -> None:
+        self._apps = [program.name for program in table.apps]
+        self._children.start(*(_always(program) for program in table.apps))
+        missing = self._children.wait_ready(self._apps, within=START_SECONDS)
+        if missing:
+            self._children.say(f"still not ready, and tried again and again: {', '.join(missing)}")
+            missing = self._children.wait_ready(self._apps, within=float("inf"))
+        self._announce()
+
+    def _announce(self) -> None:
+        seconds = time.monotonic() - self._began_at
+        address = self._system.address
+        curl = f"curl -s {address}/api/jobs -H 'Content-Type: application/json' -d {shlex.quote(_EXAMPLE)}"
+        if self._system.settings.lightning_is_stand_in:
+            self._children.say("Lightning is played by a stand-in: no real money moves.")
+        if self._system.settings.has_stand_in_model:
+            self._children.say("A model is played by a stand-in: no real work is done.")
+        self._children.say(f"ready in {seconds:.1f} s at {address} (data in {self._data.path}); try:")
+        self._children.say(curl)
+
+    def _bring_down(self) -> None:
+        """First those who may be in the middle of something, last those who remember it."""
+        self._children.stop(self._apps, grace=APP_GRACE_SECONDS)
+        self._children.stop([_STAND_IN], grace=STAND_IN_GRACE_SECONDS)
+        self._children.stop([Valkey.name], grace=SERVER_GRACE_SECONDS)
+        self._children.stop([PostgreSQL.name], grace=SERVER_GRACE_SECONDS)
+        self._children.say("stopped")
+
+
+def _always(program: Program) -> Recipe:
+    return lambda: program
+
+
+def supervise(environ: Mapping[str, str], make_table: Apps = honest_work) -> None:
+    """Run the system that this environment describes until a signal ends it. Raises StartError."""
+    system = read_system(environ)
+    signals = StopSignals()
+    with _hold_data_dir(system) as data:
+        log = MergedLog(sys.stdout.buffer, [OURSELVES, *_APPS, _STAND_IN, *_SERVERS])
+        Supervisor(system, data, Children(log, signals), make_table).run()
+
+
+def _hold_data_dir(system: System) -> DataDir:
+    """Check what must be free. A folder that did not exist is only made when we can really start."""
+    settings = system.settings
+    if not system.data_dir.exists():
+        check_port(settings.host, settings.port)
+        return DataDir(system.data_dir)
+    data = DataDir(system.data_dir)
+    try:
+        check_port(settings.host, settings.port)
+    except StartError:
+        data.close()
+        raise
+    return data
+
+
+def main() -> int:
+    """0 when it was asked to end, 1 when something broke, 2 when what was asked for cannot be."""
+    try:
+        supervise(os.environ)
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

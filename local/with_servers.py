@@ -1,0 +1,26 @@
+"""``python -m local.with_servers COMMAND…``: run one command with an empty PostgreSQL and Valkey of its own."""
+
+import os
+import subprocess
+import sys
+
+from local.processes import StartError
+from local.servers import temporary_servers
+
+
+def main(command: list[str]) -> int:
+    """The command's exit code. It finds the servers in DATABASE_URL and REDIS_URL."""
+    if not command:
+        print("Usage: python -m local.with_servers COMMAND…", file=sys.stderr)
+        return 2
+    try:
+        with temporary_servers() as (postgres, valkey):
+            environ = {**os.environ, "DATABASE_URL": postgres.url, "REDIS_URL": valkey.url}
+            return subprocess.run(command, check=False, env=environ).returncode
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+"""The connection to PostgreSQL, the one declarative base, and the shape of a transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, cast
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Enum,
+    MetaData,
+    Numeric,
+    create_engine,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Id = Annotated[int, mapped_column(BigInteger, primary_key=True)]
+Instant = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+SatsColumn = Annotated[int, mapped_column(BigInteger, comment="satoshis")]
+MsatsColumn = Annotated[int, mapped_column(BigInteger, comment="millisatoshis")]
+UsdColumn = Annotated[Decimal, mapped_column(Numeric(20, 10), comment="US dollars")]
+Json = Annotated[dict[str, Any], mapped_column(JSONB)]
+
+
+def stored_by_value(enum: type[StrEnum]) -> Enum:
+    """Store an enum as its value in a VARCHAR; the table that owns a state writes its own CHECK."""
+    return Enum(
+        enum,
+        native_enum=False,
+        create_constraint=False,
+        length=40,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+def one_of(column: str, enum: type[StrEnum]) -> str:
+    """Write the CHECK that keeps a column inside its enum."""
+    return f"{column} IN ({', '.join(repr(member.value) for member in enum)})"
+
+
+def ago(instant: Any) -> ColumnElement[timedelta]:
+    """How long ago an instant was, by the database's clock; negative while it is to come."""
+    return cast("ColumnElement[timedelta]", func.now() - instant)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {}
+
+
+class Database:
+    """One engine, made after fork and handed in. All times that decide anything are PostgreSQL's ``now()``."""
+
+    def __init__(self, url: str, *, connections: int = 10) -> None:
+        """``connections`` bounds how many this process holds open at once."""
+        self.engine = create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": 3,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+                "application_name": "honestwork",
+                # A frozen process must not hold row locks for ever, a lost plan must not run for ever.
+                "options": "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=3s"
+                " -c idle_in_transaction_session_timeout=15s",
+            },
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self, name: str) -> Iterator[Session]:
+        """Commit at the end, roll back on any exception.
+
+        ``name`` says what the transaction is for (``area.step``); faults are injected by it in tests.
+        Nothing outside may be called while it is open.
+        """
+        with self._sessions.begin() as session:
+            yield session
+
+    def ping(self) -> None:
+        """Raise SQLAlchemy's OperationalError when the database cannot be used."""
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self.engine.dispose()

@@ -1,0 +1,78 @@
+"""One way to be due: claim a row, keep it, put it off. Every decision is PostgreSQL's, by its own clock.
+
+``due_at`` says when a row wants a worker (NULL = never), ``claim`` is the fencing token: whoever
+claims adds one, and whoever records must still hold the same number.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from models.demo_run import DemoRun
+from models.job import Job
+from models.payout import Payout
+
+DueRow = type[Job] | type[Payout] | type[DemoRun]
+
+
+def claim(
+    session: Session,
+    model: DueRow,
+    row_id: int,
+    *,
+    lease: timedelta,
+    where: ColumnElement[bool],
+) -> int | None:
+    """Take a due row for the length of a lease. None = it is not due, or somebody else was first."""
+    return session.scalar(
+        update(model)
+        .where(model.id == row_id, where, model.due_at <= func.now())
+        .values(claim=model.claim + 1, due_at=func.now() + lease)
+        .returning(model.claim)
+    )
+
+
+def keep(
+    session: Session,
+    model: DueRow,
+    held: Iterable[tuple[int, int]],
+    *,
+    lease: timedelta,
+) -> set[tuple[int, int]]:
+    """Renew the lease of all rows held as (id, claim). What is missing in the answer is lost."""
+    kept = session.execute(
+        update(model)
+        .where(tuple_(model.id, model.claim).in_(list(held)), model.due_at.is_not(None))
+        .values(due_at=func.now() + lease)
+        .returning(model.id, model.claim)
+    )
+    return {(row.id, row.claim) for row in kept}
+
+
+def put_off(
+    session: Session, model: DueRow, row_id: int, claim_held: int, *, delay: timedelta
+) -> bool:
+    """Let go of a claimed row and make it due again after ``delay``. False = it was ours no longer."""
+    row = session.scalar(
+        update(model)
+        .where(model.id == row_id, model.claim == claim_held, model.due_at.is_not(None))
+        .values(due_at=func.now() + delay)
+        .returning(model.id)
+    )
+    return row is not None
+
+
+def due_ids(
+    session: Session, model: DueRow, *, where: ColumnElement[bool], limit: int
+) -> list[int]:
+    """Read which rows are due, the longest waiting first. Takes nothing."""
+    return list(
+        session.scalars(
+            select(model.id)
+            .where(where, model.due_at <= func.now())
+            .order_by(model.due_at)
+            .limit(limit)
+        )
+    )

@@ -1,0 +1,177 @@
+"""The only code that changes a state. Every move is one guarded UPDATE; 0 rows = somebody was first.
+
+A move and what it tells (event, ledger, debts) belong into one transaction: the caller's.
+"""
+
+from typing import Any
+
+import structlog
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from models.debt import Debt, DebtState
+from models.demo_run import DemoRun, DemoState
+from models.event import JobEventRow
+from models.job import ExpiredReason, Job
+from models.lifecycle import AWAITING, WORKING, JobEvent, JobState, target_of
+from models.payout import Payout, PayoutState
+
+logger = structlog.get_logger(__name__)
+
+
+def create(session: Session, job: Job) -> Job:
+    """Insert a new job with its first event. Sets ``job.id``."""
+    job.state = target_of(None, JobEvent.CREATED)
+    session.add(job)
+    session.flush()  # the event and the invoice need the number
+    _remember(session, job, JobEvent.CREATED, source=None)
+    return job
+
+
+def advance(
+    session: Session,
+    job_id: int,
+    *,
+    expect: JobState,
+    on: JobEvent,
+    claim: int | None = None,
+    **values: Any,
+) -> Job | None:
+    """Make one move, if the job still is where we expect it (and still ours, with ``claim``).
+
+    ``values`` are written in the same UPDATE. Working states become due at once, awaiting ones
+    need ``payable_until`` in ``values``. None = the job was elsewhere; nothing was written.
+    Raises NoSuchMove for an arrow that the lifecycle lacks.
+    """
+    target = target_of(expect, on)
+    guard = [Job.id == job_id, Job.state == expect]
+    if claim is not None:
+        guard.append(Job.claim == claim)
+    if expect is JobState.EXPIRED:
+        guard.append(Job.expired_reason == ExpiredReason.UNPAID)
+    job = session.scalar(
+        update(Job)
+        .where(*guard)
+        .values(
+            {
+                "state": target,
+                "version": Job.version + 1,
+                "moved_at": func.now(),
+                "due_at": func.now() if target in WORKING else None,
+                "payable_until": None,
+                "expired_reason": None,
+                **values,
+            }
+        )
+        .returning(Job)
+        .execution_options(populate_existing=True)
+    )
+    if job is not None:
+        _remember(session, job, on, source=expect)
+    return job
+
+
+def _remember(session: Session, job: Job, event: JobEvent, *, source: JobState | None) -> None:
+    session.add(
+        JobEventRow(
+            job_id=job.id,
+            version=job.version,
+            event=event,
+            source=source,
+            target=job.state,
+        )
+    )
+    logger.info("job moved", job=job.id, event=event.value, state=job.state.value)
+
+
+def expire(session: Session, job_id: int, *, expect: JobState, reason: ExpiredReason) -> Job | None:
+    """End a job that waits for money: unpaid, or cancelled by its caller."""
+    assert expect in AWAITING
+    on = JobEvent.CANCELLED if reason is ExpiredReason.CANCELLED else JobEvent.LAPSED
+    return advance(session, job_id, expect=expect, on=on, expired_reason=reason)
+
+
+def settle_payout(
+    session: Session, payout_id: int, claim: int, *, state: PayoutState, **values: Any
+) -> Payout | None:
+    """End a payout as PAID or FAILED, and its debts with it. None = it was ours no longer."""
+    payout = session.scalar(
+        update(Payout)
+        .where(
+            Payout.id == payout_id,
+            Payout.state == PayoutState.SENDING,
+            Payout.claim == claim,
+        )
+        .values({"state": state, "due_at": None, "settled_at": func.now(), **values})
+        .returning(Payout)
+        .execution_options(populate_existing=True)
+    )
+    if payout is None:
+        return None
+    if state is PayoutState.PAID:
+        _move_debts(session, payout_id, DebtState.PAID, paid_at=func.now())
+    if state is PayoutState.FAILED:
+        _move_debts(session, payout_id, DebtState.OWED, payout_id=None)
+    logger.info("payout moved", payout=payout.id, job=payout.job_id, state=state.value)
+    return payout
+
+
+def _move_debts(session: Session, of_payout: int, state: DebtState, **values: Any) -> None:
+    session.execute(
+        update(Debt).where(Debt.payout_id == of_payout).values({"state": state, **values})
+    )
+
+
+def cover_debts(session: Session, payout: Payout) -> int:
+    """Put all that is owed on a job under this payout; returns the sats that it now covers."""
+    amounts = session.scalars(
+        update(Debt)
+        .where(Debt.job_id == payout.job_id, Debt.state == DebtState.OWED)
+        .values(state=DebtState.PAYING, payout_id=payout.id)
+        .returning(Debt.amount_sats)
+    )
+    return sum(amounts)
+
+
+def reopen_payout(session: Session, payout_id: int) -> Payout | None:
+    """Try the same BOLT11 again after a failure that was proved: the one safe way to repeat a payout.
+
+    Evidence is gathered anew. None = it is not failed.
+    """
+    payout = session.scalar(
+        update(Payout)
+        .where(Payout.id == payout_id, Payout.state == PayoutState.FAILED)
+        .values(
+            state=PayoutState.SENDING,
+            due_at=func.now(),
+            settled_at=None,
+            sends=Payout.sends + 1,
+            posts=0,
+            refusals=0,
+            first_failed_at=None,
+            first_missing_at=None,
+        )
+        .returning(Payout)
+        .execution_options(populate_existing=True)
+    )
+    if payout is not None:
+        logger.info(
+            "payout moved",
+            payout=payout.id,
+            job=payout.job_id,
+            state=payout.state.value,
+        )
+    return payout
+
+
+def move_demo(
+    session: Session, run_id: int, *, expect: DemoState, to: DemoState, **values: Any
+) -> DemoRun | None:
+    """Move a demo run on. ``due_at`` must be in ``values`` unless ``to`` is final. None = it was elsewhere."""
+    return session.scalar(
+        update(DemoRun)
+        .where(DemoRun.id == run_id, DemoRun.state == expect)
+        .values({"state": to, "due_at": None, **values})
+        .returning(DemoRun)
+        .execution_options(populate_existing=True)
+    )

@@ -1,0 +1,31 @@
+"""Every table, imported in one place so that migrations see the whole schema."""
+
+from models import (
+    attempt,
+    btc_price,
+    debt,
+    demo_run,
+    event,
+    invoice,
+    job,
+    ledger,
+    payout,
+    tick,
+)
+from models.database import Base
+
+metadata = Base.metadata
+
+__all__ = [
+    "attempt",
+    "btc_price",
+    "debt",
+    "demo_run",
+    "event",
+    "invoice",
+    "job",
+    "ledger",
+    "metadata",
+    "payout",
+    "tick",
+]

@@ -1,0 +1,1 @@
+"""What the system can do: use cases that see the outside only through the gateways' protocols."""

@@ -1,0 +1,80 @@
+"""The doorbell: tells a worker that a row is due. It may ring in vain, late, twice or not at all.
+
+The row stays due until somebody claims it and dispatch rings again every second, so losing a ring
+costs a moment and never a job.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from config.queues import QUEUE_OF, TaskName
+
+logger = structlog.get_logger(__name__)
+
+RING_EXPIRES_SECONDS = 10
+"""A ring that waited longer is worth nothing: dispatch has rung again."""
+QUIET_SECONDS = 5
+"""After a failure nothing is published for this long: an outage must not cost every ring a time-out."""
+BACKLOG = 10_000
+
+
+class Doorbell(Protocol):
+    def ring(self, task: TaskName, row_id: int) -> None:
+        """Wake a worker for this row. Never blocks, never raises; call it after the commit."""
+
+
+class CeleryDoorbell:
+    """Publishes from one thread of its own, started at the first ring, so after any fork."""
+
+    def __init__(self, celery: Celery, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._celery = celery
+        self._clock = clock
+        self._rings: queue.Queue[tuple[TaskName, int]] = queue.Queue(BACKLOG)
+        self._quiet_until = 0.0
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def ring(self, task: TaskName, row_id: int) -> None:
+        self._start()
+        try:
+            self._rings.put_nowait((task, row_id))
+        except queue.Full:
+            logger.warning("doorbell backlog full", task=task.value)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._publish_for_ever, daemon=True)
+                self._thread.start()
+
+    def _publish_for_ever(self) -> None:
+        while True:
+            task, row_id = self._rings.get()
+            if self._clock() >= self._quiet_until:
+                self._publish(task, row_id)
+            self._rings.task_done()
+
+    def _publish(self, task: TaskName, row_id: int) -> None:
+        try:
+            self._celery.send_task(
+                task.value,
+                args=[row_id],
+                queue=QUEUE_OF[task].value,
+                expires=RING_EXPIRES_SECONDS,
+                ignore_result=True,
+            )
+        except (KombuError, RedisError, OSError) as error:
+            self._quiet_until = self._clock() + QUIET_SECONDS
+            logger.warning("doorbell is mute", error=type(error).__name__)
+
+    def answered(self) -> None:
+        """Wait until everything rung so far was published or dropped. For tests and shutdown."""
+        self._rings.join()

@@ -1,0 +1,1 @@
+"""The life of a job: intake, evaluation, execution, expiry, and the free demo."""

@@ -1,0 +1,106 @@
+"""The sweep over open invoices: finds payments that the feed missed, and expires what was never paid.
+
+Nothing expires on our word alone: LNbits is asked once more, and while it cannot say, nothing ends.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from gateways.lightning import InvoiceReading, InvoiceState
+from models import moves
+from models.invoice import Invoice, InvoiceKind
+from models.job import ExpiredReason, Job
+from models.lifecycle import JobState
+from services.jobs.invoices import CHECKS
+from services.money import payments
+from services.toolbox import Toolbox
+
+PAGE = 100
+ASK_AGAIN = timedelta(minutes=1)
+"""While LNbits cannot say, or when it knows nothing of an invoice."""
+
+_IS_OPEN = or_(
+    and_(Invoice.kind == InvoiceKind.EVAL, Job.state == JobState.AWAITING_EVAL_PAYMENT),
+    and_(Invoice.kind == InvoiceKind.WORK, Job.state == JobState.AWAITING_WORK_PAYMENT),
+)
+
+
+def sweep(tools: Toolbox) -> int:
+    """Ask about at most one page of open invoices whose time has come; returns how many jobs expired.
+
+    Raises Unavailable or Refused when LNbits does not answer; then nothing has expired.
+    """
+    invoices = _claim_due(tools)
+    if not invoices:
+        return 0
+    states = tools.income.invoice_states([invoice.payment_hash for invoice in invoices])
+    return sum(_act_on(tools, invoice, states.get(invoice.payment_hash)) for invoice in invoices)
+
+
+def _claim_due(tools: Toolbox) -> list[Invoice]:
+    """Take the invoices to ask about and set when each is asked about next, before asking."""
+    with tools.database.transaction("expiry.claim") as session:
+        due = list(
+            session.scalars(
+                select(Invoice.id)
+                .where(Invoice.check_at <= func.now())
+                .order_by(Invoice.check_at)
+                .limit(PAGE)
+                .with_for_update(skip_locked=True)
+            )
+        )
+        if not due:
+            return []
+        return _reschedule(session, due)
+
+
+def _reschedule(session: Session, due: list[int]) -> list[Invoice]:
+    """Put the next look on record; what is open no longer is asked about no more."""
+    is_open = select(Invoice.id).join(Job, Job.id == Invoice.job_id).where(_IS_OPEN)
+    session.execute(
+        update(Invoice)
+        .where(Invoice.id.in_(due), Invoice.id.not_in(is_open.where(Invoice.id.in_(due))))
+        .values(check_at=None)
+    )
+    planned = [
+        (func.now() < Invoice.created_at + check, Invoice.created_at + check) for check in CHECKS
+    ]
+    at_deadline = func.least(case(*planned, else_=Invoice.expires_at), Invoice.expires_at)
+    past_deadline = Invoice.expires_at <= func.now()
+    return list(
+        session.scalars(
+            update(Invoice)
+            .where(Invoice.id.in_(due), Invoice.check_at.is_not(None))
+            .values(
+                checks=Invoice.checks + 1,
+                check_at=case((past_deadline, func.now() + ASK_AGAIN), else_=at_deadline),
+            )
+            .returning(Invoice)
+        )
+    )
+
+
+def _act_on(tools: Toolbox, invoice: Invoice, state: InvoiceState | None) -> bool:
+    """True when the job of this invoice has expired."""
+    if state is None or state.reading is InvoiceReading.UNKNOWN:
+        return False
+    if state.payment is not None:
+        payments.settle(tools, state.payment)
+        return False
+    return _expire(tools, invoice)
+
+
+def _expire(tools: Toolbox, invoice: Invoice) -> bool:
+    """Expire the job if its deadline is past; LNbits has just said that it is unpaid."""
+    with tools.database.transaction("expiry.expire") as session:
+        job = session.scalar(
+            select(Job)
+            .join(Invoice, Invoice.job_id == Job.id)
+            .where(Invoice.id == invoice.id, _IS_OPEN, Job.payable_until <= func.now())
+        )
+        if job is None:
+            return False
+        expired = moves.expire(session, job.id, expect=job.state, reason=ExpiredReason.UNPAID)
+        return expired is not None

@@ -1,0 +1,142 @@
+"""Taking a job in: an invoice first, then the job; reading one; cancelling one."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from gateways.errors import OutsideError
+from models import moves
+from models.debt import Debt
+from models.invoice import Invoice, InvoiceKind
+from models.job import ExpiredReason, Job
+from models.lifecycle import AWAITING
+from models.money import Sats
+from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyRequests
+from services.jobs.invoices import first_check, issue
+from services.money import btc_price
+from services.toolbox import Toolbox
+
+MINUTE = timedelta(minutes=1)
+LIGHTNING_RETRY = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView:
+    """A job as one read of the database saw it."""
+
+    job: Job
+    invoices: dict[InvoiceKind, Invoice]
+    debts: list[Debt]
+
+
+def create(
+    tools: Toolbox, request: str, *, client_key: str, metadata: dict[str, str] | None = None
+) -> JobView:
+    """Issue the evaluation invoice and take the job in. Calling twice makes two jobs.
+
+    Raises NotNow or TooManyRequests; then no job is left behind.
+    """
+    with tools.database.transaction("intake.admit") as session:
+        btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
+        _check_limits(session, tools, client_key)
+    public_id = uuid4()
+    fee = Sats(tools.settings.eval_fee_sats)
+    lifetime = timedelta(seconds=tools.settings.eval_invoice_expiry_seconds)
+    try:
+        issued = issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime)
+    except OutsideError as error:
+        raise NotNow(
+            "Lightning is not available at the moment; no job was made, try again shortly.",
+            code=ErrorCode.LIGHTNING_UNAVAILABLE,
+            retry_after=LIGHTNING_RETRY,
+        ) from error
+    payable_until = func.now() + lifetime
+    with tools.database.transaction("intake.create") as session:
+        job = moves.create(
+            session,
+            Job(
+                public_id=public_id,
+                request=request,
+                caller_metadata=metadata,
+                client_key=client_key,
+                payable_until=payable_until,
+            ),
+        )
+        invoice = Invoice(
+            job_id=job.id,
+            kind=InvoiceKind.EVAL,
+            payment_hash=issued.payment_hash,
+            payment_request=issued.payment_request,
+            amount_sats=fee,
+            expires_at=payable_until,
+            check_at=first_check(payable_until),
+        )
+        session.add(invoice)
+        session.flush()
+        session.refresh(job)
+        session.refresh(invoice)
+        return JobView(job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[])
+
+
+def _check_limits(session: Session, tools: Toolbox, client_key: str) -> None:
+    """Bound what strangers can make us keep open, and leave LNbits room for work and refunds."""
+    is_open = Job.payable_until.is_not(None)
+    of_client = _count(session, is_open, Job.client_key == client_key)
+    in_all = _count(session, is_open)
+    settings = tools.settings
+    if of_client >= settings.open_invoices_per_client or in_all >= settings.open_invoices_max:
+        raise TooManyRequests(
+            "Too many invoices are open; pay or cancel some, or wait until they expire.",
+            code=ErrorCode.TOO_MANY_OPEN_INVOICES,
+            retry_after=MINUTE,
+        )
+    if settings.lightning_is_stand_in:
+        return  # it has no request limit
+    recent = _count(session, Job.created_at > func.now() - MINUTE)
+    if recent >= settings.lnbits_requests_per_minute // 2:
+        raise NotNow(
+            "Too many jobs are being made at the moment; try again shortly.",
+            code=ErrorCode.LIGHTNING_UNAVAILABLE,
+            retry_after=LIGHTNING_RETRY,
+        )
+
+
+def _count(session: Session, *conditions: object) -> int:
+    query = select(func.count()).select_from(Job).where(*conditions)  # type: ignore[arg-type]
+    return session.scalar(query) or 0
+
+
+def find(tools: Toolbox, public_id: UUID) -> JobView:
+    """Read a job with its invoices and debts. Raises NotFound(job_not_found)."""
+    with tools.database.transaction("intake.find") as session:
+        job = session.scalar(select(Job).where(Job.public_id == public_id))
+        if job is None:
+            raise NotFound("Job not found", code=ErrorCode.JOB_NOT_FOUND)
+        invoices = session.scalars(select(Invoice).where(Invoice.job_id == job.id))
+        debts = session.scalars(select(Debt).where(Debt.job_id == job.id).order_by(Debt.id))
+        return JobView(
+            job=job,
+            invoices={invoice.kind: invoice for invoice in invoices},
+            debts=list(debts),
+        )
+
+
+def cancel(tools: Toolbox, public_id: UUID) -> JobView:
+    """Give an unpaid job up. Raises NotFound, or Conflict when it waits for no payment.
+
+    A payment that is made all the same is owed back.
+    """
+    view = find(tools, public_id)
+    if view.job.state in AWAITING:
+        with tools.database.transaction("intake.cancel") as session:
+            cancelled = moves.expire(
+                session, view.job.id, expect=view.job.state, reason=ExpiredReason.CANCELLED
+            )
+        if cancelled is not None:
+            return find(tools, public_id)
+    raise Conflict(
+        "Only a job that waits for a payment can be cancelled.", code=ErrorCode.INVALID_STATE
+    )

@@ -1,0 +1,33 @@
+"""Issuing invoices, and the schedule by which the safety net asks about them."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func
+
+from gateways.lightning import IssuedInvoice
+from models.invoice import InvoiceKind
+from models.money import Sats
+from services.money.payments import LATE_GRACE
+from services.toolbox import Toolbox
+
+CHECKS = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10))
+"""After issue, when the node itself is asked whether a payment was missed; then once at the deadline."""
+
+_PURPOSE = {InvoiceKind.EVAL: "evaluation", InvoiceKind.WORK: "work"}
+
+
+def issue(
+    tools: Toolbox, kind: InvoiceKind, public_id: UUID, amount: Sats, lifetime: timedelta
+) -> IssuedInvoice:
+    """Have LNbits make an invoice that outlives our deadline, so that a late payment is seen.
+
+    One whose answer is lost was shown to nobody: call again. Raises Unavailable or Refused.
+    """
+    memo = f"Honest Work: {_PURPOSE[kind]} of job {str(public_id)[:8]}"
+    return tools.income.create_invoice(amount, memo=memo, lifetime=lifetime + LATE_GRACE)
+
+
+def first_check(expires_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """When a new invoice is first asked about: soon, and no later than its deadline."""
+    return func.least(func.now() + CHECKS[0], expires_at)

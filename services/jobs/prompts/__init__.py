@@ -1,0 +1,28 @@
+"""The prompts: text files that a person can edit, named in the journal by a digest of their text."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A system prompt. ``version`` is its name and the first 12 hex digits of its SHA-256."""
+
+    text: str
+    version: str
+
+
+@cache
+def load(name: str) -> Prompt:
+    """Read ``<name>.txt`` beside this file."""
+    text = Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8").strip()
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Prompt(text=text, version=f"{name}@{digest}")
+
+
+def as_data(request: str) -> str:
+    """Mark a stranger's text as data. It cannot close the mark: its own closing tags are defused."""
+    defused = request.replace("</request", "< /request")
+    return f"<request>\n{defused}\n</request>"

@@ -1,0 +1,229 @@
+"""One model call of a job: claimed, journalled before it is made, its answer stored before it is read.
+
+A worker that takes a job over finds the stored answer and does not call again, so at most the call
+that was under way when a worker died is made twice.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from gateways.errors import Billed, OutsideError, Refused, Unavailable
+from gateways.llms import Answer, Question, Stop
+from models import due
+from models.attempt import Attempt, AttemptOutcome, Step
+from models.database import ago
+from models.job import Job
+from models.lifecycle import JobState
+from services import retry
+from services.jobs import failure
+from services.jobs.failure import Failure
+from services.money import pricing
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+CRASHES_ARE_POISON = 3
+SPENT_ATTEMPTS_MAX = 2
+"""Attempts of one step that may end with billed or unknown usage: we pay for them, not the caller."""
+OPERATORS_TROUBLE = frozenset({"http_401", "http_402", "http_403", "http_404"})
+"""Refusals that are about our key or model, not about the request: the operator can mend them."""
+
+STATE_OF = {Step.EVALUATE: JobState.EVALUATING, Step.EXECUTE: JobState.EXECUTING}
+_SPENT = frozenset({AttemptOutcome.UNREADABLE, AttemptOutcome.DOUBTFUL})
+_CRASHED = frozenset({None, AttemptOutcome.SUPERSEDED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A job that this worker holds for one step, and what is known of it already."""
+
+    job: Job
+    claim: int
+    step: Step
+    waited: timedelta
+    """Since the job came into this state."""
+    attempts_so_far: int
+    attempt_id: int | None
+    """The journal row of the call to make; None = the step has its answer."""
+    answer: Answer | None
+
+
+def take(
+    tools: Toolbox, job_id: int, step: Step, *, model: str, prompt_version: str
+) -> Assignment | None:
+    """Claim a due job for a step, with the journal row of the coming call in the same commit.
+
+    None = not ours to do, or given up here and now: past its deadline, or tried too often.
+    """
+    with tools.database.transaction(f"jobs.claim.{step.value}") as session:
+        in_state = Job.state == STATE_OF[step]
+        claim = due.claim(session, Job, job_id, lease=tools.settings.lease, where=in_state)
+        if claim is None:
+            return None
+        job = session.get_one(Job, job_id, populate_existing=True)
+        history = _history(session, job_id, step)
+        why = _why_give_up(session, job, history)
+        if why is not None:
+            failure.give_up(session, job, claim, why)
+            return None
+        answered = next((a for a in history if a.outcome is AttemptOutcome.ANSWERED), None)
+        attempt = Attempt(
+            job_id=job_id, step=step, claim=claim, model=model, prompt_version=prompt_version
+        )
+        if answered is None:
+            session.add(attempt)
+            session.flush()  # its number is needed to store the answer
+        return Assignment(
+            job=job,
+            claim=claim,
+            step=step,
+            waited=_waited(session, job),
+            attempts_so_far=len(history),
+            attempt_id=answered.id if answered else attempt.id,
+            answer=_stored_answer(answered) if answered else None,
+        )
+
+
+def _history(session: Session, job_id: int, step: Step) -> list[Attempt]:
+    return list(
+        session.scalars(
+            select(Attempt)
+            .where(Attempt.job_id == job_id, Attempt.step == step)
+            .order_by(Attempt.id)
+        )
+    )
+
+
+def _waited(session: Session, job: Job) -> timedelta:
+    return session.scalar(select(ago(Job.moved_at)).where(Job.id == job.id)) or timedelta(0)
+
+
+def _why_give_up(session: Session, job: Job, history: list[Attempt]) -> Failure | None:
+    outcomes = [attempt.outcome for attempt in history]
+    has_answer = AttemptOutcome.ANSWERED in outcomes
+    if has_answer and job.state is JobState.EXECUTING:
+        return None  # paid, done and stored: late or not, it is delivered
+    is_late = session.scalar(select(Job.give_up_at <= func.now()).where(Job.id == job.id))
+    if is_late:
+        return failure.DEADLINE
+    if has_answer:
+        return None
+    if sum(outcome in _CRASHED for outcome in outcomes) >= CRASHES_ARE_POISON:
+        return failure.CRASHED
+    if sum(outcome in _SPENT for outcome in outcomes) >= SPENT_ATTEMPTS_MAX:
+        return failure.SPENT
+    return None
+
+
+def _stored_answer(attempt: Attempt) -> Answer:
+    return Answer(
+        text=attempt.answer or "",
+        stop=Stop(attempt.stop or Stop.DONE),
+        refusal=attempt.refusal,
+        input_tokens=attempt.input_tokens or 0,
+        output_tokens=attempt.output_tokens or 0,
+        request_id=attempt.request_id,
+        usage=attempt.usage or {},
+    )
+
+
+def ask(tools: Toolbox, assignment: Assignment, question: Question) -> Answer | None:
+    """Get the step's answer: the stored one, or by calling the model once. Call it under the lease.
+
+    None = no answer this time; the job was put off, given up, or taken over. Nothing is left to do.
+    """
+    if assignment.answer is not None:
+        return assignment.answer
+    try:
+        answer = tools.language_model(question.model).ask(question)
+    except OutsideError as error:
+        _record_error(tools, assignment, error)
+        return None
+    return answer if _store(tools, assignment, question.model, answer) else None
+
+
+def _store(tools: Toolbox, assignment: Assignment, model: str, answer: Answer) -> bool:
+    """Put answer and usage on record as received. False = another worker has taken the job over."""
+    rates = tools.model_rates.rates(model, input_tokens=answer.input_tokens)
+    cost = rates and pricing.token_cost(
+        rates, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
+    )
+    with tools.database.transaction("attempts.answered") as session:
+        is_ours = _still_ours(session, assignment)
+        outcome = AttemptOutcome.ANSWERED if is_ours else AttemptOutcome.SUPERSEDED
+        _end(
+            session,
+            assignment,
+            outcome,
+            answer=answer.text.replace("\x00", ""),
+            stop=answer.stop.value,
+            refusal=answer.refusal,
+            request_id=answer.request_id,
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
+            usage=dict(answer.usage),
+            cost_usd=cost,
+        )
+    return is_ours
+
+
+def _still_ours(session: Session, assignment: Assignment) -> bool:
+    """Whether our claim is the last one, with the row locked so that it stays so until the commit."""
+    claim = session.scalar(
+        select(Job.claim)
+        .where(Job.id == assignment.job.id, Job.state == STATE_OF[assignment.step])
+        .with_for_update()
+    )
+    return claim == assignment.claim
+
+
+def _end(
+    session: Session, assignment: Assignment, outcome: AttemptOutcome, **values: object
+) -> None:
+    session.execute(
+        update(Attempt)
+        .where(Attempt.id == assignment.attempt_id)
+        .values({"outcome": outcome, "ended_at": func.now(), **values})
+    )
+
+
+def _record_error(tools: Toolbox, assignment: Assignment, error: OutsideError) -> None:
+    """Journal a call that ended in an error, and put the job off, or give it up, in the same commit."""
+    is_final = isinstance(error, Refused) and error.code not in OPERATORS_TROUBLE
+    logger.warning(
+        "model call failed", job=assignment.job.id, step=assignment.step.value, code=error.code
+    )
+    with tools.database.transaction("attempts.failed") as session:
+        _end(session, assignment, _outcome_of(error), code=error.code)
+        if is_final:
+            failure.give_up(session, assignment.job, assignment.claim, failure.REFUSED)
+            return
+        wish = error.retry_after if isinstance(error, Unavailable) else None
+        delay = retry.backoff(assignment.attempts_so_far + 1, retry_after=wish)
+        due.put_off(session, Job, assignment.job.id, assignment.claim, delay=delay)
+
+
+def _outcome_of(error: OutsideError) -> AttemptOutcome:
+    if error.billed is Billed.UNKNOWN:
+        return AttemptOutcome.DOUBTFUL
+    return AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.UNAVAILABLE
+
+
+def reject_answer(tools: Toolbox, assignment: Assignment) -> None:
+    """The answer is not what was asked for: billed, no use to anyone; try again within the limits."""
+    logger.warning("unreadable answer", job=assignment.job.id, step=assignment.step.value)
+    with tools.database.transaction("attempts.unreadable") as session:
+        _end(session, assignment, AttemptOutcome.UNREADABLE, code="unreadable")
+        delay = retry.backoff(assignment.attempts_so_far + 1)
+        due.put_off(session, Job, assignment.job.id, assignment.claim, delay=delay)
+
+
+def put_off(tools: Toolbox, assignment: Assignment, *, at_least: timedelta) -> None:
+    """Something the next part needs is not to be had: wait, without using up an attempt."""
+    delay = retry.patience(assignment.waited, at_least=at_least, at_most=timedelta(minutes=1))
+    with tools.database.transaction("jobs.put_off") as session:
+        due.put_off(session, Job, assignment.job.id, assignment.claim, delay=delay)

@@ -1,0 +1,1 @@
+"""Money in, money out, what it is worth, and the books."""

@@ -1,0 +1,106 @@
+"""What a bitcoin costs: fetched by a duty, kept in PostgreSQL, refused when nothing can be said."""
+
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from config.settings import Settings
+from gateways.errors import OutsideError
+from gateways.prices import FeedPrice, PriceFeed
+from models.btc_price import BtcPrice
+from models.database import ago
+from models.money import Usd
+from services.errors import ErrorCode, NotNow
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+FRESH_FOR = timedelta(seconds=60)
+PLAUSIBLE_USD = (Decimal(1_000), Decimal(10_000_000))
+OUTLIER_SHARE = Decimal("0.01")
+"""A feed more than 1 % from the median is not believed."""
+
+
+class PriceSource(StrEnum):
+    LIVE = "live"
+    STALE = "stale"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BtcQuote:
+    """The price to use now, where it comes from, and the feeds behind it."""
+
+    usd: Usd
+    source: PriceSource
+    feeds: dict[str, Any] = field(default_factory=dict)
+
+
+def current(session: Session, settings: Settings) -> BtcQuote:
+    """The price to quote with. Raises NotNow(price_unavailable) when there is none to be had."""
+    newest = session.execute(
+        select(BtcPrice, ago(BtcPrice.fetched_at)).order_by(BtcPrice.id.desc()).limit(1)
+    ).one_or_none()
+    if newest is not None:
+        price, since = newest
+        if since <= timedelta(seconds=settings.btc_price_max_stale_seconds):
+            source = PriceSource.LIVE if since <= FRESH_FOR else PriceSource.STALE
+            return BtcQuote(usd=Usd(price.price_usd), source=source, feeds=price.feeds)
+    if settings.btc_price_usd_fallback is not None:
+        return BtcQuote(usd=Usd(settings.btc_price_usd_fallback), source=PriceSource.FALLBACK)
+    raise NotNow(
+        "There is no current bitcoin price, so nothing can be priced; try again shortly.",
+        code=ErrorCode.PRICE_UNAVAILABLE,
+        retry_after=timedelta(seconds=30),
+    )
+
+
+def refresh(tools: Toolbox) -> BtcPrice | None:
+    """Ask every feed at once and keep what they agree on. None = they agree on nothing; the old price ages."""
+    told = _ask_all(tools.price_feeds)
+    agreed = agree([price.usd for price in told])
+    if agreed is None:
+        logger.warning("no bitcoin price", feeds={price.feed: str(price.usd) for price in told})
+        return None
+    price = BtcPrice(price_usd=agreed, feeds={price.feed: str(price.usd) for price in told})
+    with tools.database.transaction("price.keep") as session:
+        session.add(price)
+    return price
+
+
+def _ask_all(feeds: tuple[PriceFeed, ...]) -> list[FeedPrice]:
+    if not feeds:
+        return []
+    with ThreadPoolExecutor(len(feeds), thread_name_prefix="feed") as pool:
+        answers = pool.map(_ask, feeds)
+    return [answer for answer in answers if answer is not None]
+
+
+def _ask(feed: PriceFeed) -> FeedPrice | None:
+    try:
+        return feed.fetch()
+    except OutsideError as error:
+        logger.info("price feed failed", feed=feed.name, code=error.code)
+        return None
+
+
+def agree(prices: list[Decimal]) -> Usd | None:
+    """The median of the plausible prices after dropping outliers; None without one that can be believed.
+
+    Of two that disagree, neither is believed. One alone is, as the contract names CoinGecko first.
+    """
+    low, high = PLAUSIBLE_USD
+    plausible = [price for price in prices if price.is_finite() and low <= price <= high]
+    if not plausible:
+        return None
+    middle = statistics.median(plausible)
+    close = [price for price in plausible if abs(price - middle) <= middle * OUTLIER_SHARE]
+    return Usd(statistics.median(close)) if close else None

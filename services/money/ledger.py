@@ -1,0 +1,85 @@
+"""Posting to the ledger, always inside the transaction of what the entry describes.
+
+Event keys are ``what:id`` and unique: posting the same thing twice is refused by the database.
+"""
+
+from sqlalchemy.orm import Session
+
+from models.debt import Debt, DebtCause
+from models.invoice import Receipt
+from models.ledger import Account, LedgerEntry
+from models.money import Msats, Sats, msats, sats_owed_for
+
+
+def post(
+    session: Session,
+    event_key: str,
+    *,
+    debit: Account,
+    credit: Account,
+    amount: Msats,
+    job_id: int | None,
+) -> None:
+    """Write one pair row; nothing for an amount of zero."""
+    if amount == 0:
+        return
+    session.add(
+        LedgerEntry(
+            event_key=event_key, debit=debit, credit=credit, amount_msats=amount, job_id=job_id
+        )
+    )
+
+
+def receive(session: Session, receipt: Receipt) -> None:
+    """Money arrived: it is the caller's until we deliver, or nobody's."""
+    post(
+        session,
+        f"receipt:{receipt.payment_hash}",
+        debit=Account.WALLET,
+        credit=Account.HELD if receipt.job_id else Account.UNMATCHED,
+        amount=Msats(receipt.amount_msats),
+        job_id=receipt.job_id,
+    )
+
+
+def earn(session: Session, receipt: Receipt, amount: Sats) -> None:
+    """We delivered what this receipt paid for: so much of it is ours."""
+    post(
+        session,
+        f"earned:{receipt.id}",
+        debit=Account.HELD,
+        credit=Account.EARNED,
+        amount=msats(amount),
+        job_id=receipt.job_id,
+    )
+
+
+def owe(session: Session, receipt: Receipt, cause: DebtCause, amount: Msats) -> Debt | None:
+    """Owe so much of a receipt back; a fraction of a sat is rounded up in the caller's favour.
+
+    None for an amount of zero.
+    """
+    if amount == 0:
+        return None
+    assert receipt.job_id is not None
+    owed = sats_owed_for(amount)
+    debt = Debt(job_id=receipt.job_id, receipt_id=receipt.id, cause=cause, amount_sats=owed)
+    session.add(debt)
+    key = f"{cause.value}:{receipt.id}"
+    post(
+        session,
+        f"owed:{key}",
+        debit=Account.HELD,
+        credit=Account.OWED,
+        amount=amount,
+        job_id=receipt.job_id,
+    )
+    post(
+        session,
+        f"rounding:{key}",
+        debit=Account.ROUNDING,
+        credit=Account.OWED,
+        amount=Msats(msats(owed) - amount),
+        job_id=receipt.job_id,
+    )
+    return debt

@@ -1,0 +1,146 @@
+"""Money in: read LNbits' feed of settled payments, and let every payment move its job once."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from config.queues import TaskName
+from gateways.lightning import SettledPayment
+from models import moves
+from models.debt import DebtCause
+from models.invoice import Invoice, InvoiceKind, Receipt
+from models.job import Job
+from models.lifecycle import JobEvent, JobState
+from models.money import Msats, Sats, msats
+from services.money import ledger
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+FEED_PAGE = 100
+FEED_PAGES_MAX = 1000
+LATE_GRACE = timedelta(seconds=600)
+"""A payment found this long after the deadline still revives its job; the BOLT11 lives as long."""
+OVERLAP = timedelta(minutes=2)
+START_UP_OVERLAP = timedelta(hours=24)
+
+_WAITS_FOR = {
+    InvoiceKind.EVAL: (JobState.AWAITING_EVAL_PAYMENT, JobEvent.EVAL_PAID, TaskName.EVALUATE_JOB),
+    InvoiceKind.WORK: (JobState.AWAITING_WORK_PAYMENT, JobEvent.WORK_PAID, TaskName.EXECUTE_JOB),
+}
+
+
+def poll(tools: Toolbox) -> int:
+    """Read the newest settled payments until a page holds nothing new; returns how many were new.
+
+    One LNbits request when nothing was paid, and one more per hundred payments made.
+    """
+    found = 0
+    for page in range(FEED_PAGES_MAX):
+        payments = tools.income.settled_payments(page=page, page_size=FEED_PAGE)
+        new = _settle_unknown(tools, payments)
+        found += new
+        if new == 0 or len(payments) < FEED_PAGE:
+            break
+    return found
+
+
+def read_back(tools: Toolbox, overlap: timedelta) -> int:
+    """Read the feed once more as far back as ``overlap`` before its newest entry; returns how many were new.
+
+    Catches what a poll can miss: entries that LNbits re-ordered between two pages.
+    """
+    found = 0
+    far_enough: datetime | None = None
+    for page in range(FEED_PAGES_MAX):
+        payments = tools.income.settled_payments(page=page, page_size=FEED_PAGE)
+        found += _settle_unknown(tools, payments)
+        if len(payments) < FEED_PAGE:
+            break
+        far_enough = far_enough or payments[0].settled_at - overlap
+        if payments[-1].settled_at < far_enough:
+            break
+    return found
+
+
+def _settle_unknown(tools: Toolbox, payments: list[SettledPayment]) -> int:
+    """Settle the payments of a page that have no receipt yet; returns how many those were."""
+    if not payments:
+        return 0
+    hashes = [payment.payment_hash for payment in payments]
+    with tools.database.transaction("payments.known") as session:
+        known = set(
+            session.scalars(select(Receipt.payment_hash).where(Receipt.payment_hash.in_(hashes)))
+        )
+    unknown = [payment for payment in payments if payment.payment_hash not in known]
+    for payment in unknown:
+        settle(tools, payment)
+    return len(unknown)
+
+
+def settle(tools: Toolbox, payment: SettledPayment) -> bool:
+    """Take one payment in, in one transaction: receipt, ledger, move. False = it was taken in before."""
+    with tools.database.transaction("payments.settle") as session:
+        invoice = session.scalar(
+            select(Invoice).where(Invoice.payment_hash == payment.payment_hash)
+        )
+        receipt = _receive(session, payment, invoice)
+        if receipt is None:
+            return False
+        ledger.receive(session, receipt)
+        moved = _spend(session, tools, receipt, invoice) if invoice else None
+    if invoice is None:
+        logger.error("payment for no invoice of ours", payment_hash=payment.payment_hash[:8])
+    if invoice is not None and moved is not None:
+        tools.doorbell.ring(_WAITS_FOR[invoice.kind][2], moved.id)
+    return True
+
+
+def _receive(session: Session, payment: SettledPayment, invoice: Invoice | None) -> Receipt | None:
+    """Insert the receipt; None = this payment hash has one already."""
+    return session.scalar(
+        insert(Receipt)
+        .values(
+            payment_hash=payment.payment_hash,
+            amount_msats=payment.amount,
+            settled_at=payment.settled_at,
+            invoice_id=invoice.id if invoice else None,
+            job_id=invoice.job_id if invoice else None,
+        )
+        .on_conflict_do_nothing(index_elements=[Receipt.payment_hash])
+        .returning(Receipt)
+    )
+
+
+def _spend(session: Session, tools: Toolbox, receipt: Receipt, invoice: Invoice) -> Job | None:
+    """Let a payment move its job; what the job cannot use is owed back. None = nothing moved."""
+    price = msats(Sats(invoice.amount_sats))
+    if receipt.amount_msats < price:  # Lightning forbids it; an LNbits of another mind may not
+        logger.error("invoice paid in part", job=invoice.job_id, msats=receipt.amount_msats)
+        ledger.owe(session, receipt, DebtCause.DUPLICATE, Msats(receipt.amount_msats))
+        return None
+    moved = _move_on(session, tools, invoice)
+    if moved is None:
+        ledger.owe(session, receipt, DebtCause.LATE, Msats(receipt.amount_msats))
+        return None
+    ledger.owe(session, receipt, DebtCause.DUPLICATE, Msats(receipt.amount_msats - price))
+    return moved
+
+
+def _move_on(session: Session, tools: Toolbox, invoice: Invoice) -> Job | None:
+    awaiting, event, _ = _WAITS_FOR[invoice.kind]
+    values: dict[str, Any] = {"give_up_at": func.now() + tools.settings.job_deadline}
+    if invoice.kind is InvoiceKind.WORK:
+        values["work_amount_sats"] = invoice.amount_sats
+    moved = moves.advance(session, invoice.job_id, expect=awaiting, on=event, **values)
+    if moved is not None or not _within_grace(session, invoice):
+        return moved
+    return moves.advance(session, invoice.job_id, expect=JobState.EXPIRED, on=event, **values)
+
+
+def _within_grace(session: Session, invoice: Invoice) -> bool:
+    return bool(session.scalar(select(func.now() <= invoice.expires_at + LATE_GRACE)))

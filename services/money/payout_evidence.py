@@ -1,0 +1,93 @@
+"""What may be concluded about money that was sent: pure, and the only place that knows when FAILED is proved.
+
+Being wrong on one side pays twice, on the other leaves a payout in doubt until a person looks. So
+everything that is not proof is WAIT.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from gateways.lightning import PayoutOutcome
+
+BETWEEN_POSTS = timedelta(seconds=60)
+"""LNbits may still be working on the last POST; also the time that must lie between two failed readings."""
+MISSING_AFTER_EXPIRY = timedelta(hours=1)
+
+
+class Conclusion(StrEnum):
+    POST = "post"
+    """Hand the same BOLT11 over (again): the network pays one hash at most once."""
+    WAIT = "wait"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is on record about one payout. Spans are by PostgreSQL's clock; None = never."""
+
+    posts: int
+    refusals: int
+    """POSTs answered by a refusal that is known to precede sending."""
+    since_post: timedelta | None
+    since_first_failed: timedelta | None
+    posted_since_failed: bool
+    since_expiry: timedelta
+    """Since the BOLT11 expired; negative while it lives."""
+    since_first_missing: timedelta | None
+    """Since the first 404 that counts: past ``MISSING_AFTER_EXPIRY``, with a key proved good."""
+
+    @property
+    def has_expired(self) -> bool:
+        return self.since_expiry > timedelta(0)
+
+    @property
+    def may_post(self) -> bool:
+        return self.since_post is None or self.since_post >= BETWEEN_POSTS
+
+
+def before_first_post(evidence: Evidence) -> Conclusion:
+    """Nothing was sent so far: send it, unless it died of waiting."""
+    return Conclusion.FAILED if evidence.has_expired else Conclusion.POST
+
+
+def conclude(reading: PayoutOutcome, evidence: Evidence) -> Conclusion:
+    """What a reading of the paying wallet allows us to do next."""
+    if reading is PayoutOutcome.PAID:
+        return Conclusion.PAID
+    if reading is PayoutOutcome.FAILED:
+        return _after_failed(evidence)
+    if reading is PayoutOutcome.MISSING:
+        return _after_missing(evidence)
+    return Conclusion.WAIT
+
+
+def _after_failed(evidence: Evidence) -> Conclusion:
+    """LNbits has said "failed" of paid ones: only a second look after asking again, and expiry, prove it."""
+    seen_twice = (
+        evidence.since_first_failed is not None
+        and evidence.since_first_failed >= BETWEEN_POSTS
+        and evidence.posted_since_failed
+    )
+    if seen_twice and evidence.has_expired:
+        return Conclusion.FAILED
+    if not evidence.posted_since_failed and evidence.may_post:
+        return Conclusion.POST
+    return Conclusion.WAIT
+
+
+def _after_missing(evidence: Evidence) -> Conclusion:
+    """No row: not sent yet, refused at the door, or not visible yet."""
+    if evidence.refusals == evidence.posts:
+        return Conclusion.FAILED
+    if evidence.since_first_missing is not None and evidence.since_first_missing >= BETWEEN_POSTS:
+        return Conclusion.FAILED
+    if evidence.may_post and not evidence.has_expired:
+        return Conclusion.POST
+    return Conclusion.WAIT
+
+
+def missing_counts(reading: PayoutOutcome, evidence: Evidence) -> bool:
+    """Whether a 404 is late enough to be evidence, once the key is proved good."""
+    return reading is PayoutOutcome.MISSING and evidence.since_expiry >= MISSING_AFTER_EXPIRY

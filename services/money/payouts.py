@@ -1,0 +1,213 @@
+"""Money out, in the money worker: send a committed BOLT11 and find out what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from gateways.errors import OutsideError
+from gateways.lightning import PayoutOutcome, PayoutReading, Payouts, SendOutcome
+from models import due, moves
+from models.database import ago
+from models.ledger import Account
+from models.money import Sats, msats
+from models.payout import Payout, PayoutState
+from services import retry
+from services.money import ledger, payout_evidence
+from services.money.payout_evidence import Conclusion, Evidence
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+FIRST_LOOK = timedelta(seconds=1)
+LAST_LOOK = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A payout that this worker holds."""
+
+    id: int
+    claim: int
+    payment_hash: str
+    payment_request: str
+    evidence: Evidence
+
+
+def send(tools: Toolbox, payout_id: int) -> None:
+    """Take a payout one step on. Safe to call any number of times, from anywhere, at once."""
+    assert tools.payouts is not None, "only the money worker pays"
+    held = _claim(tools, payout_id)
+    if held is None:
+        return
+    with tools.leases.hold(Payout, held.id, held.claim):
+        _take_on(tools, tools.payouts, held)
+
+
+def _take_on(tools: Toolbox, lightning: Payouts, held: _Held) -> None:
+    if held.evidence.posts == 0:
+        reading = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="not_sent")
+        next_step = payout_evidence.before_first_post(held.evidence)
+    else:
+        reading, held = _read(tools, lightning, held)
+        next_step = payout_evidence.conclude(reading.outcome, held.evidence)
+    if next_step is Conclusion.POST:
+        posted = _post(tools, lightning, held)
+        if posted is None:
+            return
+        reading, held = _read(tools, lightning, posted)
+        next_step = payout_evidence.conclude(reading.outcome, held.evidence)
+    _record(tools, held, reading, next_step)
+
+
+def _claim(tools: Toolbox, payout_id: int) -> _Held | None:
+    with tools.database.transaction("payouts.claim") as session:
+        sending = Payout.state == PayoutState.SENDING
+        claim = due.claim(session, Payout, payout_id, lease=tools.settings.lease, where=sending)
+        return None if claim is None else _load(session, payout_id, claim)
+
+
+def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
+    """Read a payout we hold, with every span computed by the database. None = it is ours no longer."""
+    row = session.execute(
+        select(
+            Payout.payment_hash,
+            Payout.payment_request,
+            Payout.posts,
+            Payout.refusals,
+            ago(Payout.last_post_at).label("since_post"),
+            ago(Payout.first_failed_at).label("since_first_failed"),
+            func.coalesce(Payout.last_post_at > Payout.first_failed_at, False).label("reposted"),
+            ago(Payout.invoice_expires_at).label("since_expiry"),
+            ago(Payout.first_missing_at).label("since_first_missing"),
+        ).where(Payout.id == payout_id, Payout.claim == claim, Payout.state == PayoutState.SENDING)
+    ).one_or_none()
+    if row is None:
+        return None
+    return _Held(
+        id=payout_id,
+        claim=claim,
+        payment_hash=row.payment_hash,
+        payment_request=row.payment_request,
+        evidence=Evidence(
+            posts=row.posts,
+            refusals=row.refusals,
+            since_post=row.since_post,
+            since_first_failed=row.since_first_failed,
+            posted_since_failed=row.reposted,
+            since_expiry=row.since_expiry,
+            since_first_missing=row.since_first_missing,
+        ),
+    )
+
+
+def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
+    """Count the POST, commit, then send. None = the payout is ours no longer and nothing was sent."""
+    posting = {"posts": Payout.posts + 1, "last_post_at": func.now()}
+    counted = _note(tools, "payouts.posting", held, posting)
+    if counted is None:
+        return None
+    report = lightning.send(held.payment_request)
+    logger.info("payout posted", payout=held.id, outcome=report.outcome.value, code=report.code)
+    refused = 1 if report.outcome is SendOutcome.REFUSED else 0
+    answered = {"refusals": Payout.refusals + refused, "last_code": report.code}
+    return _note(tools, "payouts.posted", held, answered)
+
+
+def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReading, _Held]:
+    """Read the payout back and put on record what counts as evidence."""
+    reading = lightning.read(held.payment_hash)
+    noted = None
+    if reading.outcome is PayoutOutcome.FAILED:
+        first = func.coalesce(Payout.first_failed_at, func.now())
+        noted = _note(tools, "payouts.failed_reading", held, {"first_failed_at": first})
+    if payout_evidence.missing_counts(reading.outcome, held.evidence) and _key_is_good(lightning):
+        first = func.coalesce(Payout.first_missing_at, func.now())
+        noted = _note(tools, "payouts.missing_reading", held, {"first_missing_at": first})
+    return reading, noted or held
+
+
+def _key_is_good(lightning: Payouts) -> bool:
+    """A wrong key sees no payments at all, so a 404 means something only beside a readable wallet."""
+    try:
+        lightning.balance()
+    except OutsideError:
+        return False
+    return True
+
+
+def _note(tools: Toolbox, name: str, held: _Held, values: Mapping[str, object]) -> _Held | None:
+    """Write evidence on a payout we still hold. None = it is ours no longer."""
+    with tools.database.transaction(name) as session:
+        session.execute(
+            update(Payout).where(Payout.id == held.id, Payout.claim == held.claim).values(values)
+        )
+        return _load(session, held.id, held.claim)
+
+
+def _record(tools: Toolbox, held: _Held, reading: PayoutReading, conclusion: Conclusion) -> None:
+    if conclusion is Conclusion.PAID:
+        _record_paid(tools, held, reading)
+    elif conclusion is Conclusion.FAILED:
+        _record_failed(tools, held, reading)
+    else:
+        _look_again(tools, held, reading)
+
+
+def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
+    with tools.database.transaction("payouts.paid") as session:
+        payout = moves.settle_payout(
+            session,
+            held.id,
+            held.claim,
+            state=PayoutState.PAID,
+            fee_msats=reading.fee,
+            preimage=reading.preimage,
+        )
+        if payout is None:
+            return
+        ledger.post(
+            session,
+            f"paid:{payout.id}",
+            debit=Account.IN_FLIGHT,
+            credit=Account.WALLET,
+            amount=msats(Sats(payout.amount_sats)),
+            job_id=payout.job_id,
+        )
+        ledger.post(
+            session,
+            f"routing_fee:{payout.id}",
+            debit=Account.ROUTING_FEES,
+            credit=Account.WALLET,
+            amount=reading.fee,
+            job_id=payout.job_id,
+        )
+
+
+def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
+    with tools.database.transaction("payouts.failed") as session:
+        payout = moves.settle_payout(
+            session, held.id, held.claim, state=PayoutState.FAILED, last_code=reading.code
+        )
+        if payout is None:
+            return
+        ledger.post(
+            session,
+            f"failed:{payout.id}:{payout.sends}",
+            debit=Account.IN_FLIGHT,
+            credit=Account.OWED,
+            amount=msats(Sats(payout.amount_sats)),
+            job_id=payout.job_id,
+        )
+    logger.error("payout failed, the debt is open again", payout=held.id, code=reading.code)
+
+
+def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
+    waited = held.evidence.since_post or timedelta(0)
+    delay = retry.patience(waited, at_least=FIRST_LOOK, at_most=LAST_LOOK)
+    logger.info("payout in doubt", payout=held.id, outcome=reading.outcome.value, code=reading.code)
+    with tools.database.transaction("payouts.look_again") as session:
+        due.put_off(session, Payout, held.id, held.claim, delay=delay)

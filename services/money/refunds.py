@@ -1,0 +1,194 @@
+"""Refunds as a caller sees them: what is owed, and claiming it with an invoice.
+
+A claim is one INSERT of a payout with the invoice's payment hash, committed before anything is sent.
+Sending is ``services.money.payouts``, in another process.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from config.queues import TaskName
+from gateways.bolt11 import Bolt11
+from models import moves
+from models.debt import Debt, DebtState
+from models.invoice import Invoice, Receipt
+from models.job import Job
+from models.ledger import Account
+from models.lifecycle import AWAITING, WORKING
+from models.money import Sats, msats
+from models.payout import Payout, PayoutState
+from services.errors import Conflict, ErrorCode, InvalidRequest
+from services.money import ledger, refund_invoice
+from services.toolbox import Toolbox
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A payout that answers a claim: a new one, or the one that this invoice already has."""
+
+    payout_id: int
+    payment_hash: str
+    amount: Sats
+    state: PayoutState
+
+
+def owed(debts: list[Debt]) -> Sats:
+    """All that is still owed, under way or not: it is paid only when it was read back as paid."""
+    return Sats(sum(debt.amount_sats for debt in debts if debt.state is not DebtState.PAID))
+
+
+def claim(tools: Toolbox, job: Job, invoice_text: str) -> Claim:
+    """Answer a claim for everything owed on a job. Safe to repeat with the same invoice.
+
+    Raises Conflict or InvalidRequest; then nothing was written.
+    """
+    known = _known(tools, job, invoice_text)
+    if known is not None and known.state is not PayoutState.FAILED:
+        return known
+    _check_state(tools, job)
+    invoice = refund_invoice.parse(invoice_text)
+    try:
+        payout = _open(tools, job, invoice)
+    except IntegrityError as error:  # somebody claimed between our look and our INSERT
+        raise _in_progress() from error
+    tools.doorbell.ring(TaskName.SEND_PAYOUT, payout.payout_id)
+    return payout
+
+
+def look(tools: Toolbox, payout_id: int) -> Claim:
+    """Read how a claimed payout stands."""
+    with tools.database.transaction("refunds.look") as session:
+        return _as_claim(session.get_one(Payout, payout_id))
+
+
+def _as_claim(payout: Payout) -> Claim:
+    return Claim(
+        payout_id=payout.id,
+        payment_hash=payout.payment_hash,
+        amount=Sats(payout.amount_sats),
+        state=payout.state,
+    )
+
+
+def _known(tools: Toolbox, job: Job, invoice_text: str) -> Claim | None:
+    """The payout of this job that this very invoice has, if any."""
+    try:
+        invoice = refund_invoice.parse(invoice_text)
+    except InvalidRequest:
+        return None
+    with tools.database.transaction("refunds.known") as session:
+        payout = session.scalar(
+            select(Payout).where(
+                Payout.payment_hash == invoice.payment_hash, Payout.job_id == job.id
+            )
+        )
+        return _as_claim(payout) if payout else None
+
+
+def _check_state(tools: Toolbox, job: Job) -> None:
+    if job.state in AWAITING | WORKING:
+        raise Conflict(
+            "The job is still open; a refund can be claimed when it has ended.",
+            code=ErrorCode.INVALID_STATE,
+        )
+    with tools.database.transaction("refunds.check_state") as session:
+        debts = list(session.scalars(select(Debt).where(Debt.job_id == job.id)))
+        paid = session.scalars(
+            select(Payout.payment_hash)
+            .where(Payout.job_id == job.id, Payout.state == PayoutState.PAID)
+            .order_by(Payout.id.desc())
+        ).first()
+    if not debts:
+        raise Conflict("Nothing is owed on this job.", code=ErrorCode.REFUND_NOT_APPLICABLE)
+    if any(debt.state is DebtState.PAYING for debt in debts):
+        raise _in_progress()
+    if all(debt.state is DebtState.PAID for debt in debts):
+        raise Conflict(
+            "The refund of this job was paid already.",
+            code=ErrorCode.REFUND_ALREADY_PAID,
+            members={"paymentHash": paid},
+        )
+
+
+def _in_progress() -> Conflict:
+    return Conflict(
+        "A refund of this job to another invoice is under way.",
+        code=ErrorCode.REFUND_IN_PROGRESS,
+    )
+
+
+def _open(tools: Toolbox, job: Job, invoice: Bolt11) -> Claim:
+    """Commit the payout with its hash, its debts and its ledger entry, all at once."""
+    with tools.database.transaction("refunds.open") as session:
+        session.execute(select(Job.id).where(Job.id == job.id).with_for_update())
+        amount = owed(
+            list(
+                session.scalars(
+                    select(Debt).where(Debt.job_id == job.id, Debt.state == DebtState.OWED)
+                )
+            )
+        )
+        refund_invoice.check(
+            invoice,
+            amount=amount,
+            network=tools.settings.lightning_network,
+            now=session.scalars(select(func.now())).one(),
+        )
+        payout = _payout_for(session, job, invoice, amount)
+        _cover(session, payout)
+        return _as_claim(payout)
+
+
+def _payout_for(session: Session, job: Job, invoice: Bolt11, amount: Sats) -> Payout:
+    """A new payout, or the failed one of this invoice, opened again."""
+    earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
+    if earlier is not None and earlier.job_id == job.id:
+        reopened = moves.reopen_payout(session, earlier.id)
+        if reopened is None:
+            raise _in_progress()
+        return reopened
+    if earlier is not None or _is_ours(session, invoice.payment_hash):
+        raise InvalidRequest(
+            "The invoice was used here before; make a new one.",
+            code=ErrorCode.INVOICE_ALREADY_USED,
+        )
+    payout = Payout(
+        job_id=job.id,
+        payment_hash=invoice.payment_hash,
+        payment_request=invoice.payment_request,
+        amount_sats=amount,
+        invoice_expires_at=invoice.expires_at,
+        due_at=func.now(),
+    )
+    session.add(payout)
+    session.flush()  # the debts and the ledger need the number
+    session.refresh(payout)
+    return payout
+
+
+def _is_ours(session: Session, payment_hash: str) -> bool:
+    """Whether it is an invoice that we issued: paying it would move money from us to us."""
+    of_ours = select(Invoice.id).where(Invoice.payment_hash == payment_hash)
+    received = select(Receipt.id).where(Receipt.payment_hash == payment_hash)
+    return session.scalar(of_ours) is not None or session.scalar(received) is not None
+
+
+def _cover(session: Session, payout: Payout) -> None:
+    covered = moves.cover_debts(session, payout)
+    if covered != payout.amount_sats:  # a debt came in between; the caller must see the new amount
+        raise InvalidRequest(
+            f"The invoice must be for exactly {covered} sats.",
+            code=ErrorCode.INVOICE_AMOUNT_MISMATCH,
+            members={"refundAmountSats": covered},
+        )
+    ledger.post(
+        session,
+        f"sending:{payout.id}:{payout.sends}",
+        debit=Account.OWED,
+        credit=Account.IN_FLIGHT,
+        amount=msats(Sats(payout.amount_sats)),
+        job_id=payout.job_id,
+    )

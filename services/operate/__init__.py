@@ -1,0 +1,1 @@
+"""Running the service: duties that come round, dispatch, health."""

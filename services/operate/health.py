@@ -1,0 +1,121 @@
+"""Whether this service can do its work: figures for the operator, never a balance, never a paid call."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from models.btc_price import BtcPrice
+from models.database import ago
+from models.debt import Debt, DebtState
+from models.job import Job
+from models.payout import Payout
+from models.tick import Tick
+from services.errors import NotNow
+from services.money import btc_price
+from services.operate.ticks import DUTIES
+from services.toolbox import Toolbox
+
+TICK_TOO_OLD = timedelta(seconds=15)
+"""On top of its interval."""
+BACKLOG_TOO_OLD = timedelta(seconds=60)
+DOUBT_TOO_OLD = timedelta(hours=1)
+
+
+class Readiness(StrEnum):
+    READY = "ready"
+    DEGRADED = "degraded"
+    UNREADY = "unready"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """``parts`` by name: ``ok`` and what is known about it, in wire spelling."""
+
+    status: Readiness
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def check(tools: Toolbox, *, schema_revision: str) -> Health:
+    """Look at every part. Only an unusable database makes the service unready. Never raises."""
+    try:
+        with tools.database.transaction("health.check") as session:
+            parts = {
+                "database": {"ok": True},
+                "migrations": _migrations(session, schema_revision),
+                "duties": _duties(session),
+                "backlog": _backlog(session),
+                "refunds": _refunds(session),
+                "price": _price(session, tools),
+            }
+    except SQLAlchemyError:
+        return Health(status=Readiness.UNREADY, parts={"database": {"ok": False}})
+    if not parts["migrations"]["ok"]:
+        return Health(status=Readiness.UNREADY, parts=parts)
+    is_well = all(part["ok"] for part in parts.values())
+    return Health(status=Readiness.READY if is_well else Readiness.DEGRADED, parts=parts)
+
+
+def _migrations(session: Session, wanted: str) -> dict[str, Any]:
+    there = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return {"ok": there == wanted, "revision": there}
+
+
+def _duties(session: Session) -> dict[str, Any]:
+    """Their age proves beat, broker, worker and database in one."""
+    rows = session.execute(select(Tick.name, ago(Tick.ran_at), Tick.last_error)).all()
+    ages = {name: age for name, age, _ in rows}
+    late = [
+        duty.value
+        for duty, plan in DUTIES.items()
+        if (age := ages.get(duty.value)) is None or age > plan.every + TICK_TOO_OLD
+    ]
+    return {
+        "ok": not late,
+        "late": late,
+        "ageSeconds": {name: _seconds(age) for name, age in ages.items()},
+        "errors": {name: error for name, _, error in rows if error},
+    }
+
+
+def _backlog(session: Session) -> dict[str, Any]:
+    due, oldest = session.execute(
+        select(func.count(), ago(func.min(Job.due_at))).where(Job.due_at <= func.now())
+    ).one()
+    return {
+        "ok": oldest is None or oldest < BACKLOG_TOO_OLD,
+        "dueJobs": due,
+        "oldestSeconds": _seconds(oldest),
+    }
+
+
+def _refunds(session: Session) -> dict[str, Any]:
+    """Payouts whose outcome is not known are a person's business after an hour."""
+    in_doubt, oldest = session.execute(
+        select(func.count(), ago(func.min(Payout.created_at))).where(Payout.due_at.is_not(None))
+    ).one()
+    open_debts = session.scalar(select(func.count()).where(Debt.state == DebtState.OWED))
+    return {
+        "ok": oldest is None or oldest < DOUBT_TOO_OLD,
+        "underWay": in_doubt,
+        "oldestSeconds": _seconds(oldest),
+        "openDebts": open_debts,
+    }
+
+
+def _price(session: Session, tools: Toolbox) -> dict[str, Any]:
+    age = session.scalar(select(ago(BtcPrice.fetched_at)).order_by(BtcPrice.id.desc()).limit(1))
+    try:
+        source = btc_price.current(session, tools.settings).source
+    except NotNow:
+        return {"ok": False, "source": None, "ageSeconds": _seconds(age)}
+    is_live = source is btc_price.PriceSource.LIVE
+    return {"ok": is_live, "source": source.value, "ageSeconds": _seconds(age)}
+
+
+def _seconds(age: timedelta | None) -> float | None:
+    return None if age is None else round(age.total_seconds(), 1)

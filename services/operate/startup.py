@@ -1,0 +1,42 @@
+"""What must hold before a process serves anybody; beyond what the settings can tell by themselves."""
+
+from decimal import Decimal
+
+from config.settings import DEVELOPMENT_BTC_PRICE_USD, SettingsError
+from models.money import Usd, sats_for
+from services.jobs import evaluation, terms
+from services.jobs.terms import WIDEST_CHARACTER
+from services.toolbox import Toolbox
+
+
+def check(tools: Toolbox) -> None:
+    """Raise SettingsError with one sentence per rule that is broken. Asks nothing outside."""
+    problems = _models_without_rate(tools) or _fee_below_cost(tools)
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _models_without_rate(tools: Toolbox) -> list[str]:
+    settings = tools.settings
+    models = {"EVAL_MODEL": settings.eval_model, "WORK_MODEL": settings.work_model}
+    return [
+        f"{name}={model} has no known price: name a priced model, or give MODEL_PRICES its rates."
+        for name, model in models.items()
+        if tools.model_rates.rates(model, input_tokens=1) is None
+    ]
+
+
+def _fee_below_cost(tools: Toolbox) -> list[str]:
+    """The longest request in the widest characters, judged at the fallback price of a bitcoin."""
+    settings = tools.settings
+    if settings.allow_eval_loss:
+        return []
+    longest = WIDEST_CHARACTER * settings.request_max_chars
+    worst = terms.worst_cost(tools, evaluation.eval_question(settings, longest))
+    price = Usd(settings.btc_price_usd_fallback or Decimal(DEVELOPMENT_BTC_PRICE_USD))
+    if worst == 0 or sats_for(worst, btc_price=price) <= settings.eval_fee_sats:
+        return []
+    return [
+        f"EVAL_FEE_SATS={settings.eval_fee_sats} is below the worst cost of an evaluation"
+        f" (${worst}): raise it, choose a cheaper EVAL_MODEL, or set ALLOW_EVAL_LOSS=1."
+    ]

@@ -1,0 +1,137 @@
+"""Duties that come round: each is a row that is claimed, so that none, one or two beats are all safe."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from config.queues import TaskName
+from gateways.errors import OutsideError, Unavailable
+from models.database import ago
+from models.tick import Tick
+from services.jobs import expiry
+from services.money import btc_price, payments
+from services.operate import dispatch
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+TICK_LEASE = timedelta(seconds=15)
+"""A duty run twice does no harm, so a killed worker may be replaced soon."""
+SLOWED_DOWN = timedelta(seconds=5)
+"""How long a duty rests at least after LNbits or a feed turned it away."""
+EARLY = 0.8
+"""Due after this share of the interval, so that a beat that is a little early is not told to wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duty:
+    """What to do and how often. ``run`` gets how long ago the last finished run was (None = never)."""
+
+    every: timedelta
+    run: Callable[[Toolbox, timedelta | None], object]
+
+
+@dataclass(frozen=True)
+class _Held:
+    claim: int
+    since_last_run: timedelta | None
+
+
+def _read_back(tools: Toolbox, since_last_run: timedelta | None) -> None:
+    """Once a minute two minutes back; after a pause of the service a whole day."""
+    was_away = since_last_run is None or since_last_run > payments.OVERLAP
+    payments.read_back(tools, payments.START_UP_OVERLAP if was_away else payments.OVERLAP)
+
+
+DUTIES: dict[TaskName, Duty] = {
+    TaskName.DISPATCH: Duty(
+        every=timedelta(seconds=1), run=lambda tools, _: dispatch.ring_for_due_rows(tools)
+    ),
+    TaskName.POLL_PAYMENTS: Duty(
+        every=timedelta(seconds=2), run=lambda tools, _: payments.poll(tools)
+    ),
+    TaskName.REREAD_PAYMENTS: Duty(every=timedelta(seconds=60), run=_read_back),
+    TaskName.SWEEP_INVOICES: Duty(
+        every=timedelta(seconds=5), run=lambda tools, _: expiry.sweep(tools)
+    ),
+    TaskName.REFRESH_PRICE: Duty(
+        every=timedelta(seconds=30), run=lambda tools, _: btc_price.refresh(tools)
+    ),
+}
+
+
+def run(tools: Toolbox, name: TaskName) -> bool:
+    """Run a duty if its time has come and nobody else is at it. False = not now.
+
+    Trouble outside slows the duty down and is on record; anything else is raised.
+    """
+    held = _claim(tools, name)
+    if held is None:
+        return False
+    duty = DUTIES[name]
+    try:
+        duty.run(tools, held.since_last_run)
+    except OutsideError as error:
+        wish = error.retry_after if isinstance(error, Unavailable) else None
+        logger.warning("duty turned away", duty=name.value, code=error.code)
+        _rest(tools, name, held, max(wish or SLOWED_DOWN, SLOWED_DOWN), error.code)
+        return True
+    _finish(tools, name, held, duty.every * EARLY)
+    return True
+
+
+def _claim(tools: Toolbox, name: TaskName) -> _Held | None:
+    with tools.database.transaction("ticks.claim") as session:
+        session.execute(
+            insert(Tick)
+            .values(name=name.value, due_at=func.now())
+            .on_conflict_do_nothing(index_elements=[Tick.name])
+        )
+        row = session.execute(
+            update(Tick)
+            .where(Tick.name == name.value, Tick.due_at <= func.now())
+            .values(claim=Tick.claim + 1, due_at=func.now() + TICK_LEASE)
+            .returning(Tick.claim, ago(Tick.ran_at))
+        ).one_or_none()
+        return _Held(*row) if row else None
+
+
+def _finish(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta) -> None:
+    with tools.database.transaction("ticks.finish") as session:
+        session.execute(
+            update(Tick)
+            .where(Tick.name == name.value, Tick.claim == held.claim)
+            .values(due_at=func.now() + rest, ran_at=func.now(), last_error=None)
+        )
+
+
+def _rest(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta, code: str) -> None:
+    with tools.database.transaction("ticks.rest") as session:
+        session.execute(
+            update(Tick)
+            .where(Tick.name == name.value, Tick.claim == held.claim)
+            .values(due_at=func.now() + rest, last_error=code)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TickAge:
+    """How a duty fares. ``age`` is since its last finished run, None = never."""
+
+    age: timedelta | None
+    ran_at: datetime | None
+    last_error: str | None
+
+
+def ages(tools: Toolbox) -> dict[str, TickAge]:
+    """The age of every duty that ever ran."""
+    with tools.database.transaction("ticks.ages") as session:
+        rows = session.execute(select(Tick.name, ago(Tick.ran_at), Tick.ran_at, Tick.last_error))
+        return {
+            name: TickAge(age=age, ran_at=ran_at, last_error=last_error)
+            for name, age, ran_at, last_error in rows
+        }

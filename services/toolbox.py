@@ -1,0 +1,140 @@
+"""Every collaborator, built once per process and handed down. The only place that names concrete gateways."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache, partial
+
+from config.broker import make_celery
+from config.settings import (
+    STAND_IN_ADMIN_KEY,
+    STAND_IN_INVOICE_KEY,
+    STAND_IN_MODEL_KEY,
+    Settings,
+    SettingsError,
+    is_anthropic,
+)
+from gateways.http import HttpClient
+from gateways.lightning import BenchPayer, Income, Payouts
+from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
+from gateways.lightning.stand_in import StandInPayer
+from gateways.llms import LanguageModel
+from gateways.llms.anthropic import AnthropicModel
+from gateways.llms.openai_compatible import OpenAiCompatibleModel
+from gateways.prices import ModelRates, PriceFeed, TokenRates
+from gateways.prices.feeds import known_feeds
+from gateways.prices.model_rates import LibraryRates
+from models.database import Database
+from services.doorbell import CeleryDoorbell, Doorbell
+from services.leases import Leases
+
+
+class Role(StrEnum):
+    """Which process this is; only the money worker may hold the key that pays."""
+
+    WEB = "web"
+    MONEY = "money"
+    MODELS = "models"
+
+
+CONNECTIONS = {Role.WEB: 16, Role.MONEY: 10, Role.MODELS: 24}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toolbox:
+    """What a use case may need. Tests hand in others with ``dataclasses.replace``."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+    leases: Leases
+    income: Income
+    payouts: Payouts | None
+    """Only in the money worker."""
+    language_model: Callable[[str], LanguageModel]
+    """By model name; also for a model that an older quote was made with."""
+    model_rates: ModelRates
+    price_feeds: tuple[PriceFeed, ...]
+    bench_payer: BenchPayer | None
+    """Only beside the Lightning stand-in."""
+
+    def with_(self, **changes: object) -> "Toolbox":
+        """The same toolbox with some collaborators exchanged."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def build(settings: Settings, role: Role) -> Toolbox:
+    """Build everything this process needs; connects to nothing yet. Raises SettingsError."""
+    http = HttpClient()
+    return Toolbox(
+        settings=settings,
+        database=Database(settings.database_url, connections=CONNECTIONS[role]),
+        doorbell=CeleryDoorbell(make_celery(settings)),
+        leases=Leases(settings.lease),
+        income=_income(settings, http),
+        payouts=_payouts(settings, http) if role is Role.MONEY else None,
+        language_model=cache(partial(_language_model, settings)),
+        model_rates=_model_rates(settings),
+        price_feeds=_price_feeds(settings, http),
+        bench_payer=_bench_payer(settings, http),
+    )
+
+
+def _lightning_url(settings: Settings) -> str:
+    url = settings.lnbits_url or settings.stand_in_url
+    assert url is not None  # Settings.load refuses to run without either
+    return url
+
+
+def _income(settings: Settings, http: HttpClient) -> Income:
+    return LnbitsIncome(
+        _lightning_url(settings), settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY, http
+    )
+
+
+def _payouts(settings: Settings, http: HttpClient) -> Payouts:
+    key = settings.lnbits_admin_key
+    if key is None and not settings.lightning_is_stand_in:
+        raise SettingsError(
+            "LNBITS_URL is set but LNBITS_ADMIN_KEY is not: nothing could be refunded."
+        )
+    return LnbitsPayouts(_lightning_url(settings), key or STAND_IN_ADMIN_KEY, http)
+
+
+def _bench_payer(settings: Settings, http: HttpClient) -> BenchPayer | None:
+    if not settings.lightning_is_stand_in or settings.stand_in_url is None:
+        return None
+    return StandInPayer(settings.stand_in_url, http)
+
+
+def _language_model(settings: Settings, model: str) -> LanguageModel:
+    key = settings.model_key(model)
+    if is_anthropic(model):
+        return AnthropicModel(
+            api_key=key or STAND_IN_MODEL_KEY,
+            base_url=settings.anthropic_base_url if key else settings.stand_in_url,
+            timeout_seconds=settings.model_timeout_seconds,
+        )
+    stand_in = f"{settings.stand_in_url}/v1" if settings.stand_in_url else None
+    return OpenAiCompatibleModel(
+        api_key=key or STAND_IN_MODEL_KEY,
+        base_url=settings.openai_base_url if key else stand_in,
+        timeout_seconds=settings.model_timeout_seconds,
+    )
+
+
+def _model_rates(settings: Settings) -> ModelRates:
+    return LibraryRates(
+        {
+            model: TokenRates(input=Decimal(price.input), output=Decimal(price.output))
+            for model, price in settings.model_prices.items()
+        }
+    )
+
+
+def _price_feeds(settings: Settings, http: HttpClient) -> tuple[PriceFeed, ...]:
+    try:
+        return tuple(known_feeds(settings.price_feeds, http))
+    except ValueError as error:
+        raise SettingsError(f"PRICE_FEEDS: {error}") from error

@@ -1,0 +1,32 @@
+"""Duties that come round: one task each, all alike."""
+
+from celery import shared_task
+
+from config.queues import TaskName
+from services.operate import ticks
+from tasks.base import tools
+
+
+@shared_task(name=TaskName.DISPATCH.value)
+def ring_for_due_rows() -> None:
+    ticks.run(tools(), TaskName.DISPATCH)
+
+
+@shared_task(name=TaskName.POLL_PAYMENTS.value)
+def poll_payments() -> None:
+    ticks.run(tools(), TaskName.POLL_PAYMENTS)
+
+
+@shared_task(name=TaskName.REREAD_PAYMENTS.value)
+def reread_payments() -> None:
+    ticks.run(tools(), TaskName.REREAD_PAYMENTS)
+
+
+@shared_task(name=TaskName.SWEEP_INVOICES.value)
+def sweep_invoices() -> None:
+    ticks.run(tools(), TaskName.SWEEP_INVOICES)
+
+
+@shared_task(name=TaskName.REFRESH_PRICE.value)
+def refresh_price() -> None:
+    ticks.run(tools(), TaskName.REFRESH_PRICE)

@@ -1,0 +1,345 @@
+"""Paying through LNbits: what proves a payment, what proves a refusal, and that all else is doubt."""
+
+from typing import Any
+
+import pytest
+
+from gateways.errors import Refused, Unavailable
+from gateways.http import HttpClient
+from gateways.lightning import PayoutOutcome, Payouts, SendOutcome
+from gateways.lightning.lnbits import LnbitsPayouts
+from models.money import Msats
+from tests.conformance.invoices import PAYMENT_HASH, PREIMAGE, a_hash, an_invoice
+from tests.conformance.scripted_server import (
+    CLOSE,
+    HANG,
+    RESET,
+    Heard,
+    Say,
+    ScriptedServer,
+    answer,
+    json_answer,
+)
+
+KEY = "an-admin-key"
+BOLT11 = an_invoice(10_000)
+WALLET = json_answer({"id": "w", "name": "paying", "balance": 5_000_000})
+NO_SUCH_PAYMENT = json_answer({"detail": "Payment does not exist."}, 404)
+
+
+@pytest.fixture
+def payouts(server: ScriptedServer, http: HttpClient) -> Payouts:
+    return LnbitsPayouts(server.url, KEY, http)
+
+
+def detail(text: object, status: str | None = "failed") -> dict[str, Any]:
+    return {"detail": text} if status is None else {"detail": text, "status": status}
+
+
+def test_the_bolt11_is_sent_as_outgoing_with_the_admin_key(
+    server: ScriptedServer, payouts: Payouts
+):
+    server.says(json_answer({"status": "success", "amount": -10_000}, 201))
+
+    report = payouts.send(BOLT11)
+
+    [heard] = server.heard
+    assert (heard.method, heard.path) == ("POST", "/api/v1/payments")
+    assert heard.headers["x-api-key"] == KEY
+    assert heard.json == {"out": True, "bolt11": BOLT11}
+    assert report.outcome is SendOutcome.SENT
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        json_answer({"status": "success", "amount": -10_000}, 201),
+        json_answer({"status": "pending", "amount": -33_000, "fee": -2000}, 201),
+        json_answer({"status": "failed", "amount": -10_000}, 201),
+        json_answer({"status": "failed", "amount": 10_000, "wallet_id": "the payee"}, 201),
+        json_answer(detail("Internal invoice already paid."), 520),
+        json_answer(detail("Payment already paid.", "success"), 520),
+        json_answer(detail("Payment is still pending.", "pending"), 520),
+        json_answer(detail("Payment is failed node, retrying is not possible."), 520),
+        json_answer(detail("Payment failed: Only internal invoices can be used!"), 520),
+        json_answer(detail("Payment failed: Insufficient balance."), 520),
+        json_answer(detail("Insufficient balance.", "pending"), 520),
+        json_answer(detail("Invalid invoice. Bolt11 changed."), 520),
+        json_answer(detail("rate-limited: slow down, please"), 520),
+        json_answer(detail("Unexpected error! ID: x", None), 500),
+        json_answer({"error": "Rate limit exceeded: 200 per 1 minute"}, 429),
+        json_answer(detail("something that went wrong on the way", None), 400),
+        json_answer(detail("Not found", None), 404),
+        answer(404, "<html>not found</html>"),
+        answer(403, "<html>forbidden by a proxy</html>"),
+        answer(502, "<html>bad gateway</html>"),
+        answer(520, "Insufficient balance."),
+        answer(201, '{"status": "succ'),
+        answer(307, "", headers={"location": "/first_install"}),
+        RESET,
+        CLOSE,
+        HANG,
+    ],
+)
+def test_an_answer_that_proves_nothing_is_sent_and_never_raises(
+    server: ScriptedServer, payouts: Payouts, say: Say, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateways.lightning.lnbits.PAY_SECONDS", 0.3)
+    server.says(say)
+
+    report = payouts.send(BOLT11)
+
+    assert report.outcome is SendOutcome.SENT
+    assert report.code
+    assert len(server.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("say", "code"),
+    [
+        (json_answer(detail("Insufficient balance."), 520), "insufficient_balance"),
+        (
+            json_answer(
+                detail(
+                    "You must reserve at least (10000  sat) to cover potential routing fees."
+                ),
+                520,
+            ),
+            "insufficient_fee_reserve",
+        ),
+        (json_answer(detail("Bolt11 decoding failed."), 520), "not_decoded"),
+        (json_answer(detail("Amountless invoices not supported."), 520), "amountless"),
+        (
+            json_answer(detail("Invoice amount 10000001 sats is too high. Max allowed: …"), 520),
+            "amount_too_high",
+        ),
+        (json_answer(detail("Missing BOLT11 invoice", None), 400), "no_invoice"),
+        (json_answer(detail([{"loc": ["body", "out"]}], None), 400), "http_400"),
+        (json_answer(detail("No Api Key provided.", None), 401), "http_401"),
+        (json_answer(detail("Invoice (or Admin) key required.", None), 403), "http_403"),
+        (json_answer(detail("Wallet not found.", None), 404), "wrong_key"),
+    ],
+)
+def test_a_refusal_known_to_come_before_anything_is_sent_is_refused(
+    server: ScriptedServer, payouts: Payouts, say: Say, code: str
+):
+    server.says(say)
+
+    report = payouts.send(BOLT11)
+
+    assert report.outcome is SendOutcome.REFUSED
+    assert report.code == code
+
+
+# Reading back
+
+
+def details(**changes: Any) -> dict[str, Any]:
+    return {
+        "payment_hash": PAYMENT_HASH,
+        "amount": -10_000,
+        "fee": -2_000,
+        "status": "success",
+        **changes,
+    }
+
+
+def reading(server: ScriptedServer, payouts: Payouts, body: dict[str, Any]) -> Any:
+    server.says(json_answer(body))
+    return payouts.read(PAYMENT_HASH)
+
+
+def test_paid_is_a_success_with_money_going_out_read_with_the_admin_key(
+    server: ScriptedServer, payouts: Payouts
+):
+    body = {"paid": True, "preimage": PREIMAGE, "details": details()}
+
+    found = reading(server, payouts, body)
+
+    assert found.outcome is PayoutOutcome.PAID
+    assert found.fee == Msats(2_000)
+    assert found.preimage == PREIMAGE
+    [heard] = server.heard
+    assert (heard.method, heard.path) == ("GET", f"/api/v1/payments/{PAYMENT_HASH}")
+    assert heard.headers["x-api-key"] == KEY
+
+
+@pytest.mark.parametrize("preimage", [None, "", "0" * 64, a_hash("other"), "zz" * 32, 7])
+def test_a_preimage_is_neither_needed_nor_believed(
+    server: ScriptedServer, payouts: Payouts, preimage: object
+):
+    body = {"paid": True, "preimage": preimage, "details": details(preimage=preimage)}
+
+    found = reading(server, payouts, body)
+
+    assert found.outcome is PayoutOutcome.PAID
+    assert found.preimage is None
+
+
+@pytest.mark.parametrize("fee", [0, None, "x", 1.5])
+def test_a_fee_that_is_not_told_counts_as_none(
+    server: ScriptedServer, payouts: Payouts, fee: object
+):
+    found = reading(server, payouts, {"paid": True, "details": details(fee=fee)})
+
+    assert found.outcome is PayoutOutcome.PAID
+    assert found.fee == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (
+            {"paid": False, "status": "pending", "details": details(status="pending")},
+            PayoutOutcome.PENDING,
+        ),
+        pytest.param(
+            {"paid": False, "details": details(status="pending")},
+            PayoutOutcome.PENDING,
+            id="the node could not be asked",
+        ),
+        (
+            {"paid": False, "status": "failed", "details": details(status="failed")},
+            PayoutOutcome.FAILED,
+        ),
+        pytest.param(
+            {"paid": True, "preimage": PREIMAGE, "details": {"amount": -10_000}},
+            PayoutOutcome.PAID,
+            id="an old one without status in the row",
+        ),
+        pytest.param(
+            {"status": "success", "details": details()},
+            PayoutOutcome.PAID,
+            id="no paid, but status says it",
+        ),
+    ],
+)
+def test_states_that_are_said_plainly_are_taken(
+    server: ScriptedServer, payouts: Payouts, body: dict[str, Any], outcome: PayoutOutcome
+):
+    found = reading(server, payouts, body)
+
+    assert found.outcome is outcome
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"paid": True, "preimage": PREIMAGE}, id="read without key: paid"),
+        pytest.param({"paid": False, "preimage": None}, id="read without key: unpaid"),
+        pytest.param({"paid": False, "status": "failed"}, id="read without key: failed"),
+        pytest.param({"paid": True, "details": details(amount=10_000)}, id="the incoming row"),
+        pytest.param({"paid": True, "details": details(amount=0)}, id="no money at all"),
+        pytest.param({"paid": True, "details": details(amount=None)}, id="no amount"),
+        pytest.param({"paid": True, "details": details(amount="-10000")}, id="amount as text"),
+        pytest.param(
+            {"paid": False, "status": "failed", "details": details(amount=10_000, status="failed")},
+            id="the incoming row, failed",
+        ),
+        pytest.param(
+            {"paid": True, "details": details(payment_hash=a_hash("x"))}, id="another's row"
+        ),
+        pytest.param({"paid": True, "details": details(status="failed")}, id="paid and failed"),
+        pytest.param({"paid": True, "details": details(status="pending")}, id="paid and pending"),
+        pytest.param({"paid": False, "details": details()}, id="unpaid and a success"),
+        pytest.param({"paid": "true", "details": details()}, id="paid as text"),
+        pytest.param(
+            {"paid": False, "status": "failed", "details": details(status="pending")},
+            id="failed and pending",
+        ),
+        pytest.param(
+            {"paid": False, "details": details(status="failed")}, id="failed, node not asked"
+        ),
+        pytest.param(
+            {"paid": False, "status": "odd", "details": details(status="odd")}, id="a new state"
+        ),
+        pytest.param({"paid": False, "status": [], "details": details(status={})}, id="nonsense"),
+        pytest.param({"detail": "x"}, id="something else"),
+        pytest.param({}, id="nothing"),
+    ],
+)
+def test_whatever_is_not_plain_is_unknown(
+    server: ScriptedServer, payouts: Payouts, body: dict[str, Any]
+):
+    found = reading(server, payouts, body)
+
+    assert found.outcome is PayoutOutcome.UNKNOWN
+    assert found.code
+    assert found.preimage is None
+
+
+@pytest.mark.parametrize(
+    ("say", "code"),
+    [
+        (HANG, "timeout"),
+        (RESET, "connection"),
+        (answer(200, "<html></html>"), "not_json"),
+        (json_answer([]), "not_an_object"),
+        (json_answer({"error": "Rate limit exceeded"}, 429), "http_429"),
+        (json_answer({"detail": "Unexpected error! ID: x"}, 500), "http_500"),
+        (json_answer({"detail": "Wallet not found."}, 404), "http_404"),
+        (answer(404, "<html>not found</html>"), "http_404"),
+        (json_answer({"detail": "No Api Key provided."}, 401), "http_401"),
+    ],
+)
+def test_trouble_with_reading_is_unknown_and_never_raises(
+    server: ScriptedServer,
+    payouts: Payouts,
+    say: Say,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("gateways.lightning.lnbits.GET_SECONDS", 0.3)
+    server.says(say)
+
+    found = payouts.read(PAYMENT_HASH)
+
+    assert (found.outcome, found.code) == (PayoutOutcome.UNKNOWN, code)
+
+
+def test_missing_is_a_404_while_the_key_opens_its_wallet(server: ScriptedServer, payouts: Payouts):
+    server.respond = lambda heard: WALLET if heard.path.endswith("/wallet") else NO_SUCH_PAYMENT
+
+    found = payouts.read(PAYMENT_HASH)
+
+    assert found.outcome is PayoutOutcome.MISSING
+    assert [heard.headers["x-api-key"] for heard in server.heard] == [KEY, KEY]
+
+
+@pytest.mark.parametrize(
+    ("wallet", "code"),
+    [
+        (json_answer({"detail": "Wallet not found."}, 404), "wrong_key"),
+        (json_answer({"error": "Rate limit exceeded"}, 429), "http_429"),
+        (answer(200, "<html></html>"), "not_json"),
+    ],
+)
+def test_a_404_with_a_key_that_is_not_proved_good_is_unknown(
+    server: ScriptedServer, payouts: Payouts, wallet: Say, code: str
+):
+    def respond(heard: Heard) -> Say:
+        return wallet if heard.path.endswith("/wallet") else NO_SUCH_PAYMENT
+
+    server.respond = respond
+
+    found = payouts.read(PAYMENT_HASH)
+
+    assert (found.outcome, found.code) == (PayoutOutcome.UNKNOWN, code)
+
+
+@pytest.mark.parametrize("payment_hash", ["", "x", "../wallet", "AB" * 32, "0" * 63])
+def test_what_is_no_hash_is_not_asked_for(
+    server: ScriptedServer, payouts: Payouts, payment_hash: str
+):
+    assert payouts.read(payment_hash).outcome is PayoutOutcome.UNKNOWN
+    assert server.heard == []
+
+
+def test_the_balance_proves_that_the_key_is_good(server: ScriptedServer, payouts: Payouts):
+    server.says(WALLET, json_answer({"detail": "Wallet not found."}, 404), answer(503, ""))
+
+    assert payouts.balance() == Msats(5_000_000)
+    with pytest.raises(Refused):
+        payouts.balance()
+    with pytest.raises(Unavailable):
+        payouts.balance()

@@ -1,0 +1,35 @@
+"""The rig for a whole session. Collected only with HONESTWORK_LNBITS=1, which ``run`` sets."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lnbits.rig import Rig, running_rig
+
+IS_ASKED_FOR = os.environ.get("HONESTWORK_LNBITS") == "1"
+REASON = "tests/lnbits: left out, HONESTWORK_LNBITS=1 is not set (`make test-lnbits` sets it)"
+
+collect_ignore_glob = [] if IS_ASKED_FOR else ["test_*.py"]
+
+
+def pytest_report_header() -> list[str]:
+    return [] if IS_ASKED_FOR else [REASON]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not IS_ASKED_FOR:
+        terminalreporter.write_line(REASON)
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Rig]:
+    with running_rig(os.environ) as started:
+        yield started
+
+
+@pytest.fixture
+def rig(running: Rig) -> Iterator[Rig]:
+    """Both LNbits, without any fault; whatever a test breaks is mended after it."""
+    yield running
+    running.mend()

@@ -1,0 +1,27 @@
+"""What the tests of the bench share."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.data_dir import DataDir
+from local.processes import free_port
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", free_port()))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[DataDir]:
+    """A data folder that we hold."""
+    with DataDir(tmp_path / "data") as held:
+        yield held

@@ -1,0 +1,79 @@
+"""The smallest product that the supervisor can run: real gunicorn, real Celery, nothing of ours."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+from celery import Celery
+from celery.signals import worker_ready
+
+STAND_FOR = {
+    "models.migrate": "tests.local.tiny_migrate",
+    "workers.celery_app": "tests.local.tiny:celery",
+    "app.wsgi:app": "tests.local.tiny:wsgi",
+}
+"""What takes the place of the product's modules; every other argument stays as it is."""
+
+celery = Celery("tiny", broker=os.environ.get("REDIS_URL", "memory://"))
+celery.conf.update(
+    task_default_queue="models",
+    task_ignore_result=True,
+    broker_connection_retry_on_startup=True,
+    beat_schedule={"tick": {"task": "tick", "schedule": timedelta(seconds=60)}},
+)
+
+
+def wsgi(_environ: object, start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Answers everything with its own process id."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+
+
+@celery.task(name="slow")
+def slow(seconds: float) -> None:
+    """Takes its time, and says so."""
+    print("slow work begins", file=sys.stderr, flush=True)
+    threading.Event().wait(seconds)
+    print("slow work is done", file=sys.stderr, flush=True)
+
+
+@celery.task(name="tick")
+def tick() -> None:
+    """Does nothing."""
+
+
+@worker_ready.connect
+def begin_slow_work(sender: object, **_: object) -> None:
+    """One worker begins with work, when the test wants some."""
+    seconds = os.environ.get("SLOW_SECONDS")
+    if seconds and str(getattr(sender, "hostname", "")).startswith("models@"):
+        slow.delay(float(seconds))
+
+
+def main() -> int:
+    """Run the product's own table of processes with these modules in it."""
+    # Here, because the processes above have no need of it.
+    from local.environment import System, Table, honest_work
+    from local.processes import Program, StartError
+    from local.supervisor import supervise
+
+    def tiny(program: Program) -> Program:
+        return replace(program, argv=[STAND_FOR.get(part, part) for part in program.argv])
+
+    def table(system: System, environ: dict[str, str]) -> Table:
+        real = honest_work(system, environ)
+        return Table(migrate=tiny(real.migrate), apps=tuple(tiny(program) for program in real.apps))
+
+    try:
+        supervise(os.environ, table)  # type: ignore[arg-type]
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""Stands for the migrations: fails when it is told to."""
+
+import os
+import sys
+
+print("migrating")
+sys.exit(int(os.environ.get("MIGRATE_EXIT", "0")))
