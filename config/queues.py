@@ -1,5 +1,6 @@
-"""The names that join the doorbell to the workers. A typo is an AttributeError, not a queue nobody reads."""
+"""The names that join doorbell, beat and workers. A typo is an AttributeError, not a queue nobody reads."""
 
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -36,3 +37,12 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.SWEEP_INVOICES: QueueName.TICKS,
     TaskName.REFRESH_PRICE: QueueName.TICKS,
 }
+
+EVERY: dict[TaskName, timedelta] = {
+    TaskName.DISPATCH: timedelta(seconds=1),
+    TaskName.POLL_PAYMENTS: timedelta(seconds=2),
+    TaskName.SWEEP_INVOICES: timedelta(seconds=5),
+    TaskName.REFRESH_PRICE: timedelta(seconds=30),
+    TaskName.REREAD_PAYMENTS: timedelta(seconds=60),
+}
+"""The duties that come round, and how often."""

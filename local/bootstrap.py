@@ -1,6 +1,6 @@
-"""Make ``.venv`` from the lock files, with nothing but a Python. ``python3 local/bootstrap.py [--dev]``.
+"""``python3 local/bootstrap.py [--dev]``: make ``.venv`` as the lock files say.
 
-Standard library only, and a syntax that a Python too old for us still reads, to be told so in a sentence.
+Standard library only, and a syntax that too old a Python still reads, to be told so in a sentence.
 Called before every `make` target that needs the environment: when all is in place it costs a blink.
 """
 
@@ -65,7 +65,7 @@ def _use_fitting_python(arguments: list[str]) -> None:
     for name in ("python3.13", "python3.12", "python3.11"):
         found = shutil.which(name)
         if found and _succeeds([found, "-c", "pass"]):
-            os.execv(found, [found, __file__, *arguments])
+            os.execv(found, [found, __file__, *arguments])  # noqa: S606
     raise SetupError(
         f"Honest Work needs Python 3.11, 3.12 or 3.13 and this is {_python_version()}: "
         "install one of them, or name it with `make PYTHON=…`."
@@ -80,6 +80,8 @@ def _ensure(*, dev: bool) -> None:
     began_at = time.monotonic()
     _say(f"Installing {lock} into .venv …")
     STAMP.unlink(missing_ok=True)
+    if stamp.get("place", str(VENV)) != str(VENV):  # moved: its scripts name the old place
+        shutil.rmtree(VENV)
     _install(ROOT / lock)
     _write_stamp(dev=lock == DEV_LOCK)
     _say(f"Installed in {time.monotonic() - began_at:.1f} s.")
@@ -147,7 +149,7 @@ def _install_with_uv(lock: Path) -> None:
 
 
 def _find_uv() -> Path:
-    """Our own, fetched once by pip and checked against its hash; without any pip, one on the PATH."""
+    """Our own, fetched once by pip and checked by its hash; without any pip, one on the PATH."""
     own = TOOLS / "bin" / "uv"
     if own.exists() and _succeeds([own, "--version"]):
         return own
@@ -191,10 +193,9 @@ def _install_with_pip(lock: Path) -> None:
 
 
 def _is_our_venv() -> bool:
-    """Whether ``.venv`` is one of this Python version, and not moved here from elsewhere."""
-    program = "import sys; print('%d.%d' % sys.version_info[:2], sys.prefix)"
-    answer = _answer([VENV_PYTHON, "-c", program])
-    return answer == f"{_python_version()} {VENV}"
+    """Whether there is a ``.venv`` that works and is of this Python version."""
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return _answer([VENV_PYTHON, "-c", program]) == _python_version()
 
 
 def _has_pip() -> bool:

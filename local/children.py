@@ -62,7 +62,7 @@ class StopSignals:
         self.count = 0
         self.wakeup, self._write_end = socket.socketpair()
         for end in (self.wakeup, self._write_end):
-            end.setblocking(False)
+            end.settimeout(0)
         signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         for number in self._signals:
@@ -82,7 +82,7 @@ class StopSignals:
 
 
 class Children:
-    """Runs in one thread, the main one: the kernel ties each child's life to the thread that started it."""
+    """Used by the main thread only: the kernel ties a child's life to the thread it came from."""
 
     def __init__(self, log: MergedLog, signals: StopSignals) -> None:
         self._log = log
@@ -132,9 +132,11 @@ class Children:
             self._turn(_TURN_SECONDS)
 
     def stop(self, names: Iterable[str], *, grace: float) -> None:
-        """Ask these to finish what they do; after so many seconds, or a further signal, end them."""
+        """Ask these to finish; after so many seconds, or at a further signal, end them."""
         self._restarts = False
-        leaving = [child for name in names if (child := self._children.get(name)) and child.is_alive]
+        leaving = [
+            child for name in names if (child := self._children.get(name)) and child.is_alive
+        ]
         for child in leaving:
             _ask_to_stop(child)
         deadline = time.monotonic() + grace
@@ -193,9 +195,11 @@ class Children:
             return
         lived = time.monotonic() - child.started_at
         child.failures = 0 if lived >= SETTLED_AFTER_SECONDS else child.failures + 1
-        pause = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** max(0, child.failures - 1))
+        pause = _back_off(child.failures)
         child.restart_at = time.monotonic() + pause
-        self.say(f"{child.program.name} ended ({_ending(process.returncode)}); again in {pause:g} s")
+        self.say(
+            f"{child.program.name} ended ({_ending(process.returncode)}); again in {pause:g} s"
+        )
 
     def _read_all(self, child: Child) -> None:
         """What a process that ended had still to say."""
@@ -225,6 +229,12 @@ class Children:
             self._log.line(child.program.name, line)
             if pattern is not None and pattern.search(line):
                 child.is_ready = True
+
+
+def _back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    doublings = min(max(0, failures - 1), 10)
+    return min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * (1 << doublings))
 
 
 def _ask_to_stop(child: Child) -> None:

@@ -20,12 +20,13 @@ class DataDir:
         """
         self.path = path.absolute()
         try:
-            # Passable for PostgreSQL's own account when we are root; what is inside protects itself.
+            # Root's is passable for PostgreSQL's own account; what is inside protects itself.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StartError(
-                f"DATA_DIR={path} cannot be used ({error.strerror}): choose another folder.", exit_code=2
+                f"DATA_DIR={path} cannot be used ({error.strerror}): choose another folder.",
+                exit_code=2,
             ) from error
         self._hold()
 
@@ -58,7 +59,10 @@ class DataDir:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

@@ -18,7 +18,7 @@ ADMIN_KEY = "LNBITS_ADMIN_KEY"
 _HIGHEST_PORT = 65_535
 _AS_ROOT = ("-W", "ignore:You're running the worker with superuser privileges")
 """On a bench as root that is so, and said once a worker in eight lines."""
-_WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
+_WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - looked for, not bound to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +66,14 @@ class System:
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment over the file ``.env`` of the checkout; ``ENV_FILE`` names another, empty none."""
+    """The environment over the checkout's ``.env``; ``ENV_FILE`` names another file, empty none."""
     name = environ.get("ENV_FILE", ".env")
     written = dotenv_values(ROOT / name) if name else {}
     return {name: value for name, value in written.items() if value is not None} | dict(environ)
 
 
 def read_system(environ: Mapping[str, str]) -> System:
-    """Raises StartError with everything that is wrong, before anything has been started or written."""
+    """Raises StartError with all that is wrong, before anything has been started or written."""
     complete = read_environment(environ)
     # Filled in later by the servers we bring; here only so that the rest can be judged.
     ours = {
@@ -91,7 +91,7 @@ def read_system(environ: Mapping[str, str]) -> System:
 
 
 Apps = Callable[[System, Mapping[str, str]], "Table"]
-"""Makes the table of our own processes from what was asked for and the environment with all addresses."""
+"""Makes our own processes from what was asked for and the environment with all addresses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +116,9 @@ def honest_work(system: System, environ: Mapping[str, str]) -> Table:
             _python(
                 "beat",
                 public,
-                *("-m", "celery", "-q", "-A", "workers.celery_app", "beat"),
+                *("-m", "celery", "-q", "-A", "workers.beat", "beat"),
                 *("--schedule", beat_schedule, "--loglevel", "INFO"),
-                ready_line=re.compile(r"beat: Starting"),
+                ready_line=re.compile(r"beat ready"),
             ),
         ),
     )
@@ -153,9 +153,10 @@ def _web(system: System, environ: Mapping[str, str]) -> Program:
 def _worker(name: str, environ: Mapping[str, str], *, queues: str, concurrency: int) -> Program:
     return _python(
         f"worker-{name}",
-        environ,
+        {**environ, "WORKER_ROLE": name},
         *_AS_ROOT,
-        *("-m", "celery", "-q", "-A", "workers.celery_app", "worker", "-n", f"{name}@%h", "-Q", queues),
+        *("-m", "celery", "-q", "-A", "workers.celery_app", "worker"),
+        *("-n", f"{name}@%h", "-Q", queues),
         *("--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "INFO"),
         *("--without-gossip", "--without-mingle"),
         ready_line=re.compile(rf"\b{name}@\S+ ready\."),
@@ -185,11 +186,11 @@ def _is_secret(name: str) -> bool:
 
 def _port_number(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= _HIGHEST_PORT:
-        raise StartError(f"STAND_IN_PORT={text} is no port: use a number up to {_HIGHEST_PORT}.", exit_code=2)
+        raise StartError(
+            f"STAND_IN_PORT={text} is no port: use a number up to {_HIGHEST_PORT}.", exit_code=2
+        )
     return int(text)
 
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-

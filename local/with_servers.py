@@ -1,4 +1,4 @@
-"""``python -m local.with_servers COMMAND…``: run one command with an empty PostgreSQL and Valkey of its own."""
+"""``python -m local.with_servers COMMAND…``: run it with a PostgreSQL and a Valkey of its own."""
 
 import os
 import subprocess

@@ -81,7 +81,7 @@ def _remember(session: Session, job: Job, event: JobEvent, *, source: JobState |
             target=job.state,
         )
     )
-    logger.info("job moved", job=job.id, event=event.value, state=job.state.value)
+    logger.info("job moved", job=job.id, on=event.value, state=job.state.value)
 
 
 def expire(session: Session, job_id: int, *, expect: JobState, reason: ExpiredReason) -> Job | None:

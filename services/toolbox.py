@@ -20,8 +20,6 @@ from gateways.lightning import BenchPayer, Income, Payouts
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
 from gateways.lightning.stand_in import StandInPayer
 from gateways.llms import LanguageModel
-from gateways.llms.anthropic import AnthropicModel
-from gateways.llms.openai_compatible import OpenAiCompatibleModel
 from gateways.prices import ModelRates, PriceFeed, TokenRates
 from gateways.prices.feeds import known_feeds
 from gateways.prices.model_rates import LibraryRates
@@ -109,14 +107,19 @@ def _bench_payer(settings: Settings, http: HttpClient) -> BenchPayer | None:
 
 
 def _language_model(settings: Settings, model: str) -> LanguageModel:
+    """Import the provider's SDK only here: it takes seconds, and most processes never call a model."""
     key = settings.model_key(model)
     if is_anthropic(model):
+        from gateways.llms.anthropic import AnthropicModel
+
         return AnthropicModel(
             api_key=key or STAND_IN_MODEL_KEY,
             base_url=settings.anthropic_base_url if key else settings.stand_in_url,
             timeout_seconds=settings.model_timeout_seconds,
         )
     stand_in = f"{settings.stand_in_url}/v1" if settings.stand_in_url else None
+    from gateways.llms.openai_compatible import OpenAiCompatibleModel
+
     return OpenAiCompatibleModel(
         api_key=key or STAND_IN_MODEL_KEY,
         base_url=settings.openai_base_url if key else stand_in,

@@ -1,34 +1,25 @@
-"""The entry point of workers and beat: ``celery -A workers.celery_app worker|beat``.
+"""The entry point of workers: ``celery -A workers.celery_app worker``.
 
 ``WORKER_ROLE=money`` makes the one kind of process that may hold the key that pays.
 """
 
 import os
 import sys
+import threading
 from typing import Any
 
-from celery import Celery
-from celery.signals import setup_logging, worker_init
+from celery.signals import setup_logging, worker_init, worker_ready
 
 from config import logs
 from config.broker import make_celery
 from config.settings import Settings, SettingsError
 from services import toolbox
 from services.operate import startup
-from services.toolbox import Role
+from services.toolbox import Role, Toolbox
 from tasks import base, jobs, money, ticks
 from workers import heartbeat
-from workers.schedule import beat_schedule
 
 TASK_MODULES = (jobs, money, ticks)
-
-
-def make_app(settings: Settings) -> Celery:
-    """The Celery application with every task and the schedule."""
-    app = make_celery(settings)
-    app.set_default()  # the tasks are shared: they belong to the default application
-    app.conf.beat_schedule = beat_schedule()
-    return app
 
 
 def _settings() -> Settings:
@@ -40,7 +31,7 @@ def _settings() -> Settings:
 
 @setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
-    logs.set_up(os.environ.get("LOG_FORMAT", "pretty"))
+    logs.set_up(settings.log_format)
 
 
 @worker_init.connect
@@ -54,7 +45,17 @@ def _equip(**_: Any) -> None:
         sys.exit(f"Cannot start:\n{error}")
     base.install(tools)
     heartbeat.start(tools)
+    if role is Role.MODELS:
+        worker_ready.connect(lambda **_: _warm_up(tools), weak=False)
+
+
+def _warm_up(tools: Toolbox) -> None:
+    """Load the models' SDKs while the worker already serves: they take seconds to import."""
+    models = {settings.eval_model, settings.work_model}
+    for model in models:
+        threading.Thread(target=tools.language_model, args=(model,), daemon=True).start()
 
 
 settings = _settings()
-app = make_app(settings)
+app = make_celery(settings)
+app.set_default()  # the tasks are shared: they belong to the default application

@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from config.queues import QUEUE_OF, TaskName
-from services.operate.ticks import DUTIES
+from config.queues import EVERY, QUEUE_OF, TaskName
 
 EXPIRES_AFTER_INTERVALS = 3
 
 
 def beat_schedule() -> dict[str, dict[str, Any]]:
-    """Celery's beat_schedule, made from the duties."""
-    return {name.value: _entry(name) for name in DUTIES}
+    """Celery's beat_schedule, made from the intervals."""
+    return {name.value: _entry(name) for name in EVERY}
 
 
 def _entry(name: TaskName) -> dict[str, Any]:
-    every = DUTIES[name].every
+    every = EVERY[name]
     return {
         "task": name.value,
         "schedule": every,

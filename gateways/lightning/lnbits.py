@@ -261,9 +261,7 @@ def _issued(row: dict[str, Any], amount: Sats) -> IssuedInvoice:
         raise Unavailable("LNbits: the invoice is no BOLT11", code="bad_invoice") from error
     if invoice.payment_hash != row.get("payment_hash") or invoice.amount != msats(amount):
         raise Unavailable("LNbits: not the invoice that was asked for", code="wrong_invoice")
-    return IssuedInvoice(
-        payment_hash=invoice.payment_hash, payment_request=invoice.payment_request
-    )
+    return IssuedInvoice(payment_hash=invoice.payment_hash, payment_request=invoice.payment_request)
 
 
 def _chokes_on_filters(reply: Reply) -> bool:

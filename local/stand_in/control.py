@@ -35,6 +35,7 @@ class Control:
         handlers: dict[str, Callable[..., Reply]] = {
             "GET /health": lambda _: json_reply({"status": "ok"}),
             "POST /stand-in/pay/{payment_hash}": self.pay,
+            "POST /stand-in/expire/{payment_hash}": self.expire,
             "GET /stand-in/effects": self.effects,
             "GET /stand-in/counts": lambda _: json_reply(self._counts.as_json()),
             "GET /stand-in/faults": self.armed,
@@ -43,6 +44,7 @@ class Control:
             "POST /stand-in/hold": self.hold,
             "POST /stand-in/release": self.release,
             "GET /stand-in/holds": self.holds,
+            "GET /stand-in/quiet": self.quiet,
             "POST /stand-in/btc-price": self.set_price,
             "POST /stand-in/top-up": self.top_up,
             "POST /stand-in/reset": self.reset,
@@ -58,6 +60,12 @@ class Control:
         if paid is None:
             return json_reply({"error": "No such invoice."}, status=404)
         return json_reply({"ok": True, "paymentHash": payment_hash, "amountMsat": paid.amount})
+
+    def expire(self, _: Request, payment_hash: str) -> Reply:
+        """An invoice's last second is over now. Nothing says so until LNbits is asked."""
+        if not self._node.expire(payment_hash):
+            return json_reply({"error": "No such invoice."}, status=404)
+        return json_reply({"ok": True})
 
     def effects(self, request: Request) -> Reply:
         """All of them, or with ``?since=n`` those after the n-th."""
@@ -99,6 +107,11 @@ class Control:
         at_least = int(request.parameter("atLeast") or 0)
         seconds = min(float(request.parameter("timeoutSeconds") or 0), MAX_WAIT_SECONDS)
         return json_reply({"held": self._faults.holds.wait_for(at_least, seconds=seconds)})
+
+    def quiet(self, request: Request) -> Reply:
+        """How many model calls are open; waits up to ``timeoutSeconds`` until none is."""
+        seconds = min(float(request.parameter("timeoutSeconds") or 0), MAX_WAIT_SECONDS)
+        return json_reply({"open": self._counts.wait_for_quiet(seconds=seconds)})
 
     def set_price(self, request: Request) -> Reply:
         body = request.json()

@@ -55,6 +55,8 @@ class ModelCall:
 
     number: int
     label: str
+    world: int
+    """Which world it belongs to: a reset begins a new one, that old calls must not speak in."""
     outcome: str = "failed"
     input_tokens: int = 0
     output_tokens: int = 0
@@ -65,11 +67,13 @@ class Counts:
 
     def __init__(self, effects: EffectLog) -> None:
         self._effects = effects
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._world = 0
         self.clear()
 
     def clear(self) -> None:
         with self._lock:
+            self._world += 1
             self._requests: Counter[str] = Counter()
             self._calls: Counter[str] = Counter()
             self._open: Counter[str] = Counter()
@@ -83,13 +87,29 @@ class Counts:
     def model_call(self, *, provider: str, model: str, label: str) -> Iterator[ModelCall]:
         """Write down that a call began, and, however it ends, that it ended."""
         call = self._begin(label)
-        told = {"call": call.number, "provider": provider, "model": model, "label": label}
+        told: dict[str, object] = {
+            "call": call.number,
+            "provider": provider,
+            "model": model,
+            "label": label,
+        }
         self._effects.append(EffectKind.MODEL_CALL_BEGIN, **told)
         try:
             yield call
         finally:
-            with self._lock:
-                self._open[label] -= 1
+            self._end(call, told)
+
+    def _begin(self, label: str) -> ModelCall:
+        with self._lock:
+            self._calls[label] += 1
+            self._open[label] += 1
+            self._most_open[label] = max(self._most_open[label], self._open[label])
+            return ModelCall(self._calls.total(), label, self._world)
+
+    def _end(self, call: ModelCall, told: dict[str, object]) -> None:
+        with self._lock:
+            if call.world != self._world:
+                return
             self._effects.append(
                 EffectKind.MODEL_CALL_END,
                 **told,
@@ -97,13 +117,14 @@ class Counts:
                 inputTokens=call.input_tokens,
                 outputTokens=call.output_tokens,
             )
+            self._open[call.label] -= 1
+            self._lock.notify_all()
 
-    def _begin(self, label: str) -> ModelCall:
+    def wait_for_quiet(self, *, seconds: float) -> int:
+        """Wait until no model call is open, or for ``seconds``; say how many are."""
         with self._lock:
-            self._calls[label] += 1
-            self._open[label] += 1
-            self._most_open[label] = max(self._most_open[label], self._open[label])
-            return ModelCall(self._calls.total(), label)
+            self._lock.wait_for(lambda: not any(self._open.values()), timeout=seconds)
+            return self._open.total()
 
     def as_json(self) -> dict[str, Any]:
         with self._lock:

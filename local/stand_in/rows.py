@@ -76,7 +76,7 @@ class Selection:
 
 _COLUMNS = [column.name for column in fields(Payment)]
 _PLACES = ", ".join("?" * len(_COLUMNS))
-_INSERT = f"INSERT OR REPLACE INTO payments ({', '.join(_COLUMNS)}) VALUES ({_PLACES})"
+_INSERT = f"INSERT OR REPLACE INTO payments ({', '.join(_COLUMNS)}) VALUES ({_PLACES})"  # noqa: S608
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS payments (
     id INTEGER PRIMARY KEY, {", ".join(_COLUMNS[1:])}, UNIQUE (wallet, checking_id));
@@ -130,7 +130,7 @@ class Rows:
         """Write what can change of a row."""
         self._database.execute(
             "UPDATE payments SET status = ?, amount = ?, fee = ?, updated_at = ?, labels = ?,"
-            " reads_left = ? WHERE wallet = ? AND checking_id = ?",
+            " reads_left = ?, expires_at = ? WHERE wallet = ? AND checking_id = ?",
             (
                 payment.status,
                 payment.amount,
@@ -138,6 +138,7 @@ class Rows:
                 payment.updated_at,
                 payment.labels,
                 payment.reads_left,
+                payment.expires_at,
                 payment.wallet,
                 payment.checking_id,
             ),
@@ -146,14 +147,14 @@ class Rows:
 
     def select(self, selection: Selection) -> list[Payment]:
         rows = self._database.execute(
-            f"SELECT * FROM payments WHERE {selection.where}"
+            f"SELECT * FROM payments WHERE {selection.where}"  # noqa: S608  columns are ours
             f" ORDER BY {selection.order} LIMIT ? OFFSET ?",
             (*selection.values, selection.limit, selection.offset),
         )
         return [_payment(row) for row in rows]
 
     def count(self, selection: Selection) -> int:
-        query = f"SELECT count(*) FROM payments WHERE {selection.where}"
+        query = f"SELECT count(*) FROM payments WHERE {selection.where}"  # noqa: S608  as above
         return int(self._database.execute(query, selection.values).fetchone()[0])
 
     def balance(self, wallet: Wallet) -> int:

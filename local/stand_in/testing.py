@@ -74,6 +74,13 @@ class StandInClient:
         if held < count:
             raise StandInError(f"{held} requests are held, not {count}, after {seconds} s.")
 
+    def wait_until_quiet(self, *, seconds: float = TIMEOUT_SECONDS) -> None:
+        """Return as soon as no model call is open. Raises StandInError if one stays."""
+        path = f"/stand-in/quiet?timeoutSeconds={seconds}"
+        still_open = self._ask("GET", path, timeout=seconds + TIMEOUT_SECONDS)["open"]
+        if still_open:
+            raise StandInError(f"{still_open} model calls are still open after {seconds} s.")
+
     def release(self) -> int:
         """Let every held request go on; says how many there were."""
         return int(self._ask("POST", "/stand-in/release")["released"])
@@ -83,6 +90,10 @@ class StandInClient:
         query = "" if amount_msats is None else f"?amountMsat={amount_msats}"
         status, _ = self._send("POST", f"/stand-in/pay/{payment_hash}{query}")
         return status == 200
+
+    def expire(self, payment_hash: str) -> None:
+        """Let LNbits take an invoice as expired, without waiting for it."""
+        self._ask("POST", f"/stand-in/expire/{payment_hash}")
 
     def payer_invoice(self, amount_sats: int, *, memo: str = "refund", expiry: int = 3600) -> str:
         """A BOLT11 of the payer, for the service to pay. ``expiry`` in seconds."""

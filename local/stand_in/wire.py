@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self._send(self.server.answer(request))
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815  names of the base class
 
     def _send(self, reply: Reply) -> None:
         if reply.ending is Ending.RESET:
@@ -189,5 +189,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         os.close(self.connection.detach())
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as above
         """Say nothing: requests are counted instead."""

@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from config.queues import EVERY
 from models.btc_price import BtcPrice
 from models.database import ago
 from models.debt import Debt, DebtState
@@ -17,7 +18,6 @@ from models.payout import Payout
 from models.tick import Tick
 from services.errors import NotNow
 from services.money import btc_price
-from services.operate.ticks import DUTIES
 from services.toolbox import Toolbox
 
 TICK_TOO_OLD = timedelta(seconds=15)
@@ -71,8 +71,8 @@ def _duties(session: Session) -> dict[str, Any]:
     ages = {name: age for name, age, _ in rows}
     late = [
         duty.value
-        for duty, plan in DUTIES.items()
-        if (age := ages.get(duty.value)) is None or age > plan.every + TICK_TOO_OLD
+        for duty, every in EVERY.items()
+        if (age := ages.get(duty.value)) is None or age > every + TICK_TOO_OLD
     ]
     return {
         "ok": not late,

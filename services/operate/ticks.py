@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from config.queues import TaskName
+from config.queues import EVERY, TaskName
 from gateways.errors import OutsideError, Unavailable
 from models.database import ago
 from models.tick import Tick
@@ -27,14 +27,6 @@ EARLY = 0.8
 """Due after this share of the interval, so that a beat that is a little early is not told to wait."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Duty:
-    """What to do and how often. ``run`` gets how long ago the last finished run was (None = never)."""
-
-    every: timedelta
-    run: Callable[[Toolbox, timedelta | None], object]
-
-
 @dataclass(frozen=True)
 class _Held:
     claim: int
@@ -47,20 +39,15 @@ def _read_back(tools: Toolbox, since_last_run: timedelta | None) -> None:
     payments.read_back(tools, payments.START_UP_OVERLAP if was_away else payments.OVERLAP)
 
 
+Duty = Callable[[Toolbox, timedelta | None], object]
+"""Gets how long ago its last finished run was; None = never."""
+
 DUTIES: dict[TaskName, Duty] = {
-    TaskName.DISPATCH: Duty(
-        every=timedelta(seconds=1), run=lambda tools, _: dispatch.ring_for_due_rows(tools)
-    ),
-    TaskName.POLL_PAYMENTS: Duty(
-        every=timedelta(seconds=2), run=lambda tools, _: payments.poll(tools)
-    ),
-    TaskName.REREAD_PAYMENTS: Duty(every=timedelta(seconds=60), run=_read_back),
-    TaskName.SWEEP_INVOICES: Duty(
-        every=timedelta(seconds=5), run=lambda tools, _: expiry.sweep(tools)
-    ),
-    TaskName.REFRESH_PRICE: Duty(
-        every=timedelta(seconds=30), run=lambda tools, _: btc_price.refresh(tools)
-    ),
+    TaskName.DISPATCH: lambda tools, _: dispatch.ring_for_due_rows(tools),
+    TaskName.POLL_PAYMENTS: lambda tools, _: payments.poll(tools),
+    TaskName.REREAD_PAYMENTS: _read_back,
+    TaskName.SWEEP_INVOICES: lambda tools, _: expiry.sweep(tools),
+    TaskName.REFRESH_PRICE: lambda tools, _: btc_price.refresh(tools),
 }
 
 
@@ -72,15 +59,14 @@ def run(tools: Toolbox, name: TaskName) -> bool:
     held = _claim(tools, name)
     if held is None:
         return False
-    duty = DUTIES[name]
     try:
-        duty.run(tools, held.since_last_run)
+        DUTIES[name](tools, held.since_last_run)
     except OutsideError as error:
         wish = error.retry_after if isinstance(error, Unavailable) else None
         logger.warning("duty turned away", duty=name.value, code=error.code)
         _rest(tools, name, held, max(wish or SLOWED_DOWN, SLOWED_DOWN), error.code)
         return True
-    _finish(tools, name, held, duty.every * EARLY)
+    _finish(tools, name, held, EVERY[name] * EARLY)
     return True
 
 

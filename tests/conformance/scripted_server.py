@@ -5,6 +5,7 @@ Answers are given in the order of the script, one a request; the last one repeat
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -89,6 +90,7 @@ class ScriptedServer:
     connections: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _over: threading.Event = field(default_factory=threading.Event)
+    tls: ssl.SSLContext | None = None
     respond: Callable[[Heard], Say] | None = None
     """Instead of the script: an answer by request."""
 
@@ -108,7 +110,13 @@ class ScriptedServer:
     def serve_connection(self, connection: socket.socket) -> None:
         """Answer the requests of one connection, until it ends."""
         self.connections += 1
-        with connection, suppress(OSError, ValueError), connection.makefile("rb") as stream:
+        with suppress(OSError, ValueError):
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            self._converse(connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
             while (heard := _read_request(stream)) is not None:
                 say = self._next(heard)
                 self._utter(connection, say)
@@ -148,10 +156,12 @@ def _read_request(stream: Any) -> Heard | None:
 
 
 @contextmanager
-def scripted_server() -> Iterator[ScriptedServer]:
-    """Start one on a free port."""
+def scripted_server(tls: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+    """Start one on a free port, speaking https with ``tls``."""
+    scheme = "http" if tls is None else "https"
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
-        server = ScriptedServer(url=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        server = ScriptedServer(url=url, tls=tls)
         open_connections: list[socket.socket] = []
 
         def accept() -> None:

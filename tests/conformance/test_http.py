@@ -36,7 +36,9 @@ def fails(http: HttpClient, url: str, *, seconds: float = 5.0, **more: object) -
     return caught.value
 
 
-def test_numbers_with_a_fraction_are_exact_decimals(server: ScriptedServer, http: HttpClient):
+def test_numbers_with_a_fraction_are_exact_decimals(
+    server: ScriptedServer, http: HttpClient
+) -> None:
     server.says(answer(200, '{"price": 97123.10, "tiny": 1e-9, "whole": 3}'))
 
     numbers = http.get(server.url, seconds=5).required().object()
@@ -68,7 +70,7 @@ def test_numbers_with_a_fraction_are_exact_decimals(server: ScriptedServer, http
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_call_ends_at_its_total_deadline_whatever_the_server_does(
     server: ScriptedServer, http: HttpClient, method: str, say: Say
-):
+) -> None:
     server.says(say)
     began = time.monotonic()
 
@@ -80,7 +82,7 @@ def test_a_call_ends_at_its_total_deadline_whatever_the_server_does(
     assert len(server.heard) == 1
 
 
-def test_a_server_that_accepts_nobody_is_a_timeout(http: HttpClient):
+def test_a_server_that_accepts_nobody_is_a_timeout(http: HttpClient) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):  # takes the only place in the queue
@@ -91,7 +93,9 @@ def test_a_server_that_accepts_nobody_is_a_timeout(http: HttpClient):
     assert time.monotonic() - began < SHORT + SLACK
 
 
-def test_a_tls_handshake_that_never_ends_is_a_timeout(server: ScriptedServer, http: HttpClient):
+def test_a_tls_handshake_that_never_ends_is_a_timeout(
+    server: ScriptedServer, http: HttpClient
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         error = fails(http, f"https://127.0.0.1:{silent.getsockname()[1]}", seconds=SHORT)
@@ -100,7 +104,7 @@ def test_a_tls_handshake_that_never_ends_is_a_timeout(server: ScriptedServer, ht
     assert time.monotonic() - began < SHORT + SLACK
 
 
-def test_a_refused_connection_is_unavailable(http: HttpClient):
+def test_a_refused_connection_is_unavailable(http: HttpClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -110,14 +114,16 @@ def test_a_refused_connection_is_unavailable(http: HttpClient):
     assert error.code == "connection"
 
 
-def test_a_name_that_does_not_exist_is_unavailable(http: HttpClient):
+def test_a_name_that_does_not_exist_is_unavailable(http: HttpClient) -> None:
     error = fails(http, "http://nowhere.invalid")
 
     assert isinstance(error, Unavailable)
     assert error.code == "connection"
 
 
-def test_plain_http_where_tls_is_expected_is_unavailable(server: ScriptedServer, http: HttpClient):
+def test_plain_http_where_tls_is_expected_is_unavailable(
+    server: ScriptedServer, http: HttpClient
+) -> None:
     server.says(json_answer({}))
 
     error = fails(http, server.url.replace("http:", "https:"))
@@ -129,7 +135,7 @@ def test_plain_http_where_tls_is_expected_is_unavailable(server: ScriptedServer,
 @pytest.mark.parametrize("trouble", [RESET, CLOSE], ids=["reset", "closed"])
 def test_a_get_on_a_connection_gone_stale_is_asked_again_on_a_fresh_one(
     server: ScriptedServer, trouble: Say
-):
+) -> None:
     http = HttpClient()
     server.says(json_answer({"n": 1}), trouble, json_answer({"n": 2}))
 
@@ -140,7 +146,7 @@ def test_a_get_on_a_connection_gone_stale_is_asked_again_on_a_fresh_one(
     assert len(server.heard) == 3
 
 
-def test_a_get_is_asked_twice_at_most(server: ScriptedServer, http: HttpClient):
+def test_a_get_is_asked_twice_at_most(server: ScriptedServer, http: HttpClient) -> None:
     server.says(RESET)
 
     error = fails(http, server.url)
@@ -151,7 +157,7 @@ def test_a_get_is_asked_twice_at_most(server: ScriptedServer, http: HttpClient):
 
 
 @pytest.mark.parametrize("trouble", [RESET, CLOSE], ids=["reset", "closed"])
-def test_a_post_is_never_sent_twice(server: ScriptedServer, http: HttpClient, trouble: Say):
+def test_a_post_is_never_sent_twice(server: ScriptedServer, http: HttpClient, trouble: Say) -> None:
     server.says(trouble, json_answer({}))
 
     with pytest.raises(Unavailable) as caught:
@@ -161,7 +167,7 @@ def test_a_post_is_never_sent_twice(server: ScriptedServer, http: HttpClient, tr
     assert len(server.heard) == 1
 
 
-def test_a_post_never_travels_on_a_used_connection(server: ScriptedServer):
+def test_a_post_never_travels_on_a_used_connection(server: ScriptedServer) -> None:
     http = HttpClient()
     server.says(json_answer({}))
 
@@ -198,7 +204,7 @@ def test_a_post_never_travels_on_a_used_connection(server: ScriptedServer):
 )
 def test_every_status_but_success_is_an_error_of_its_kind(
     server: ScriptedServer, http: HttpClient, status: int, kind: type[OutsideError]
-):
+) -> None:
     server.says(json_answer({"detail": "x"}, status, headers={"Location": f"{server.url}/else"}))
 
     error = fails(http, server.url)
@@ -229,11 +235,11 @@ def test_every_status_but_success_is_an_error_of_its_kind(
 )
 def test_retry_after_is_read_as_seconds_or_date_and_capped_at_an_hour(
     value: str, wait: timedelta | None
-):
+) -> None:
     assert retry_after(value) == wait
 
 
-def test_retry_after_as_a_date_counts_from_now():
+def test_retry_after_as_a_date_counts_from_now() -> None:
     wait = retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True))
 
     assert wait is not None
@@ -243,7 +249,7 @@ def test_retry_after_as_a_date_counts_from_now():
 @pytest.mark.parametrize("status", [429, 503])
 def test_the_servers_own_wish_when_to_come_back_is_kept(
     server: ScriptedServer, http: HttpClient, status: int
-):
+) -> None:
     server.says(json_answer({}, status, headers={"Retry-After": "17"}))
 
     error = fails(http, server.url)
@@ -271,7 +277,7 @@ def test_the_servers_own_wish_when_to_come_back_is_kept(
 )
 def test_an_answer_that_makes_no_sense_is_unavailable(
     server: ScriptedServer, http: HttpClient, body: str | bytes, code: str
-):
+) -> None:
     server.says(answer(200, body))
 
     error = fails(http, server.url)
@@ -291,7 +297,7 @@ def test_an_answer_that_makes_no_sense_is_unavailable(
     ],
     ids=["no http", "cut short", "bad chunk", "a header too long", "too many headers"],
 )
-def test_broken_http_is_unavailable(server: ScriptedServer, http: HttpClient, head: bytes):
+def test_broken_http_is_unavailable(server: ScriptedServer, http: HttpClient, head: bytes) -> None:
     server.says(Say(head=head, then="close"))
 
     error = fails(http, server.url)
@@ -302,7 +308,7 @@ def test_broken_http_is_unavailable(server: ScriptedServer, http: HttpClient, he
 
 def test_an_answer_larger_than_the_limit_is_not_read_to_its_end(
     server: ScriptedServer, http: HttpClient
-):
+) -> None:
     server.says(answer(200, b" " * 300_000))
 
     assert fails(http, server.url, max_bytes=100_000).code == "too_large"
@@ -310,7 +316,7 @@ def test_an_answer_larger_than_the_limit_is_not_read_to_its_end(
 
 def test_an_answer_that_never_ends_is_cut_off_at_the_limit(
     server: ScriptedServer, http: HttpClient
-):
+) -> None:
     endless = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 1_000_000
     server.says(Say(head=endless, then="hang"))
 
@@ -319,7 +325,7 @@ def test_an_answer_that_never_ends_is_cut_off_at_the_limit(
 
 def test_the_limit_holds_for_what_comes_out_of_a_compressed_answer(
     server: ScriptedServer, http: HttpClient
-):
+) -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     server.says(answer(200, bomb, headers={"Content-Encoding": "gzip"}))
 
@@ -327,21 +333,25 @@ def test_the_limit_holds_for_what_comes_out_of_a_compressed_answer(
     assert fails(http, server.url, max_bytes=100_000).code == "too_large"
 
 
-def test_a_compressed_answer_that_is_none_is_unavailable(server: ScriptedServer, http: HttpClient):
+def test_a_compressed_answer_that_is_none_is_unavailable(
+    server: ScriptedServer, http: HttpClient
+) -> None:
     server.says(answer(200, "{}", headers={"Content-Encoding": "gzip"}))
 
     assert isinstance(fails(http, server.url), Unavailable)
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://127.0.0.1/", "http://", "http://[::"])
-def test_an_address_that_is_none_is_refused(http: HttpClient, url: str):
+def test_an_address_that_is_none_is_refused(http: HttpClient, url: str) -> None:
     error = fails(http, url)
 
     assert isinstance(error, Refused)
     assert error.code == "bad_request"
 
 
-def test_a_key_that_cannot_be_a_header_stands_in_no_error(http: HttpClient, server: ScriptedServer):
+def test_a_key_that_cannot_be_a_header_stands_in_no_error(
+    http: HttpClient, server: ScriptedServer
+) -> None:
     error = fails(http, server.url, headers={"X-Api-Key": "secret\nkey"})
 
     assert isinstance(error, Refused)
@@ -350,7 +360,7 @@ def test_a_key_that_cannot_be_a_header_stands_in_no_error(http: HttpClient, serv
     assert server.heard == []
 
 
-def test_cookies_are_not_kept(server: ScriptedServer, http: HttpClient):
+def test_cookies_are_not_kept(server: ScriptedServer, http: HttpClient) -> None:
     server.says(json_answer({}, headers={"Set-Cookie": "a=b; Path=/"}))
 
     http.get(server.url, seconds=5)
@@ -361,7 +371,7 @@ def test_cookies_are_not_kept(server: ScriptedServer, http: HttpClient):
 
 def test_proxies_and_netrc_of_the_environment_are_ignored(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -375,7 +385,7 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(
     assert "authorization" not in server.heard[0].headers
 
 
-def test_a_hundred_threads_share_one_client(server: ScriptedServer, http: HttpClient):
+def test_a_hundred_threads_share_one_client(server: ScriptedServer, http: HttpClient) -> None:
     server.respond = lambda heard: json_answer({"path": heard.path})
     answers: dict[str, str] = {}
 

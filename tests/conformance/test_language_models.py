@@ -1,5 +1,6 @@
 """Both ways to a language model, against a provider that says whatever the test wants."""
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def failure(provider: Provider, url: str, seconds: float = 5.0) -> OutsideError:
 @BOTH
 def test_an_answer_comes_with_its_text_its_usage_and_its_request_id(
     server: ScriptedServer, provider: Provider
-):
+) -> None:
     body = provider.reply("the work")
     server.says(json_answer(body, headers={provider.request_id_header: "req_1"}))
 
@@ -130,7 +131,7 @@ def test_an_answer_comes_with_its_text_its_usage_and_its_request_id(
 @BOTH
 def test_one_call_is_one_request_with_the_key_that_was_handed_in(
     server: ScriptedServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     for name in ("ANTHROPIC", "OPENAI"):
         monkeypatch.setenv(f"{name}_API_KEY", "environment")
         monkeypatch.setenv(f"{name}_AUTH_TOKEN", "environment")
@@ -169,7 +170,7 @@ def test_one_call_is_one_request_with_the_key_that_was_handed_in(
 )
 def test_without_an_address_it_is_the_providers_own_whatever_the_environment_says(
     provider: Provider, address: str, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9")
 
@@ -179,7 +180,7 @@ def test_without_an_address_it_is_the_providers_own_whatever_the_environment_say
 
 
 @BOTH
-def test_an_empty_text_is_an_answer(server: ScriptedServer, provider: Provider):
+def test_an_empty_text_is_an_answer(server: ScriptedServer, provider: Provider) -> None:
     server.says(json_answer(provider.reply("")))
 
     assert ask(provider, server).text == ""
@@ -188,7 +189,7 @@ def test_an_empty_text_is_an_answer(server: ScriptedServer, provider: Provider):
 @BOTH
 def test_what_postgresql_cannot_store_does_not_come_through(
     server: ScriptedServer, provider: Provider
-):
+) -> None:
     body = provider.reply("a\0b\ud800c", extra={"cost": 0.00123})
     body["usage"] |= {"cost": 0.00123, "note\0": "x\0"}
     server.says(json_answer(body))
@@ -203,7 +204,9 @@ def test_what_postgresql_cannot_store_does_not_come_through(
 # Anthropic's wire
 
 
-def test_anthropic_is_asked_for_json_by_a_schema_and_without_sampling(server: ScriptedServer):
+def test_anthropic_is_asked_for_json_by_a_schema_and_without_sampling(
+    server: ScriptedServer,
+) -> None:
     server.says(json_answer(message('{"accepted": true}')))
 
     ask(ANTHROPIC, server, answer_schema=SCHEMA)
@@ -238,7 +241,7 @@ def test_anthropic_is_asked_for_json_by_a_schema_and_without_sampling(server: Sc
 )
 def test_thinking_is_set_only_for_models_that_are_known_to_accept_it(
     server: ScriptedServer, model: str, extra: dict[str, Any]
-):
+) -> None:
     server.says(json_answer(message()))
 
     ask(ANTHROPIC, server, model=model, system="")
@@ -251,7 +254,7 @@ def test_thinking_is_set_only_for_models_that_are_known_to_accept_it(
     assert server.heard[0].json == plain | extra
 
 
-def test_only_text_blocks_are_text(server: ScriptedServer):
+def test_only_text_blocks_are_text(server: ScriptedServer) -> None:
     blocks = [
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "text", "text": "one, "},
@@ -265,7 +268,7 @@ def test_only_text_blocks_are_text(server: ScriptedServer):
     assert ask(ANTHROPIC, server).text == "one, two"
 
 
-def test_cached_tokens_are_input_tokens(server: ScriptedServer):
+def test_cached_tokens_are_input_tokens(server: ScriptedServer) -> None:
     usage = {
         "input_tokens": 1,
         "cache_creation_input_tokens": 20,
@@ -297,7 +300,7 @@ def test_cached_tokens_are_input_tokens(server: ScriptedServer):
 )
 def test_anthropics_reasons_to_stop_are_three(
     server: ScriptedServer, reason: str | None, stop: Stop
-):
+) -> None:
     server.says(json_answer(message(stop_reason=reason)))
 
     assert ask(ANTHROPIC, server).stop is stop
@@ -315,7 +318,7 @@ def test_anthropics_reasons_to_stop_are_three(
 )
 def test_a_refusal_says_its_category_when_it_has_one(
     server: ScriptedServer, details: object, refusal: str | None
-):
+) -> None:
     server.says(json_answer(message("", stop_reason="refusal", stop_details=details, content=[])))
 
     found = ask(ANTHROPIC, server)
@@ -326,7 +329,7 @@ def test_a_refusal_says_its_category_when_it_has_one(
 # OpenAI's wire
 
 
-def test_openai_is_asked_for_json_by_a_strict_schema_with_a_cap(server: ScriptedServer):
+def test_openai_is_asked_for_json_by_a_strict_schema_with_a_cap(server: ScriptedServer) -> None:
     server.says(json_answer(completion('{"accepted": true}')))
 
     ask(OPENAI, server, answer_schema=SCHEMA)
@@ -345,7 +348,7 @@ def test_openai_is_asked_for_json_by_a_strict_schema_with_a_cap(server: Scripted
     }
 
 
-def test_openai_is_asked_for_plain_text_without_a_format(server: ScriptedServer):
+def test_openai_is_asked_for_plain_text_without_a_format(server: ScriptedServer) -> None:
     server.says(json_answer(completion()))
 
     ask(OPENAI, server, system="")
@@ -371,7 +374,7 @@ def test_openai_is_asked_for_plain_text_without_a_format(server: ScriptedServer)
 )
 def test_openais_reasons_to_stop_are_three(
     server: ScriptedServer, changes: dict[str, Any], stop: Stop, refusal: str | None
-):
+) -> None:
     server.says(json_answer(completion(**changes)))
 
     found = ask(OPENAI, server)
@@ -379,7 +382,7 @@ def test_openais_reasons_to_stop_are_three(
     assert (found.stop, found.refusal) == (stop, refusal)
 
 
-def test_no_content_is_an_empty_text(server: ScriptedServer):
+def test_no_content_is_an_empty_text(server: ScriptedServer) -> None:
     server.says(json_answer(completion(None)))
 
     found = ask(OPENAI, server)
@@ -407,7 +410,7 @@ def test_no_content_is_an_empty_text(server: ScriptedServer):
 )
 def test_an_openai_answer_of_200_that_is_none_is_unavailable_and_may_be_billed(
     server: ScriptedServer, body: dict[str, Any], code: str
-):
+) -> None:
     server.says(json_answer(body))
 
     error = failure(OPENAI, server.url)
@@ -425,16 +428,14 @@ def test_an_openai_answer_of_200_that_is_none_is_unavailable_and_may_be_billed(
         (message(usage={"input_tokens": 1}), "no_usage"),
         (message(usage={"input_tokens": 1, "output_tokens": True}), "no_usage"),
         (
-            message(
-                usage={"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": -1}
-            ),
+            message(usage={"input_tokens": 1, "output_tokens": 1, "cache_read_input_tokens": -1}),
             "no_usage",
         ),
     ],
 )
 def test_an_anthropic_answer_of_200_that_is_none_is_unavailable_and_may_be_billed(
     server: ScriptedServer, body: dict[str, Any], code: str
-):
+) -> None:
     server.says(json_answer(body))
 
     error = failure(ANTHROPIC, server.url)
@@ -458,7 +459,7 @@ def test_an_anthropic_answer_of_200_that_is_none_is_unavailable_and_may_be_bille
 )
 def test_an_unreadable_answer_is_unavailable_and_may_be_billed(
     server: ScriptedServer, provider: Provider, say: Say, code: str
-):
+) -> None:
     server.says(say)
 
     error = failure(provider, server.url)
@@ -471,7 +472,7 @@ def test_an_unreadable_answer_is_unavailable_and_may_be_billed(
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 def test_a_bad_request_is_refused_and_not_billed(
     server: ScriptedServer, provider: Provider, status: int
-):
+) -> None:
     server.says(json_answer({"error": {"type": "x", "message": "y"}}, status))
 
     error = failure(provider, server.url)
@@ -499,7 +500,7 @@ def test_a_bad_request_is_refused_and_not_billed(
 )
 def test_a_passing_trouble_is_unavailable_with_their_own_wish_when_to_come_back(
     server: ScriptedServer, provider: Provider, status: int, billed: Billed
-):
+) -> None:
     trouble = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
     there = {"Retry-After": "21", "Location": server.url}
     server.says(json_answer(trouble, status, headers=there))
@@ -523,7 +524,7 @@ def test_a_passing_trouble_is_unavailable_with_their_own_wish_when_to_come_back(
 )
 def test_a_call_ends_at_its_total_deadline_and_may_be_billed(
     server: ScriptedServer, provider: Provider, say: Say
-):
+) -> None:
     server.says(say)
     model = provider.make(KEY, server.url, 0.4)
     began = time.monotonic()
@@ -544,7 +545,7 @@ def test_a_call_ends_at_its_total_deadline_and_may_be_billed(
 )
 def test_a_connection_lost_after_sending_may_be_billed(
     server: ScriptedServer, provider: Provider, say: Say
-):
+) -> None:
     server.says(say)
 
     error = failure(provider, server.url)
@@ -556,7 +557,7 @@ def test_a_connection_lost_after_sending_may_be_billed(
 
 @BOTH
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://nowhere.invalid"])
-def test_a_connection_that_never_was_is_not_billed(provider: Provider, url: str):
+def test_a_connection_that_never_was_is_not_billed(provider: Provider, url: str) -> None:
     error = failure(provider, url)
 
     assert isinstance(error, Unavailable)
@@ -564,9 +565,7 @@ def test_a_connection_that_never_was_is_not_billed(provider: Provider, url: str)
 
 
 @BOTH
-def test_a_server_that_lets_nobody_in_is_not_billed(provider: Provider):
-    import socket
-
+def test_a_server_that_lets_nobody_in_is_not_billed(provider: Provider) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
@@ -578,7 +577,7 @@ def test_a_server_that_lets_nobody_in_is_not_billed(provider: Provider):
 @BOTH
 def test_an_answer_without_end_is_cut_off(
     server: ScriptedServer, provider: Provider, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("gateways.llms.wire.MAX_ANSWER_BYTES", 100_000)
     server.says(Say(head=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 1_000_000, then="hang"))
 
@@ -586,7 +585,7 @@ def test_an_answer_without_end_is_cut_off(
 
 
 @BOTH
-def test_every_call_has_a_connection_of_its_own(server: ScriptedServer, provider: Provider):
+def test_every_call_has_a_connection_of_its_own(server: ScriptedServer, provider: Provider) -> None:
     model = provider.make(KEY, server.url, 5.0)
     server.says(json_answer(provider.reply()))
 
@@ -599,7 +598,7 @@ def test_every_call_has_a_connection_of_its_own(server: ScriptedServer, provider
 @BOTH
 def test_a_key_that_cannot_be_a_header_is_trouble_and_no_crash(
     server: ScriptedServer, provider: Provider
-):
+) -> None:
     model = provider.make("secret\nkey", server.url, 5.0)
 
     with pytest.raises(OutsideError) as caught:

@@ -66,7 +66,7 @@ def create(income: Income, sats: int = 21) -> Any:
 
 def test_an_invoice_is_asked_for_as_incoming_in_whole_sats_with_its_lifetime(
     server: ScriptedServer, income: Income
-):
+) -> None:
     server.says(json_answer(created(), 201))
 
     invoice = income.create_invoice(
@@ -86,7 +86,9 @@ def test_an_invoice_is_asked_for_as_incoming_in_whole_sats_with_its_lifetime(
     assert invoice.payment_request == created()["bolt11"]
 
 
-def test_older_servers_name_the_invoice_payment_request(server: ScriptedServer, income: Income):
+def test_older_servers_name_the_invoice_payment_request(
+    server: ScriptedServer, income: Income
+) -> None:
     older = created(bolt11=None, payment_request=an_invoice(21_000))
     server.says(json_answer(older, 201))
 
@@ -108,7 +110,7 @@ def test_older_servers_name_the_invoice_payment_request(server: ScriptedServer, 
 )
 def test_an_invoice_that_is_not_the_one_asked_for_is_never_handed_out(
     server: ScriptedServer, income: Income, changes: dict[str, Any], code: str
-):
+) -> None:
     server.says(json_answer(created(**changes), 201))
 
     with pytest.raises(Unavailable) as caught:
@@ -120,7 +122,7 @@ def test_an_invoice_that_is_not_the_one_asked_for_is_never_handed_out(
 @pytest.mark.parametrize(("sats", "lifetime"), [(0, HOUR), (-1, HOUR), (1, timedelta(0))])
 def test_what_lnbits_would_silently_change_is_not_even_asked(
     server: ScriptedServer, income: Income, sats: int, lifetime: timedelta
-):
+) -> None:
     with pytest.raises(Refused):
         income.create_invoice(Sats(sats), memo="", lifetime=lifetime)
 
@@ -152,7 +154,11 @@ def failed(detail: str) -> dict[str, str]:
         ),
         (json_answer({"detail": "No Api Key provided."}, 401), Refused, "http_401"),
         (json_answer({"detail": "Wallet not found."}, 404), Refused, "http_404"),
-        (json_answer({"error": "Rate limit exceeded: 200 per 1 minute"}, 429), Unavailable, "http_429"),
+        (
+            json_answer({"error": "Rate limit exceeded: 200 per 1 minute"}, 429),
+            Unavailable,
+            "http_429",
+        ),
         (json_answer({"detail": "Unexpected error! ID: x"}, 500), Unavailable, "http_500"),
         (answer(502, "<html>Bad gateway</html>"), Unavailable, "http_502"),
         (answer(307, "", headers={"location": "/first_install"}), Unavailable, "http_307"),
@@ -163,7 +169,7 @@ def failed(detail: str) -> dict[str, str]:
 )
 def test_trouble_with_creating_is_unavailable_or_refused(
     server: ScriptedServer, income: Income, say: Say, kind: type[OutsideError], code: str
-):
+) -> None:
     server.says(say)
 
     with pytest.raises(OutsideError) as caught:
@@ -179,7 +185,7 @@ def test_trouble_with_creating_is_unavailable_or_refused(
 
 def test_the_feed_is_one_request_for_settled_incoming_payments_newest_first(
     server: ScriptedServer, income: Income
-):
+) -> None:
     server.says(page(row(a_hash(1)), row(a_hash(2), amount=12_345)))
 
     found = income.settled_payments(page=3, page_size=100)
@@ -219,7 +225,7 @@ def test_the_feed_is_one_request_for_settled_incoming_payments_newest_first(
 )
 def test_a_row_that_is_no_settled_income_is_left_out_whatever_was_filtered(
     server: ScriptedServer, income: Income, changes: dict[str, Any]
-):
+) -> None:
     server.says(page(row(a_hash(1), **changes), row(a_hash(2))))
 
     found = income.settled_payments(page=0, page_size=100)
@@ -229,7 +235,7 @@ def test_a_row_that_is_no_settled_income_is_left_out_whatever_was_filtered(
 
 def test_a_full_page_without_any_settled_income_is_not_the_end_of_the_feed(
     server: ScriptedServer, income: Income
-):
+) -> None:
     server.says(page(row(a_hash(1), status="pending"), row(a_hash(2), amount=-1)))
 
     with pytest.raises(Unavailable) as caught:
@@ -238,7 +244,7 @@ def test_a_full_page_without_any_settled_income_is_not_the_end_of_the_feed(
     assert caught.value.code == "filters_ignored"
 
 
-def test_an_empty_feed_is_empty(server: ScriptedServer, income: Income):
+def test_an_empty_feed_is_empty(server: ScriptedServer, income: Income) -> None:
     server.says(page())
 
     assert income.settled_payments(page=0, page_size=100) == []
@@ -255,7 +261,7 @@ def test_an_empty_feed_is_empty(server: ScriptedServer, income: Income):
 )
 def test_the_time_of_settlement_is_aware_utc(
     server: ScriptedServer, income: Income, time: object, settled_at: datetime
-):
+) -> None:
     server.says(page(row(a_hash(1), updated_at=time)))
 
     [payment] = income.settled_payments(page=0, page_size=10)
@@ -267,7 +273,7 @@ def test_the_time_of_settlement_is_aware_utc(
 @pytest.mark.parametrize("time", [None, "yesterday", 10**30, {}, "0001-01-01T00:00:00+23:00"])
 def test_money_with_an_unreadable_date_is_still_money(
     server: ScriptedServer, income: Income, time: object
-):
+) -> None:
     server.says(page(row(a_hash(1), updated_at=time)))
 
     [payment] = income.settled_payments(page=0, page_size=10)
@@ -287,7 +293,7 @@ def test_money_with_an_unreadable_date_is_still_money(
 )
 def test_a_feed_that_makes_no_sense_is_unavailable(
     server: ScriptedServer, income: Income, say: Say, code: str
-):
+) -> None:
     server.says(say)
 
     with pytest.raises(Unavailable) as caught:
@@ -301,7 +307,7 @@ def test_a_feed_that_makes_no_sense_is_unavailable(
 
 def test_states_are_asked_for_in_one_request_that_makes_lnbits_ask_its_node(
     server: ScriptedServer, income: Income
-):
+) -> None:
     paid, pending, expired, odd, absent = map(a_hash, range(5))
     server.says(
         page(
@@ -324,12 +330,13 @@ def test_states_are_asked_for_in_one_request_that_makes_lnbits_ask_its_node(
         expired: InvoiceReading.UNPAID,
         odd: InvoiceReading.UNKNOWN,
     }
-    assert states[paid].payment is not None
-    assert states[paid].payment.amount == 10_000
+    payment = states[paid].payment
+    assert payment is not None
+    assert payment.amount == 10_000
     assert states[pending].payment is None
 
 
-def test_nothing_asked_is_nothing_sent(server: ScriptedServer, income: Income):
+def test_nothing_asked_is_nothing_sent(server: ScriptedServer, income: Income) -> None:
     assert income.invoice_states([]) == {}
     assert server.heard == []
 
@@ -337,7 +344,7 @@ def test_nothing_asked_is_nothing_sent(server: ScriptedServer, income: Income):
 @pytest.mark.parametrize("turned_round", [False, True])
 def test_the_paid_row_counts_when_a_hash_has_two(
     server: ScriptedServer, income: Income, turned_round: bool
-):
+) -> None:
     rows = [row(a_hash(1)), row(a_hash(1), status="pending"), row(a_hash(1), amount=-10_000)]
     server.says(page(*(reversed(rows) if turned_round else rows)))
 
@@ -346,7 +353,9 @@ def test_the_paid_row_counts_when_a_hash_has_two(
     assert states[a_hash(1)].reading is InvoiceReading.PAID
 
 
-def test_a_row_of_money_out_says_nothing_about_an_invoice(server: ScriptedServer, income: Income):
+def test_a_row_of_money_out_says_nothing_about_an_invoice(
+    server: ScriptedServer, income: Income
+) -> None:
     server.says(page(row(a_hash(1), amount=-10_000)))
 
     assert income.invoice_states([a_hash(1)]) == {}
@@ -366,7 +375,7 @@ OLD_LNBITS = {
 @pytest.mark.parametrize("manner", OLD_LNBITS)
 def test_an_lnbits_too_old_for_the_filter_is_asked_hash_by_hash_from_then_on(
     server: ScriptedServer, income: Income, manner: str
-):
+) -> None:
     one, two, three = a_hash(1), a_hash(2), a_hash(3)
 
     def respond(heard: Heard) -> Say:
@@ -375,9 +384,7 @@ def test_an_lnbits_too_old_for_the_filter_is_asked_hash_by_hash_from_then_on(
         if heard.path.endswith(one):
             return json_answer(keyed(True, details=row(one)))
         if heard.path.endswith(two):
-            return json_answer(
-                keyed(False, status="pending", details=row(two, status="pending"))
-            )
+            return json_answer(keyed(False, status="pending", details=row(two, status="pending")))
         return json_answer({"detail": "Payment does not exist."}, 404)
 
     server.respond = respond
@@ -400,10 +407,10 @@ def test_an_lnbits_too_old_for_the_filter_is_asked_hash_by_hash_from_then_on(
     assert all(heard.headers["x-api-key"] == KEY for heard in server.heard)
 
 
-def test_a_passing_error_does_not_make_an_lnbits_old(server: ScriptedServer, income: Income):
-    server.says(
-        json_answer({"detail": "Unexpected error! ID: x"}, 500), page(row(a_hash(1)))
-    )
+def test_a_passing_error_does_not_make_an_lnbits_old(
+    server: ScriptedServer, income: Income
+) -> None:
+    server.says(json_answer({"detail": "Unexpected error! ID: x"}, 500), page(row(a_hash(1))))
 
     with pytest.raises(Unavailable):
         income.invoice_states([a_hash(1)])
@@ -437,13 +444,15 @@ def test_a_passing_error_does_not_make_an_lnbits_old(server: ScriptedServer, inc
 )
 def test_one_invoice_is_read_by_what_is_certain(
     server: ScriptedServer, income: Income, body: dict[str, Any], reading: InvoiceReading
-):
+) -> None:
     server.says(OLD_LNBITS["calls it bad"], json_answer(body))
 
     assert income.invoice_states([a_hash(1)])[a_hash(1)].reading is reading
 
 
-def test_trouble_in_the_middle_of_many_leaves_out_the_rest(server: ScriptedServer, income: Income):
+def test_trouble_in_the_middle_of_many_leaves_out_the_rest(
+    server: ScriptedServer, income: Income
+) -> None:
     pending = keyed(False, status="pending", details=row(a_hash(1), status="pending"))
     server.says(
         OLD_LNBITS["calls it bad"],
@@ -457,7 +466,7 @@ def test_trouble_in_the_middle_of_many_leaves_out_the_rest(server: ScriptedServe
     assert len(server.heard) == 3
 
 
-def test_trouble_at_the_first_of_many_is_trouble(server: ScriptedServer, income: Income):
+def test_trouble_at_the_first_of_many_is_trouble(server: ScriptedServer, income: Income) -> None:
     server.says(OLD_LNBITS["calls it bad"], json_answer({"error": "Rate limit exceeded"}, 429))
 
     with pytest.raises(Unavailable) as caught:
@@ -469,7 +478,7 @@ def test_trouble_at_the_first_of_many_is_trouble(server: ScriptedServer, income:
 # Balance
 
 
-def test_the_balance_is_read_in_millisats(server: ScriptedServer, income: Income):
+def test_the_balance_is_read_in_millisats(server: ScriptedServer, income: Income) -> None:
     server.says(json_answer({"name": "income", "balance": 4_999_000_001}))
 
     assert income.balance() == Msats(4_999_000_001)
@@ -492,7 +501,7 @@ def test_a_balance_that_cannot_be_read_is_an_error(
     say: Say,
     kind: type[OutsideError],
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr("gateways.lightning.lnbits.GET_SECONDS", 0.3)
     server.says(say)
 

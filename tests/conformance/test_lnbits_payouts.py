@@ -1,4 +1,4 @@
-"""Paying through LNbits: what proves a payment, what proves a refusal, and that all else is doubt."""
+"""Paying through LNbits: what proves a payment or a refusal, and that all else is doubt."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def detail(text: object, status: str | None = "failed") -> dict[str, Any]:
 
 def test_the_bolt11_is_sent_as_outgoing_with_the_admin_key(
     server: ScriptedServer, payouts: Payouts
-):
+) -> None:
     server.says(json_answer({"status": "success", "amount": -10_000}, 201))
 
     report = payouts.send(BOLT11)
@@ -83,7 +83,7 @@ def test_the_bolt11_is_sent_as_outgoing_with_the_admin_key(
 )
 def test_an_answer_that_proves_nothing_is_sent_and_never_raises(
     server: ScriptedServer, payouts: Payouts, say: Say, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("gateways.lightning.lnbits.PAY_SECONDS", 0.3)
     server.says(say)
 
@@ -100,9 +100,7 @@ def test_an_answer_that_proves_nothing_is_sent_and_never_raises(
         (json_answer(detail("Insufficient balance."), 520), "insufficient_balance"),
         (
             json_answer(
-                detail(
-                    "You must reserve at least (10000  sat) to cover potential routing fees."
-                ),
+                detail("You must reserve at least (10000  sat) to cover potential routing fees."),
                 520,
             ),
             "insufficient_fee_reserve",
@@ -122,7 +120,7 @@ def test_an_answer_that_proves_nothing_is_sent_and_never_raises(
 )
 def test_a_refusal_known_to_come_before_anything_is_sent_is_refused(
     server: ScriptedServer, payouts: Payouts, say: Say, code: str
-):
+) -> None:
     server.says(say)
 
     report = payouts.send(BOLT11)
@@ -151,7 +149,7 @@ def reading(server: ScriptedServer, payouts: Payouts, body: dict[str, Any]) -> A
 
 def test_paid_is_a_success_with_money_going_out_read_with_the_admin_key(
     server: ScriptedServer, payouts: Payouts
-):
+) -> None:
     body = {"paid": True, "preimage": PREIMAGE, "details": details()}
 
     found = reading(server, payouts, body)
@@ -167,7 +165,7 @@ def test_paid_is_a_success_with_money_going_out_read_with_the_admin_key(
 @pytest.mark.parametrize("preimage", [None, "", "0" * 64, a_hash("other"), "zz" * 32, 7])
 def test_a_preimage_is_neither_needed_nor_believed(
     server: ScriptedServer, payouts: Payouts, preimage: object
-):
+) -> None:
     body = {"paid": True, "preimage": preimage, "details": details(preimage=preimage)}
 
     found = reading(server, payouts, body)
@@ -179,7 +177,7 @@ def test_a_preimage_is_neither_needed_nor_believed(
 @pytest.mark.parametrize("fee", [0, None, "x", 1.5])
 def test_a_fee_that_is_not_told_counts_as_none(
     server: ScriptedServer, payouts: Payouts, fee: object
-):
+) -> None:
     found = reading(server, payouts, {"paid": True, "details": details(fee=fee)})
 
     assert found.outcome is PayoutOutcome.PAID
@@ -216,7 +214,7 @@ def test_a_fee_that_is_not_told_counts_as_none(
 )
 def test_states_that_are_said_plainly_are_taken(
     server: ScriptedServer, payouts: Payouts, body: dict[str, Any], outcome: PayoutOutcome
-):
+) -> None:
     found = reading(server, payouts, body)
 
     assert found.outcome is outcome
@@ -260,7 +258,7 @@ def test_states_that_are_said_plainly_are_taken(
 )
 def test_whatever_is_not_plain_is_unknown(
     server: ScriptedServer, payouts: Payouts, body: dict[str, Any]
-):
+) -> None:
     found = reading(server, payouts, body)
 
     assert found.outcome is PayoutOutcome.UNKNOWN
@@ -288,7 +286,7 @@ def test_trouble_with_reading_is_unknown_and_never_raises(
     say: Say,
     code: str,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setattr("gateways.lightning.lnbits.GET_SECONDS", 0.3)
     server.says(say)
 
@@ -297,7 +295,9 @@ def test_trouble_with_reading_is_unknown_and_never_raises(
     assert (found.outcome, found.code) == (PayoutOutcome.UNKNOWN, code)
 
 
-def test_missing_is_a_404_while_the_key_opens_its_wallet(server: ScriptedServer, payouts: Payouts):
+def test_missing_is_a_404_while_the_key_opens_its_wallet(
+    server: ScriptedServer, payouts: Payouts
+) -> None:
     server.respond = lambda heard: WALLET if heard.path.endswith("/wallet") else NO_SUCH_PAYMENT
 
     found = payouts.read(PAYMENT_HASH)
@@ -316,7 +316,7 @@ def test_missing_is_a_404_while_the_key_opens_its_wallet(server: ScriptedServer,
 )
 def test_a_404_with_a_key_that_is_not_proved_good_is_unknown(
     server: ScriptedServer, payouts: Payouts, wallet: Say, code: str
-):
+) -> None:
     def respond(heard: Heard) -> Say:
         return wallet if heard.path.endswith("/wallet") else NO_SUCH_PAYMENT
 
@@ -330,12 +330,12 @@ def test_a_404_with_a_key_that_is_not_proved_good_is_unknown(
 @pytest.mark.parametrize("payment_hash", ["", "x", "../wallet", "AB" * 32, "0" * 63])
 def test_what_is_no_hash_is_not_asked_for(
     server: ScriptedServer, payouts: Payouts, payment_hash: str
-):
+) -> None:
     assert payouts.read(payment_hash).outcome is PayoutOutcome.UNKNOWN
     assert server.heard == []
 
 
-def test_the_balance_proves_that_the_key_is_good(server: ScriptedServer, payouts: Payouts):
+def test_the_balance_proves_that_the_key_is_good(server: ScriptedServer, payouts: Payouts) -> None:
     server.says(WALLET, json_answer({"detail": "Wallet not found."}, 404), answer(503, ""))
 
     assert payouts.balance() == Msats(5_000_000)

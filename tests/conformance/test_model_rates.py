@@ -1,4 +1,4 @@
-"""What tokens cost. When a new version of the price library changes a rate, this is where it shows."""
+"""What tokens cost: when a new price library changes a rate, this is where it shows."""
 
 from decimal import Decimal
 
@@ -26,7 +26,7 @@ def rates(model: str, input_tokens: int = 1000) -> TokenRates | None:
 )
 def test_the_rates_of_the_models_that_we_name_are_these(
     model: str, input_tokens: int, rate_in: str, rate_out: str
-):
+) -> None:
     found = rates(model, input_tokens)
 
     assert found == TokenRates(input=Decimal(rate_in), output=Decimal(rate_out))
@@ -42,17 +42,17 @@ def test_the_rates_of_the_models_that_we_name_are_these(
         ("claude-sonnet-5-5", "claude-sonnet-5-5"),
     ],
 )
-def test_a_model_is_priced_as_itself_and_not_as_a_namesake(model: str, resolved: str):
+def test_a_model_is_priced_as_itself_and_not_as_a_namesake(model: str, resolved: str) -> None:
     assert resolved_model(model) == resolved
 
 
 @pytest.mark.parametrize("model", ["", "no-such-model", "claude-haiku-99", "\0", "x" * 10_000])
-def test_a_model_that_is_not_known_has_no_rate(model: str):
+def test_a_model_that_is_not_known_has_no_rate(model: str) -> None:
     assert rates(model) is None
     assert resolved_model(model) is None
 
 
-def test_an_override_wins_and_knows_no_tiers():
+def test_an_override_wins_and_knows_no_tiers() -> None:
     ours = TokenRates(input=Decimal("0.07"), output=Decimal(0))
     library = LibraryRates({"claude-haiku-5-5": ours, "our-own": ours})
 

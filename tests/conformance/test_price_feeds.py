@@ -1,4 +1,4 @@
-"""The public sources of a bitcoin price: the shapes they have, and all they must not get past us."""
+"""The public sources of a bitcoin price: their shapes, and what they must not get past us."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pytest
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient
 from gateways.prices import PriceFeed
-from gateways.prices.feeds import KNOWN_SOURCES, known_feeds
+from gateways.prices.feeds import FEED_SECONDS, KNOWN_SOURCES, known_feeds
 from tests.conformance.scripted_server import (
     HANG,
     Say,
@@ -59,7 +59,7 @@ def trouble(feed: PriceFeed) -> OutsideError:
 @pytest.mark.parametrize("price", ["97123.10000", 97123.1, 97123])
 def test_each_source_is_read_in_its_own_shape_as_an_exact_decimal(
     server: ScriptedServer, http: HttpClient, name: str, price: object
-):
+) -> None:
     shape, when = SHAPES[name]
     server.says(json_answer(shape(price)))
 
@@ -77,7 +77,7 @@ def test_each_source_is_read_in_its_own_shape_as_an_exact_decimal(
 )
 def test_a_price_that_is_no_positive_number_is_no_price(
     server: ScriptedServer, http: HttpClient, name: str, price: object
-):
+) -> None:
     server.says(json_answer(SHAPES[name][0](price)))
 
     error = trouble(feed(name, server, http))
@@ -104,7 +104,7 @@ def test_a_price_that_is_no_positive_number_is_no_price(
 )
 def test_garbage_is_unavailable(
     server: ScriptedServer, http: HttpClient, name: str, say: Say, code: str
-):
+) -> None:
     server.says(say)
 
     error = trouble(feed(name, server, http))
@@ -115,7 +115,7 @@ def test_garbage_is_unavailable(
 
 def test_krakens_error_comes_with_status_200_and_may_even_have_a_price(
     server: ScriptedServer, http: HttpClient
-):
+) -> None:
     body = SHAPES["kraken"][0]("97123.1") | {"error": ["EGeneral:Internal error"]}
     server.says(json_answer(body))
 
@@ -125,7 +125,7 @@ def test_krakens_error_comes_with_status_200_and_may_even_have_a_price(
 @pytest.mark.parametrize("when", ["yesterday", -(10**20), 10**20, "9" * 5000, None, [], True])
 def test_a_price_with_an_unreadable_time_is_a_price_without_time(
     server: ScriptedServer, http: HttpClient, when: object
-):
+) -> None:
     server.says(json_answer({"USD": 97_000, "time": when}))
 
     found = feed("mempool", server, http).fetch()
@@ -134,7 +134,7 @@ def test_a_price_with_an_unreadable_time_is_a_price_without_time(
     assert found.quoted_at is None
 
 
-def test_a_source_that_refuses_us_is_refused(server: ScriptedServer, http: HttpClient):
+def test_a_source_that_refuses_us_is_refused(server: ScriptedServer, http: HttpClient) -> None:
     server.says(answer(451, ""))
 
     assert isinstance(trouble(feed("kraken", server, http)), Refused)
@@ -145,7 +145,7 @@ def test_a_source_that_refuses_us_is_refused(server: ScriptedServer, http: HttpC
 )
 def test_a_feed_has_a_total_deadline(
     server: ScriptedServer, http: HttpClient, say: Say, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("gateways.prices.feeds.FEED_SECONDS", 0.4)
     server.says(say)
     began = time.monotonic()
@@ -154,20 +154,18 @@ def test_a_feed_has_a_total_deadline(
     assert time.monotonic() - began < 1.5
 
 
-def test_the_deadline_of_a_feed_is_five_seconds():
-    from gateways.prices.feeds import FEED_SECONDS
-
+def test_the_deadline_of_a_feed_is_five_seconds() -> None:
     assert FEED_SECONDS == 5
 
 
-def test_by_its_name_alone_a_feed_is_asked_at_its_public_address(http: HttpClient):
+def test_by_its_name_alone_a_feed_is_asked_at_its_public_address(http: HttpClient) -> None:
     feeds = known_feeds(tuple(KNOWN_SOURCES), http)
 
     assert [found.name for found in feeds] == list(SHAPES)
     assert {urlsplit(source.url).scheme for source in KNOWN_SOURCES.values()} == {"https"}
 
 
-def test_an_address_may_hold_further_equal_signs(server: ScriptedServer, http: HttpClient):
+def test_an_address_may_hold_further_equal_signs(server: ScriptedServer, http: HttpClient) -> None:
     server.says(json_answer({"USD": 97_000}))
     [only] = known_feeds((f"mempool={server.url}/p?a=b&c=d",), http)
 
@@ -189,7 +187,7 @@ def test_an_address_may_hold_further_equal_signs(server: ScriptedServer, http: H
 )
 def test_a_selection_that_makes_no_sense_is_a_value_error_in_one_sentence(
     http: HttpClient, selection: tuple[str, ...], sentence: str
-):
+) -> None:
     with pytest.raises(ValueError, match="PRICE_FEEDS") as caught:
         known_feeds(selection, http)
 

@@ -187,7 +187,7 @@ def _announce(sentence: str) -> None:
 def main() -> int:
     """Install, and print the interpreter's path."""
     try:
-        python = lnbits_python(os.environ)
+        python = lnbits_python(os.environ)  # noqa: TID251 - an entry point
     except CannotInstall as error:
         _announce(str(error))
         return 1

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import requests
 
 from tests.lnbits.ports import free_port
+from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import Wallet, body_of
 
@@ -21,12 +21,6 @@ TOP_UP_SATS = 10_000_000
 """LNbits refuses more in one call."""
 PASSWORD = "rig-password"
 UNLIMITED = 1_000_000
-TIED_TO_PARENT = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: outlives the exec
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 QUIET = {
     "HOST": "127.0.0.1",
@@ -99,7 +93,7 @@ class LnbitsServer:
         """Start and wait until it answers. Raises DidNotStart, or NotInTime."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-S", "-c", TIED_TO_PARENT, str(os.getpid()), *self._command()],
+                tied(self._command(), signal.SIGKILL),
                 env=self._environ(),
                 # LNbits opens its templates relative to the working directory
                 cwd=next((self._python.parent.parent / "lib").glob("python*/site-packages")),
@@ -113,15 +107,8 @@ class LnbitsServer:
     def stop(self) -> None:
         """Ask it to end, insist after 10 s. Calling twice is safe; a frozen one is thawed."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGCONT)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end(process, STOP_SECONDS)
 
     def kill(self) -> None:
         """End it at once, as a power cut does."""

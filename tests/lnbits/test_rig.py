@@ -1,6 +1,5 @@
 """The rig does what later tests lean on: real payments, and every fault that it promises."""
 
-import os
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.lnbits.conftest import ENVIRON
 from tests.lnbits.rig import Rig
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import LnbitsSaidNo, Wallet
@@ -116,7 +116,7 @@ def test_given_a_request_limit_when_it_is_used_up_then_b_answers_429(rig: Rig) -
 
 
 def test_given_its_owner_is_killed_then_no_lnbits_is_left(tmp_path: Path) -> None:
-    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    environ = {**ENVIRON, "TMPDIR": str(tmp_path)}
     owner = subprocess.Popen(
         [sys.executable, "-m", "tests.lnbits"], stdout=subprocess.PIPE, text=True, env=environ
     )

@@ -14,4 +14,4 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
     while not condition():
         if time.monotonic() > deadline:
             raise NotInTime(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
+        time.sleep(0.05)  # noqa: TID251 - between two looks at the condition

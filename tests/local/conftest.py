@@ -8,6 +8,7 @@ import pytest
 
 from local.data_dir import DataDir
 from local.processes import free_port
+from local.servers import temporary_folder
 
 
 @pytest.fixture
@@ -21,7 +22,14 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Iterator[DataDir]:
+def folder() -> Iterator[Path]:
+    """An empty folder that every account can pass through."""
+    with temporary_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def data(folder: Path) -> Iterator[DataDir]:
     """A data folder that we hold."""
-    with DataDir(tmp_path / "data") as held:
+    with DataDir(folder / "data") as held:
         yield held

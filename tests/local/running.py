@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 - an entry point is started here
 """Starts a supervised system as a person would, listens to its log, and sees its processes."""
 
 import os
@@ -105,7 +106,9 @@ def running(data_dir: Path, *, port: int | None = None, **environ: str) -> Itera
 
 def environment(data_dir: Path, port: int, **environ: str) -> dict[str, str]:
     """Nothing of this machine's settings but what starts a Python."""
-    plain = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "TMPDIR"}}
+    plain = {
+        name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "TMPDIR"}
+    }
     ours = {"DATA_DIR": str(data_dir), "PORT": str(port), "ENV_FILE": ""}
     return plain | ALL_REAL | ours | environ
 
@@ -149,6 +152,8 @@ def _stat(pid: int) -> list[str]:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
     except OSError:
         return ""

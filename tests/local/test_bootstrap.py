@@ -1,4 +1,4 @@
-"""`.venv` is made once, again when a lock changed, and by one of many at a time. The installer is played."""
+"""`.venv` is made once, again when a lock changed, by one of many. The installer is played."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ import pytest
 from local.environment import ROOT
 
 PLAYED_UV = f"""#!/bin/sh
-case "$*" in
-  --version) exit 0 ;;
+case " $*" in
+  " --version") exit 0 ;;
   *" venv "*) [ ! -e broken ] && {sys.executable} -m venv --without-pip .venv ;;
   *" pip sync "*) [ ! -e broken ] && echo "$*" >> installs ;;
 esac
@@ -60,7 +60,11 @@ def bootstrap(checkout: Path, *arguments: str, **environ: str) -> tuple[int, str
 def installs(checkout: Path) -> list[str]:
     """The lock file of each installation so far."""
     log = checkout / "installs"
-    return [Path(line.split()[-1]).name for line in log.read_text().splitlines()] if log.exists() else []
+    return (
+        [Path(line.split()[-1]).name for line in log.read_text().splitlines()]
+        if log.exists()
+        else []
+    )
 
 
 def test_when_called_again_then_nothing_is_installed_and_nothing_said(checkout: Path) -> None:

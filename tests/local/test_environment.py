@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from config.queues import QueueName
 from config.settings import STAND_IN_MODEL_KEY, Settings
@@ -20,13 +20,21 @@ SERVERS = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://broker"}
 def test_with_nothing_set_everything_is_brought_along() -> None:
     system = read_system(NO_FILE)
 
-    assert (system.brings_postgres, system.brings_valkey, system.brings_stand_in) == (True, True, True)
+    assert (system.brings_postgres, system.brings_valkey, system.brings_stand_in) == (
+        True,
+        True,
+        True,
+    )
 
 
 def test_what_is_given_is_not_brought_along() -> None:
     system = read_system(NO_FILE | ALL_REAL | SERVERS)
 
-    assert (system.brings_postgres, system.brings_valkey, system.brings_stand_in) == (False, False, False)
+    assert (system.brings_postgres, system.brings_valkey, system.brings_stand_in) == (
+        False,
+        False,
+        False,
+    )
 
 
 @pytest.mark.parametrize("missing", ["LNBITS_URL", "ANTHROPIC_API_KEY"])
@@ -85,6 +93,20 @@ def test_only_the_money_worker_is_given_the_key_that_can_pay() -> None:
     assert holders == ["worker-money"]
 
 
+def test_each_worker_is_told_its_role() -> None:
+    system = real_system()
+
+    roles = {
+        app.name: app.environ.get("WORKER_ROLE") for app in honest_work(system, system.environ).apps
+    }
+
+    assert roles == {"web": None, "worker-money": "money", "worker-models": "models", "beat": None}
+    for name in ("worker-money", "worker-models"):
+        line = re.search(rf"^{name}: (.*)$", (ROOT / "Procfile").read_text(), re.MULTILINE)
+        assert line
+        assert line[1].startswith(f"env WORKER_ROLE={roles[name]} ")
+
+
 def test_every_queue_is_served_by_a_process_and_no_process_serves_another() -> None:
     system = real_system()
 
@@ -101,13 +123,20 @@ def test_every_queue_is_served_by_a_process_and_no_process_serves_another() -> N
 def procfile() -> dict[str, list[str]]:
     lines = (ROOT / "Procfile").read_text().splitlines()
     entries = (line.partition(": ") for line in lines if re.match(r"[a-z-]+: ", line))
-    return {name: command.split() for name, _, command in entries}
+    return {name: without_environment(command.split()) for name, _, command in entries}
+
+
+def without_environment(command: list[str]) -> list[str]:
+    """What follows ``env NAME=value``."""
+    return command[2:] if command[0] == "env" else command
 
 
 def only_variable_parts_differ(here: list[str], there: list[str]) -> set[str]:
     """The options that only one of two command lines has, addresses and places aside."""
     return {
-        part for part in set(here) ^ set(there) if not re.search(r"[/$]|^-[qWm]$|^\d+\.|:\d+$|^ignore:", part)
+        part
+        for part in set(here) ^ set(there)
+        if not re.search(r"[/$]|^-[qWm]$|^\d+\.|:\d+$|^ignore:", part)
     }
 
 
@@ -120,16 +149,29 @@ def test_the_procfile_and_the_bench_run_the_same_processes() -> None:
 
 
 def compose() -> dict[str, dict[str, object]]:
-    services: dict[str, dict[str, object]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services: dict[str, dict[str, object]] = yaml.safe_load(
+        (ROOT / "docker-compose.yml").read_text()
+    )["services"]
     return services
 
 
-def test_compose_gives_the_key_that_can_pay_to_the_money_worker_only() -> None:
-    ours = {name: service["environment"] for name, service in compose().items() if "build" in service}
+def environment_of(service: str) -> dict[str, str]:
+    found = compose()[service]["environment"]
+    assert isinstance(found, dict)
+    return found
 
-    holders = [name for name, environ in ours.items() if isinstance(environ, dict) and environ[ADMIN_KEY]]
+
+def test_compose_gives_the_key_that_can_pay_to_the_money_worker_only() -> None:
+    ours = {
+        name: service["environment"] for name, service in compose().items() if "build" in service
+    }
+
+    holders = [
+        name for name, environ in ours.items() if isinstance(environ, dict) and environ[ADMIN_KEY]
+    ]
 
     assert holders == ["worker-money"]
+    assert [name for name, environ in ours.items() if "WORKER_ROLE" in environ] == holders
     assert set(ours) == {"migrate", "web", "worker-money", "worker-models", "beat"}
 
 

@@ -16,7 +16,9 @@ from local.servers import PostgreSQL, Valkey, temporary_servers
 from local.unprivileged import SHARED_PLACE
 from tests.local.running import wait_until_gone
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand PostgreSQL to another account")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root has to hand PostgreSQL to another account"
+)
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 
@@ -40,7 +42,9 @@ def client(valkey: Valkey) -> "redis.Redis":
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
 
-def test_given_written_data_when_the_servers_are_restarted_then_it_is_still_there(data: DataDir) -> None:
+def test_given_written_data_when_the_servers_are_restarted_then_it_is_still_there(
+    data: DataDir,
+) -> None:
     with PostgreSQL(data) as postgres, Valkey(data) as valkey:
         write_row(postgres)
         client(valkey).set("kept", "a value")
@@ -50,16 +54,20 @@ def test_given_written_data_when_the_servers_are_restarted_then_it_is_still_ther
         assert client(valkey).get("kept") == "a value"
 
 
-def test_given_committed_data_when_the_servers_are_killed_then_it_is_still_there(data: DataDir) -> None:
+def test_given_committed_data_when_the_servers_are_killed_then_it_is_still_there(
+    data: DataDir,
+) -> None:
     postgres, valkey = PostgreSQL(data).start(), Valkey(data).start()
     write_row(postgres)
     client(valkey).set("kept", "a value")
-    client(valkey).execute_command("WAITAOF", 1, 0, 5000)
+    client(valkey).waitaof(1, 0, 5000)
     assert postgres.pid
     assert valkey.pid
     os.kill(postgres.pid, signal.SIGKILL)
     os.kill(valkey.pid, signal.SIGKILL)
     wait_until_gone([postgres.pid, valkey.pid])
+    postgres.stop()  # as a parent does with what is dead
+    valkey.stop()
 
     with PostgreSQL(data) as again, Valkey(data) as valkey_again:
         assert read_row(again) == "a row"
@@ -70,7 +78,11 @@ def test_the_broker_refuses_writes_rather_than_forgetting(data: DataDir) -> None
     with Valkey(data) as valkey:
         settings = client(valkey).config_get("maxmemory-policy", "appendonly", "appendfsync")
 
-    assert settings == {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
+    assert settings == {
+        "maxmemory-policy": "noeviction",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+    }
 
 
 def test_nobody_is_let_in_without_the_password(data: DataDir) -> None:
@@ -85,7 +97,9 @@ def test_nobody_is_let_in_without_the_password(data: DataDir) -> None:
 def test_passwords_stand_in_private_files_and_on_no_command_line(data: DataDir) -> None:
     with PostgreSQL(data, durable=False) as postgres, Valkey(data, durable=False) as valkey:
         passwords = [data.password(name).encode() for name in ("postgres", "valkey")]
-        lines = b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (postgres.pid, valkey.pid))
+        lines = b"".join(
+            Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (postgres.pid, valkey.pid)
+        )
 
     assert not any(password in lines for password in passwords)
     for name in ("postgres.password", "valkey.password", "valkey/valkey.conf"):
@@ -99,25 +113,23 @@ def test_given_a_data_folder_in_use_when_another_wants_it_then_one_sentence_name
         DataDir(data.path)
 
 
-def test_a_data_folder_that_was_let_go_can_be_taken(tmp_path: Path) -> None:
-    with DataDir(tmp_path / "data") as first:
+def test_a_data_folder_that_was_let_go_can_be_taken(folder: Path) -> None:
+    with DataDir(folder / "data") as first:
         password = first.password("postgres")
 
-    with DataDir(tmp_path / "data") as second:
+    with DataDir(folder / "data") as second:
         assert second.password("postgres") == password
 
 
 def test_given_data_of_another_postgresql_when_started_then_both_versions_are_named(
     data: DataDir,
 ) -> None:
-    PostgreSQL(data, durable=False).prepare()
     cluster = PostgreSQL(data, durable=False)
     cluster.prepare()
     (cluster.folder / "PG_VERSION").write_text("9\n")
 
     with pytest.raises(StartError, match=r"PostgreSQL 9 .* is \d\d"):
         PostgreSQL(data, durable=False).start()
-    cluster.discard()
 
 
 def test_given_an_interrupted_first_start_when_started_again_then_the_cluster_is_made_anew(
@@ -133,7 +145,7 @@ def test_given_an_interrupted_first_start_when_started_again_then_the_cluster_is
 
 
 @needs_root
-def test_given_a_closed_folder_above_when_root_starts_then_the_data_is_elsewhere_and_nothing_is_opened(
+def test_given_a_closed_folder_above_when_root_starts_then_data_is_elsewhere_and_nothing_opened(
     tmp_path: Path,
 ) -> None:
     closed = tmp_path / "closed"
@@ -196,10 +208,10 @@ def test_until_it_has_been_ready_a_server_leaves_a_taken_port_for_another(
 
 def test_servers_for_a_test_session_leave_nothing_behind() -> None:
     with temporary_servers() as (postgres, valkey):
-        folder, pids = postgres.folder, [postgres.pid, valkey.pid]
-        assert folder.exists()
+        cluster, pids = postgres.folder, [postgres.pid, valkey.pid]
+        assert cluster.exists()
 
-    assert not folder.exists()
+    assert not cluster.exists()
     wait_until_gone([pid for pid in pids if pid])
 
 

@@ -38,10 +38,10 @@ def refused(data_dir: Path, **environ: str) -> str:
     return answer.stdout + answer.stderr
 
 
-def test_given_running_work_when_ctrl_c_is_pressed_then_the_work_is_finished_before_the_servers_stop(
-    tmp_path: Path,
+def test_given_running_work_when_ctrl_c_is_pressed_then_it_is_finished_before_the_servers_stop(
+    folder: Path,
 ) -> None:
-    with running(tmp_path / "data", SLOW_SECONDS="1.5") as system:
+    with running(folder / "data", SLOW_SECONDS="1.5") as system:
         system.wait_for("slow work begins")
         system.wait_for("ready in")
 
@@ -54,9 +54,9 @@ def test_given_running_work_when_ctrl_c_is_pressed_then_the_work_is_finished_bef
 
 
 def test_given_a_running_system_when_the_supervisor_is_killed_then_no_process_is_left(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    with running(tmp_path / "data") as system:
+    with running(folder / "data") as system:
         system.wait_for("ready in")
         get(system.port)
         family = system.descendants()
@@ -70,20 +70,20 @@ def test_given_a_running_system_when_the_supervisor_is_killed_then_no_process_is
 
 
 def test_given_a_killed_system_when_it_is_started_again_then_it_comes_up_on_the_same_data(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    with running(tmp_path / "data") as system:
+    with running(folder / "data") as system:
         system.wait_for("ready in")
         system.send(signal.SIGKILL)
 
-    with running(tmp_path / "data") as system:
+    with running(folder / "data") as system:
         system.wait_for("ready in")
         system.send(signal.SIGTERM)
         assert system.wait_end() == 0
 
 
-def test_when_processes_die_then_they_are_started_again_at_the_same_address(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as system:
+def test_when_processes_die_then_they_are_started_again_at_the_same_address(folder: Path) -> None:
+    with running(folder / "data") as system:
         system.wait_for("ready in")
         before = {name: system.main_process(name) for name in ("gunicorn", "postgres", "valkey")}
 
@@ -98,8 +98,8 @@ def test_when_processes_die_then_they_are_started_again_at_the_same_address(tmp_
         assert system.wait_end() == 0
 
 
-def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(tmp_path: Path) -> None:
-    with running(tmp_path / "data", SLOW_SECONDS="25") as system:
+def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(folder: Path) -> None:
+    with running(folder / "data", SLOW_SECONDS="25") as system:
         system.wait_for("slow work begins")
         system.wait_for("ready in")
 
@@ -113,8 +113,8 @@ def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(tmp_pa
     assert "database system is shut down" in system.log
 
 
-def test_only_the_money_worker_is_given_the_key_that_can_pay(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as system:
+def test_only_the_money_worker_is_given_the_key_that_can_pay(folder: Path) -> None:
+    with running(folder / "data") as system:
         system.wait_for("ready in")
         key = ALL_REAL[ADMIN_KEY].encode()
 
@@ -129,50 +129,50 @@ def test_only_the_money_worker_is_given_the_key_that_can_pay(tmp_path: Path) -> 
 
 
 def test_given_a_running_system_when_another_uses_its_data_then_that_one_is_refused(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    with running(tmp_path / "data") as system:
+    with running(folder / "data") as system:
         system.wait_for("postgres")
 
-        said = refused(tmp_path / "data")
+        said = refused(folder / "data")
 
         assert str(system.process.pid) in said
         assert said.count("\n") == 1
 
 
 def test_given_a_taken_port_when_started_then_one_sentence_names_it_and_nothing_is_made(
-    tmp_path: Path, taken_port: int
+    folder: Path, taken_port: int
 ) -> None:
-    said = refused(tmp_path / "data", PORT=str(taken_port))
+    said = refused(folder / "data", PORT=str(taken_port))
 
     assert str(taken_port) in said
     assert said.count("\n") == 1
-    assert not (tmp_path / "data").exists()
+    assert not (folder / "data").exists()
 
 
 def test_given_settings_that_contradict_each_other_when_started_then_nothing_is_made(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    said = refused(tmp_path / "data", LNBITS_INVOICE_KEY="", PORT="eighty")
+    said = refused(folder / "data", LNBITS_INVOICE_KEY="", PORT="eighty")
 
     assert "PORT" in said
-    assert not (tmp_path / "data").exists()
+    assert not (folder / "data").exists()
 
 
 def test_given_production_without_lightning_when_started_then_the_stand_in_does_not_replace_it(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
     nothing = {"LNBITS_URL": "", "LNBITS_INVOICE_KEY": "", "LNBITS_ADMIN_KEY": ""}
 
-    said = refused(tmp_path / "data", APP_ENV="production", BTC_PRICE_USD_FALLBACK="", **nothing)
+    said = refused(folder / "data", APP_ENV="production", BTC_PRICE_USD_FALLBACK="", **nothing)
 
     assert "LNBITS_URL" in said
 
 
 def test_given_migrations_that_fail_when_started_then_nothing_runs_on_the_old_tables(
-    tmp_path: Path,
+    folder: Path,
 ) -> None:
-    with running(tmp_path / "data", MIGRATE_EXIT="3") as system:
+    with running(folder / "data", MIGRATE_EXIT="3") as system:
         code = system.wait_end()
 
     assert code == 1

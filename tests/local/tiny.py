@@ -1,18 +1,20 @@
+# ruff: noqa: TID251, T201 - an entry point
 """The smallest product that the supervisor can run: real gunicorn, real Celery, nothing of ours."""
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import beat_init, worker_ready
 
 STAND_FOR = {
     "models.migrate": "tests.local.tiny_migrate",
     "workers.celery_app": "tests.local.tiny:celery",
+    "workers.beat": "tests.local.tiny:celery",
     "app.wsgi:app": "tests.local.tiny:wsgi",
 }
 """What takes the place of the product's modules; every other argument stays as it is."""
@@ -53,6 +55,12 @@ def begin_slow_work(sender: object, **_: object) -> None:
         slow.delay(float(seconds))
 
 
+@beat_init.connect
+def say_ready(**_: object) -> None:
+    """As the product's beat does."""
+    print("beat ready", file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """Run the product's own table of processes with these modules in it."""
     # Here, because the processes above have no need of it.
@@ -63,12 +71,12 @@ def main() -> int:
     def tiny(program: Program) -> Program:
         return replace(program, argv=[STAND_FOR.get(part, part) for part in program.argv])
 
-    def table(system: System, environ: dict[str, str]) -> Table:
+    def table(system: System, environ: Mapping[str, str]) -> Table:
         real = honest_work(system, environ)
         return Table(migrate=tiny(real.migrate), apps=tuple(tiny(program) for program in real.apps))
 
     try:
-        supervise(os.environ, table)  # type: ignore[arg-type]
+        supervise(os.environ, table)
     except StartError as error:
         print(error, file=sys.stderr)
         return error.exit_code
