@@ -46,6 +46,8 @@ def set_up(log_format: str) -> None:
 def _renderers(*, is_json: bool) -> list[structlog.types.Processor]:
     if is_json:
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(
+    return [
+        structlog.dev.ConsoleRenderer(
             colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-        )]
+        )
+    ]

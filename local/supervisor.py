@@ -59,26 +59,31 @@ class Supervisor:
             raise StartError(
                 f"The database could not be brought up to date (exit {code}); its log is above."
             )
+        if self._system.brings_stand_in:
+            self._insist_on([_STAND_IN])
         self._bring_apps(table)
 
     def _bring_servers(self) -> dict[str, str]:
-        """Start what was not given; the environment with all addresses filled in."""
+        """Start what was not given; the environment with all addresses filled in.
+
+        The stand-in may still be starting: the migrations have no need of it.
+        """
         environ = dict(self._system.environ)
         environ["DATA_DIR"] = str(self._data.path)
-        names = [self._bring_stand_in(environ)] if self._system.brings_stand_in else []
+        if self._system.brings_stand_in:
+            self._bring_stand_in(environ)
         servers = self._wanted_servers()
         for server in servers.values():
             server.prepare()
             self._children.start(server.program)
-        self._insist_on([*names, *(server.name for server in servers.values())])
+        self._insist_on([server.name for server in servers.values()])
         return environ | {variable: server.url for variable, server in servers.items()}
 
-    def _bring_stand_in(self, environ: dict[str, str]) -> str:
+    def _bring_stand_in(self, environ: dict[str, str]) -> None:
         port = self._system.stand_in_port()
         check_port(LOOPBACK, port)
         environ["STAND_IN_URL"] = f"http://{LOOPBACK}:{port}"
         self._children.start(partial(stand_in, self._system, port))
-        return _STAND_IN
 
     def _wanted_servers(self) -> dict[str, Server]:
         wanted: dict[str, Server] = {}

@@ -27,8 +27,8 @@ BACKLOG = 10_000
 
 
 class Doorbell(Protocol):
-    def ring(self, task: TaskName, row_id: int) -> None:
-        """Wake a worker for this row. Never blocks, never raises; call it after the commit."""
+    def ring(self, task: TaskName, row_id: int | None = None) -> None:
+        """Wake a worker for this row, or for a duty. Never blocks or raises; call it after the commit."""
 
 
 class CeleryDoorbell:
@@ -37,12 +37,12 @@ class CeleryDoorbell:
     def __init__(self, celery: Celery, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._celery = celery
         self._clock = clock
-        self._rings: queue.Queue[tuple[TaskName, int]] = queue.Queue(BACKLOG)
+        self._rings: queue.Queue[tuple[TaskName, int | None]] = queue.Queue(BACKLOG)
         self._quiet_until = 0.0
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def ring(self, task: TaskName, row_id: int) -> None:
+    def ring(self, task: TaskName, row_id: int | None = None) -> None:
         self._start()
         try:
             self._rings.put_nowait((task, row_id))
@@ -62,11 +62,11 @@ class CeleryDoorbell:
                 self._publish(task, row_id)
             self._rings.task_done()
 
-    def _publish(self, task: TaskName, row_id: int) -> None:
+    def _publish(self, task: TaskName, row_id: int | None) -> None:
         try:
             self._celery.send_task(
                 task.value,
-                args=[row_id],
+                args=[] if row_id is None else [row_id],
                 queue=QUEUE_OF[task].value,
                 expires=RING_EXPIRES_SECONDS,
                 ignore_result=True,

@@ -137,7 +137,11 @@ def _model_rates(settings: Settings) -> ModelRates:
 
 
 def _price_feeds(settings: Settings, http: HttpClient) -> tuple[PriceFeed, ...]:
+    """With Lightning played by the stand-in, it plays the feeds as well, unless some are named."""
+    names = settings.price_feeds
+    if settings.lightning_is_stand_in and "price_feeds" not in settings.model_fields_set:
+        names = tuple(f"{name}={settings.stand_in_url}/feeds/{name}" for name in names)
     try:
-        return tuple(known_feeds(settings.price_feeds, http))
+        return tuple(known_feeds(names, http))
     except ValueError as error:
         raise SettingsError(f"PRICE_FEEDS: {error}") from error

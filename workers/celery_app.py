@@ -12,6 +12,7 @@ from celery.signals import setup_logging, worker_init, worker_ready
 
 from config import logs
 from config.broker import make_celery
+from config.queues import EVERY
 from config.settings import Settings, SettingsError
 from services import toolbox
 from services.operate import startup
@@ -45,8 +46,14 @@ def _equip(**_: Any) -> None:
         sys.exit(f"Cannot start:\n{error}")
     base.install(tools)
     heartbeat.start(tools)
-    if role is Role.MODELS:
-        worker_ready.connect(lambda **_: _warm_up(tools), weak=False)
+    at_once = _warm_up if role is Role.MODELS else _do_every_duty
+    worker_ready.connect(lambda **_: at_once(tools), weak=False)
+
+
+def _do_every_duty(tools: Toolbox) -> None:
+    """Beat sends a duty only after its first interval; after a pause none should wait for that."""
+    for name in EVERY:
+        tools.doorbell.ring(name)
 
 
 def _warm_up(tools: Toolbox) -> None:

@@ -20,7 +20,8 @@ from tests.lnbits.wallet import Wallet
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
 STOP_SECONDS = 60
-STEP_SECONDS = 60
+STEP_SECONDS = 120
+"""What was sent in vain is sent again after a minute."""
 PATIENCE_SECONDS = 60
 
 Json = dict[str, Any]

@@ -16,7 +16,7 @@ from tests.lnbits.server import FAKE_NODE, LnbitsServer, node_behind
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import Wallet
 
-PAYER_SATS = 20_000_000
+RICH_SATS = 20_000_000
 OUR_SATS = 2_000_000
 ANNOUNCE_SECONDS = 30
 
@@ -27,7 +27,8 @@ class OurLnbits:
 
     server: LnbitsServer
     wallet: Wallet
-    payer: Wallet
+    tester: Wallet
+    """A wallet on A for what the rig itself pays, so that nobody's balance moves by it."""
 
     @property
     def url(self) -> str:
@@ -45,10 +46,10 @@ class OurLnbits:
         return self.wallet.balance_msats()
 
     def new_wallet(self, name: str, *, sats: int = 0) -> Wallet:
-        """Another wallet on B, filled by a payment of the payer over the line."""
+        """Another wallet on B, filled by a payment over the line."""
         wallet = self.server.new_wallet(name)
         if sats:
-            receive(wallet, sats, payer=self.payer)
+            receive(wallet, sats, payer=self.tester)
         return wallet
 
     def stop(self) -> None:
@@ -69,7 +70,7 @@ class OurLnbits:
         wallet = self.server.new_wallet("listener")
 
         def announces() -> bool:
-            payment_hash = self.payer.pay(wallet.invoice(1, memo="can you hear me"))
+            payment_hash = self.tester.pay(wallet.invoice(1, memo="can you hear me"))
             return wallet.hears_of(payment_hash)
 
         wait_until(announces, ANNOUNCE_SECONDS, "B hears of payments on A")
@@ -114,7 +115,8 @@ def running_rig(environ: Mapping[str, str]) -> Iterator[Rig]:
         a = LnbitsServer("A", python, folder / "a", FAKE_NODE)
         ending.callback(a.stop)
         a.set_up()
-        payer = a.new_wallet("payer", sats=PAYER_SATS)
+        payer = a.new_wallet("payer", sats=RICH_SATS)
+        tester = a.new_wallet("tester", sats=RICH_SATS)
         node = a.new_wallet("node of B")
 
         line = Line(a.port)
@@ -124,14 +126,14 @@ def running_rig(environ: Mapping[str, str]) -> Iterator[Rig]:
         b.set_up()
 
         wallet = b.new_wallet("ours")
-        ours = OurLnbits(server=b, wallet=wallet, payer=payer)
+        ours = OurLnbits(server=b, wallet=wallet, tester=tester)
         ours.hear()
-        receive(wallet, OUR_SATS, payer=payer)
+        receive(wallet, OUR_SATS, payer=tester)
         yield Rig(a=a, b=ours, line=line, payer=payer, node=node)
 
 
 def receive(wallet: Wallet, sats: int, *, payer: Wallet) -> None:
-    """Let the payer pay this wallet, and wait until it has the money."""
+    """Let this wallet be paid, and wait until it has the money."""
     payment_hash = payer.pay(wallet.invoice(sats, memo="top up"))
     wait_until(
         lambda: bool(wallet.payment(payment_hash)["paid"]), ANNOUNCE_SECONDS, "B has a top-up"

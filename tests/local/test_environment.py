@@ -162,16 +162,12 @@ def environment_of(service: str) -> dict[str, str]:
 
 
 def test_compose_gives_the_key_that_can_pay_to_the_money_worker_only() -> None:
-    ours = {
-        name: service["environment"] for name, service in compose().items() if "build" in service
-    }
+    ours = [name for name, service in compose().items() if "build" in service]
 
-    holders = [
-        name for name, environ in ours.items() if isinstance(environ, dict) and environ[ADMIN_KEY]
-    ]
+    holders = [name for name in ours if environment_of(name)[ADMIN_KEY]]
 
     assert holders == ["worker-money"]
-    assert [name for name, environ in ours.items() if "WORKER_ROLE" in environ] == holders
+    assert [name for name in ours if "WORKER_ROLE" in environment_of(name)] == holders
     assert set(ours) == {"migrate", "web", "worker-money", "worker-models", "beat"}
 
 

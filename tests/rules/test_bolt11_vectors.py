@@ -96,8 +96,8 @@ VALID = {
         "z6wlxg5z5kqpu2v9wz",
         amount=967_878_534,
         description=(
-            'Blockstream Store: 88.85 USD for Blockstream Ledger Nano S x 1, "Back In My Day" Sticker '
-            'x 2, "I Got Lightning Working" Sticker x 2 and 1 more items'
+            'Blockstream Store: 88.85 USD for Blockstream Ledger Nano S x 1, "Back In My Day" '
+            'Sticker x 2, "I Got Lightning Working" Sticker x 2 and 1 more items'
         ),
         lifetime=604_800,
         min_final_cltv_expiry=10,

@@ -1,0 +1,169 @@
+"""Real PostgreSQL and Valkey for every test that asks: started once, migrated once, copied per worker."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from app.factory import create_app
+from config.settings import Settings
+from local.servers import temporary_servers
+from local.stand_in.testing import StandInClient, running_stand_in
+from models import migrate, schema, tables
+from services import toolbox
+from services.toolbox import Role, Toolbox
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.life import Life
+
+TEMPLATE = "honestwork_template"
+_until_the_end = ExitStack()
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Addresses of the session's servers. ``template_url`` is a migrated database that nobody is in."""
+
+    postgres_url: str
+    redis_url: str
+
+    @property
+    def template_url(self) -> str:
+        return _database_url(self.postgres_url, TEMPLATE)
+
+
+def _database_url(url: str, name: str) -> str:
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def _start_servers() -> Servers:
+    """Start both servers and migrate the template. From the main thread: they end with it."""
+    postgres, valkey = _until_the_end.enter_context(temporary_servers())
+    servers = Servers(postgres.url, valkey.url)
+    _run_sql(servers.postgres_url, f"CREATE DATABASE {TEMPLATE}")
+    migrate.upgrade(migrate.psycopg2_url(servers.template_url))
+    return servers
+
+
+def _run_sql(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
+
+
+def pytest_configure_node(node: Any) -> None:
+    """With xdist the controller starts the servers, and tells each worker where they are."""
+    config = node.config
+    if not hasattr(config, "_honestwork_servers"):
+        config._honestwork_servers = _start_servers()
+    servers = config._honestwork_servers
+    node.workerinput["servers"] = [servers.postgres_url, servers.redis_url]
+
+
+def pytest_unconfigure() -> None:
+    _until_the_end.close()
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Servers:
+    given = getattr(request.config, "workerinput", {}).get("servers")
+    return Servers(*given) if given else _start_servers()
+
+
+@pytest.fixture(scope="session")
+def worker_number(request: pytest.FixtureRequest) -> int:
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "gw0")
+    return int(worker.removeprefix("gw"))
+
+
+@pytest.fixture(scope="session")
+def database_url(servers: Servers, worker_number: int) -> Iterator[str]:
+    """A migrated database for this xdist worker alone."""
+    name = f"honestwork_{worker_number}"
+    _run_sql(servers.postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield _database_url(servers.postgres_url, name)
+    _run_sql(servers.postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers, worker_number: int) -> str:
+    """A database number of the Valkey for this xdist worker alone."""
+    return urlsplit(servers.redis_url)._replace(path=f"/{worker_number}").geturl()
+
+
+@pytest.fixture(scope="session")
+def stand_in_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInClient]:
+    folder: Path = tmp_path_factory.mktemp("stand-in")
+    with running_stand_in(folder) as client:
+        yield client
+
+
+@pytest.fixture
+def stand_in(stand_in_process: StandInClient) -> StandInClient:
+    """The world outside, as new."""
+    stand_in_process.reset()
+    return stand_in_process
+
+
+@pytest.fixture(scope="session")
+def built_tools(
+    database_url: str, redis_url: str, stand_in_process: StandInClient
+) -> Iterator[Toolbox]:
+    settings = Settings.load(
+        {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "STAND_IN_URL": stand_in_process.url,
+            "LEASE_SECONDS": "2",
+            "REFUND_WAIT_SECONDS": "0",
+        }
+    )
+    tools = toolbox.build(settings, Role.MONEY)
+    yield tools
+    tools.database.close()
+
+
+def empty(tools: Toolbox) -> None:
+    """Delete every row. The append-only triggers are put aside: only a superuser can do that."""
+    with tools.database.transaction("test.empty") as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        for table in reversed(tables.metadata.sorted_tables):
+            session.execute(table.delete())
+
+
+@pytest.fixture
+def doorbell() -> RecordingDoorbell:
+    return RecordingDoorbell()
+
+
+@pytest.fixture
+def tools(
+    built_tools: Toolbox, doorbell: RecordingDoorbell, stand_in: StandInClient
+) -> Iterator[Toolbox]:
+    """A toolbox on a real, empty database and the stand-in; ``doorbell`` rings nobody by itself."""
+    yield built_tools.with_(doorbell=doorbell)
+    empty(built_tools)
+
+
+@pytest.fixture
+def life(tools: Toolbox, doorbell: RecordingDoorbell, stand_in: StandInClient) -> Life:
+    return Life(tools, doorbell, stand_in)
+
+
+@pytest.fixture
+def web(tools: Toolbox) -> Flask:
+    return create_app(tools, schema_revision=schema.HEAD)
+
+
+@pytest.fixture
+def client(web: Flask) -> FlaskClient:
+    return web.test_client()

@@ -1,0 +1,1 @@
+"""What tests share: a doorbell that can be answered, jobs in any state, faults by name."""

@@ -1,0 +1,34 @@
+"""A doorbell that writes down who was rung for, and answers when the test says so."""
+
+from collections import deque
+
+from config.queues import TaskName
+from services.toolbox import Toolbox
+from tasks import base, jobs, money
+
+ANSWERS = {
+    TaskName.EVALUATE_JOB: jobs.evaluate_job,
+    TaskName.EXECUTE_JOB: jobs.execute_job,
+    TaskName.RUN_DEMO: jobs.run_demo,
+    TaskName.SEND_PAYOUT: money.send_payout,
+}
+
+
+class RecordingDoorbell:
+    """Nothing runs until it is answered, so a test decides when workers are quick and when they are not."""
+
+    def __init__(self) -> None:
+        self.rung: deque[tuple[TaskName, int | None]] = deque()
+
+    def ring(self, task: TaskName, row_id: int | None = None) -> None:
+        self.rung.append((task, row_id))
+
+    def answer_all(self, tools: Toolbox) -> int:
+        """Run everything that was rung for, and what that rings for, until it is quiet."""
+        base.install(tools)
+        answered = 0
+        while self.rung:
+            task, row_id = self.rung.popleft()
+            ANSWERS[task](row_id)
+            answered += 1
+        return answered
