@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from app.factory import create_app
-from config.settings import Settings
+from config.settings import Settings, psycopg2_url
 from local.servers import temporary_servers
 from local.stand_in.testing import StandInClient, running_stand_in
 from models import migrate, schema, tables
@@ -48,7 +48,7 @@ def _start_servers() -> Servers:
     postgres, valkey = _until_the_end.enter_context(temporary_servers())
     servers = Servers(postgres.url, valkey.url)
     _run_sql(servers.postgres_url, f"CREATE DATABASE {TEMPLATE}")
-    migrate.upgrade(migrate.psycopg2_url(servers.template_url))
+    migrate.upgrade(psycopg2_url(servers.template_url))
     return servers
 
 

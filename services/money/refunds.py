@@ -131,6 +131,8 @@ def _open(tools: Toolbox, job: Job, invoice: Bolt11) -> Claim:
                 )
             )
         )
+        if amount == 0:  # somebody claimed while we waited for the row
+            raise _in_progress()
         refund_invoice.check(
             invoice,
             amount=amount,

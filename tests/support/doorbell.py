@@ -1,12 +1,14 @@
 """A doorbell that writes down who was rung for, and answers when the test says so."""
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from config.queues import TaskName
 from services.toolbox import Toolbox
 from tasks import base, jobs, money
 
-ANSWERS = {
+ANSWERS: dict[TaskName, Callable[..., Any]] = {
     TaskName.EVALUATE_JOB: jobs.evaluate_job,
     TaskName.EXECUTE_JOB: jobs.execute_job,
     TaskName.RUN_DEMO: jobs.run_demo,
