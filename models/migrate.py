@@ -15,7 +15,7 @@ from config.settings import psycopg2_url
 def configuration(url: str) -> Config:
     """Alembic's configuration for one database; needs no alembic.ini."""
     config = Config(toml_file="pyproject.toml")
-    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    config.attributes["url"] = url
     return config
 
 

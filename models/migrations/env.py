@@ -1,8 +1,11 @@
 """Alembic's entry point. The address of the database comes from DATABASE_URL or from the caller."""
 
 import os
+from typing import Any
 
 from alembic import context
+from alembic.operations.ops import MigrationScript
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from config.settings import psycopg2_url
@@ -12,15 +15,24 @@ from models import tables
 LOCK_TIMEOUT = "5s"
 
 
+def _number(_context: Any, _revision: Any, scripts: list[MigrationScript]) -> None:
+    """Give a new migration the number after the last: two branches that add one collide in git."""
+    last = ScriptDirectory.from_config(context.config).get_current_head() or "0"
+    for script in scripts:
+        script.rev_id = f"{int(last) + 1:04d}"
+
+
 def run() -> None:
-    url = context.config.get_main_option("sqlalchemy.url") or psycopg2_url(
-        os.environ["DATABASE_URL"]
-    )
+    url = context.config.attributes.get("url") or psycopg2_url(os.environ["DATABASE_URL"])
     engine = create_engine(url)
     with engine.connect() as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text("SELECT pg_advisory_lock(721120)"))  # one migrator at a time
-        context.configure(connection=connection, target_metadata=tables.metadata)
+        context.configure(
+            connection=connection,
+            target_metadata=tables.metadata,
+            process_revision_directives=_number,
+        )
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
