@@ -109,9 +109,10 @@ class Control:
         return json_reply({"held": self._faults.holds.wait_for(at_least, seconds=seconds)})
 
     def quiet(self, request: Request) -> Reply:
-        """How many model calls are open; waits up to ``timeoutSeconds`` until none is."""
+        """Whether ``calls`` calls have begun and none is open; waits ``timeoutSeconds`` for it."""
         seconds = min(float(request.parameter("timeoutSeconds") or 0), MAX_WAIT_SECONDS)
-        return json_reply({"open": self._counts.wait_for_quiet(seconds=seconds)})
+        calls = int(request.parameter("calls") or 0)
+        return json_reply({"quiet": self._counts.wait_for_quiet(calls=calls, seconds=seconds)})
 
     def set_price(self, request: Request) -> Reply:
         body = request.json()

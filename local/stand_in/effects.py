@@ -120,11 +120,13 @@ class Counts:
             self._open[call.label] -= 1
             self._lock.notify_all()
 
-    def wait_for_quiet(self, *, seconds: float) -> int:
-        """Wait until no model call is open, or for ``seconds``; say how many are."""
+    def wait_for_quiet(self, *, calls: int, seconds: float) -> bool:
+        """Wait until ``calls`` model calls have begun and none is open, or for ``seconds``."""
         with self._lock:
-            self._lock.wait_for(lambda: not any(self._open.values()), timeout=seconds)
-            return self._open.total()
+            return self._lock.wait_for(
+                lambda: self._calls.total() >= calls and not any(self._open.values()),
+                timeout=seconds,
+            )
 
     def as_json(self) -> dict[str, Any]:
         with self._lock:

@@ -74,12 +74,11 @@ class StandInClient:
         if held < count:
             raise StandInError(f"{held} requests are held, not {count}, after {seconds} s.")
 
-    def wait_until_quiet(self, *, seconds: float = TIMEOUT_SECONDS) -> None:
-        """Return as soon as no model call is open. Raises StandInError if one stays."""
-        path = f"/stand-in/quiet?timeoutSeconds={seconds}"
-        still_open = self._ask("GET", path, timeout=seconds + TIMEOUT_SECONDS)["open"]
-        if still_open:
-            raise StandInError(f"{still_open} model calls are still open after {seconds} s.")
+    def wait_until_quiet(self, *, calls: int = 0, seconds: float = TIMEOUT_SECONDS) -> None:
+        """Return when ``calls`` model calls have begun and none is open. Raises StandInError."""
+        path = f"/stand-in/quiet?calls={calls}&timeoutSeconds={seconds}"
+        if not self._ask("GET", path, timeout=seconds + TIMEOUT_SECONDS)["quiet"]:
+            raise StandInError(f"Model calls are open or missing after {seconds} s.")
 
     def release(self) -> int:
         """Let every held request go on; says how many there were."""

@@ -44,7 +44,7 @@ def poll(tools: Toolbox) -> int:
         payments = tools.income.settled_payments(page=page, page_size=FEED_PAGE)
         new = _settle_unknown(tools, payments)
         found += new
-        if new == 0 or len(payments) < FEED_PAGE:
+        if new == 0:  # not: a short page; rows that make no sense were left out of it
             break
     return found
 
@@ -59,7 +59,7 @@ def read_back(tools: Toolbox, overlap: timedelta) -> int:
     for page in range(FEED_PAGES_MAX):
         payments = tools.income.settled_payments(page=page, page_size=FEED_PAGE)
         found += _settle_unknown(tools, payments)
-        if len(payments) < FEED_PAGE:
+        if not payments:
             break
         far_enough = far_enough or payments[0].settled_at - overlap
         if payments[-1].settled_at < far_enough:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from coincurve import PrivateKey
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateways import bolt11
@@ -24,7 +24,7 @@ DESCRIPTION_HASH = ("h", words_of_octets(b"\x03" * 32))
 ENOUGH = (HASH, SECRET, DESCRIPTION)
 UNDERSTOOD_FEATURES = [0, 8, 12, 14, 16, 24, 36, 44, 48, *range(1, 200, 2)]
 
-modestly = settings(max_examples=60, deadline=None)
+modestly = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def signed(*fields: Field, prefix: str = "lnbcrt10u", timestamp: int = NOW) -> str:
@@ -96,11 +96,13 @@ def test_the_python_package_bolt11_reads_the_same(draft: InvoiceDraft) -> None:
     assert opinion.payee == invoice.payee
 
 
-@given(
-    draft=drafts.filter(
-        lambda draft: draft.description != "" and (draft.expiry_seconds or 0) < 2**34
-    )
-)
+def _they_can_write(draft: InvoiceDraft) -> bool:
+    """Version 2.2 drops empty descriptions, and writes 1000 BTC as 1 BTC."""
+    is_writable = draft.description != "" and (draft.amount_msats or 0) < 1000 * 10**11
+    return is_writable and (draft.expiry_seconds or 0) < 2**34
+
+
+@given(draft=drafts.filter(_they_can_write))
 @modestly
 def test_we_read_what_the_python_package_bolt11_writes(draft: InvoiceDraft) -> None:
     other: Any = _second_opinion()

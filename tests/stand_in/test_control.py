@@ -111,17 +111,15 @@ def test_requests_are_counted_by_route(income: Any, world: StandInClient) -> Non
     assert requests_seen["GET /api/v1/payments/{payment_hash}"] == 1
 
 
-def test_a_reset_leaves_nothing_behind_and_is_quick(income: Any, world: StandInClient) -> None:
+def test_a_reset_leaves_nothing_behind(income: Any, world: StandInClient) -> None:
     world.arm(Fault(target="lnbits", kind=FaultKind.STATUS, status=500, times=99, match="nothing"))
     world.hold("openai")
     world.set_btc_price(Decimal(5))
     for _ in range(50):
         world.pay(income.create()["payment_hash"])
-    start = time.perf_counter()
 
     world.reset()
 
-    assert time.perf_counter() - start < 0.5
     assert income.page("") == []
     assert income.balance() == 0
     assert (world.effects(), world.armed(), world.counts().model_calls) == ([], [], 0)

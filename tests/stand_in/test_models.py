@@ -335,7 +335,7 @@ def test_a_client_that_dies_in_the_middle_of_a_held_call_ends_it_unanswered(
     ):
         ask_claude(impatient, "Write.")
 
-    world.wait_until_quiet()
+    world.wait_until_quiet(calls=1)
     (end,) = world.effects("model_call_end")
     assert end.details["outcome"] == "client_left"
     assert world.release() == 0
@@ -352,5 +352,5 @@ def test_a_call_that_breaks_off_is_no_answer(world: StandInClient, kind: FaultKi
     ):
         ask_claude(impatient, "Write.")
 
-    world.wait_until_quiet()
+    world.wait_until_quiet(calls=1)
     assert world.counts().model_calls == 1
