@@ -15,6 +15,7 @@ from app.api import document
 from app.api.bench import bench
 from app.api.demo import demo
 from app.api.health import health
+from app.api.hooks import hooks
 from app.api.jobs import jobs
 from config.settings import AppEnv
 from services.errors import ErrorCode, InvalidRequest
@@ -50,6 +51,7 @@ def create_app(tools: Toolbox, *, schema_revision: str) -> Flask:
     api = document.make(app, tools.settings)
     for blueprint in (health, jobs, demo):
         api.register_blueprint(blueprint)
+    app.register_blueprint(hooks)
     if tools.bench_payer is not None and tools.settings.app_env is not AppEnv.PRODUCTION:
         app.register_blueprint(bench)
     app.extensions["openapi"] = api

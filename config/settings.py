@@ -130,6 +130,8 @@ class Settings(BaseModel):
     lnbits_admin_key: Secret = None
     lnbits_requests_per_minute: Count = 200
     """LNbits' own limit for our address (its default is 200); creating jobs may use half of it."""
+    lnbits_webhook_base_url: str | None = None
+    """Where LNbits reaches us; it only pulls the next poll forward."""
     lightning_network: LightningNetwork = LightningNetwork.BITCOIN
 
     anthropic_api_key: Secret = None

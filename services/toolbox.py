@@ -1,5 +1,7 @@
 """Every collaborator, built once per process and handed down. The only place that names concrete gateways."""
 
+import hashlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -36,6 +38,7 @@ class Role(StrEnum):
     MODELS = "models"
 
 
+WEBHOOK_PATH = "/api/hooks/lnbits/"
 CONNECTIONS = {Role.WEB: 16, Role.MONEY: 10, Role.MODELS: 24}
 
 
@@ -54,6 +57,7 @@ class Toolbox:
     """By model name; also for a model that an older quote was made with."""
     model_rates: ModelRates
     price_feeds: tuple[PriceFeed, ...]
+    webhook_token: str
     bench_payer: BenchPayer | None
     """Only beside the Lightning stand-in."""
 
@@ -75,6 +79,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
         language_model=cache(partial(_language_model, settings)),
         model_rates=_model_rates(settings),
         price_feeds=_price_feeds(settings, http),
+        webhook_token=webhook_token(settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY),
         bench_payer=_bench_payer(settings, http),
     )
 
@@ -86,9 +91,15 @@ def _lightning_url(settings: Settings) -> str:
 
 
 def _income(settings: Settings, http: HttpClient) -> Income:
-    return LnbitsIncome(
-        _lightning_url(settings), settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY, http
-    )
+    key = settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY
+    base = settings.lnbits_webhook_base_url
+    webhook = f"{base.rstrip('/')}{WEBHOOK_PATH}{webhook_token(key)}" if base else None
+    return LnbitsIncome(_lightning_url(settings), key, http, webhook=webhook)
+
+
+def webhook_token(invoice_key: str) -> str:
+    """What LNbits' webhook must know: 128 bits that follow from the invoice key, so nothing is stored."""
+    return hmac.new(invoice_key.encode(), b"lnbits webhook", hashlib.sha256).hexdigest()[:32]
 
 
 def _payouts(settings: Settings, http: HttpClient) -> Payouts:

@@ -88,8 +88,12 @@ class _Lnbits:
 class LnbitsIncome:
     """``Income`` with an invoice key, which cannot pay. Shared between threads."""
 
-    def __init__(self, base_url: str, invoice_key: str, http: HttpClient) -> None:
+    def __init__(
+        self, base_url: str, invoice_key: str, http: HttpClient, *, webhook: str | None = None
+    ) -> None:
+        """``webhook`` is an address that LNbits posts to, once, when an invoice was paid."""
         self._lnbits = _Lnbits(base_url, invoice_key, http)
+        self._webhook = webhook
         self._is_too_old = False
         """It ignores or chokes on filters by hash; an upgrade is seen at our next start."""
 
@@ -102,6 +106,7 @@ class LnbitsIncome:
             "amount": int(amount),
             "memo": memo.encode("ascii", "replace").decode()[:MEMO_LENGTH],
             "expiry": int(lifetime.total_seconds()),
+            **({"webhook": self._webhook} if self._webhook else {}),
         }
         reply = self._lnbits.post("/payments", body, seconds=CREATE_SECONDS)
         code = _refusal(reply, _REFUSALS_TO_CREATE)
