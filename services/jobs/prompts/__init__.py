@@ -1,9 +1,13 @@
 """The prompts: text files that a person can edit, named in the journal by a digest of their text."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+_CLOSING = re.compile(r"<(?=\s*/\s*request)", re.IGNORECASE)
+"""However it is spelt: a model reads ``</Request >`` as the end, too."""
 
 
 @dataclass(frozen=True)
@@ -24,5 +28,4 @@ def load(name: str) -> Prompt:
 
 def as_data(request: str) -> str:
     """Mark a stranger's text as data. It cannot close the mark: its own closing tags are defused."""
-    defused = request.replace("</request", "< /request")
-    return f"<request>\n{defused}\n</request>"
+    return f"<request>\n{_CLOSING.sub('&lt;', request)}\n</request>"
