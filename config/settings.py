@@ -38,12 +38,16 @@ class SettingsError(Exception):
     """The environment does not describe a deployment that may run; the message says all that is wrong."""
 
 
+TokenRate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=20, decimal_places=10)]
+"""As fine as the database keeps it: a charge is recomputed from what was kept."""
+
+
 class ModelPrice(BaseModel):
     """USD per million tokens."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    input: Decimal = Field(ge=0, allow_inf_nan=False)
-    output: Decimal = Field(ge=0, allow_inf_nan=False)
+    input: TokenRate
+    output: TokenRate
 
 
 class OutputTokens(BaseModel):
@@ -76,17 +80,13 @@ def _output_tokens(value: object) -> object:
     table = _from_json(value)
     if not isinstance(table, dict):
         return table
-    if "*" not in table or any(
-        not isinstance(tokens, int) or tokens < 1 for tokens in table.values()
-    ):
+    if "*" not in table or any(type(tokens) is not int or tokens < 1 for tokens in table.values()):
         raise ValueError(
             'wants positive tokens by character limit, with a "*" for all larger requests'
         )
-    limits = sorted(int(limit) for limit in table if limit != "*")
-    return {
-        "tiers": [(limit, table[str(limit)]) for limit in limits],
-        "otherwise": table["*"],
-    }
+    otherwise = table.pop("*")
+    tiers = sorted((int(limit), tokens) for limit, tokens in table.items())
+    return {"tiers": tiers, "otherwise": otherwise}
 
 
 def _comma_list(value: object) -> object:
@@ -158,7 +158,10 @@ class Settings(BaseModel):
         "mempool",
     )
     """Names of known feeds, each optionally ``name=URL`` to ask it at another address."""
-    btc_price_usd_fallback: Decimal | None = Field(default=None, gt=0, allow_inf_nan=False)
+    btc_price_usd_fallback: Decimal | None = Field(
+        default=None, ge=Decimal("0.01"), allow_inf_nan=False
+    )
+    """At least a cent: prices are rounded to the cent before anything is divided by them."""
     btc_price_max_stale_seconds: Seconds = 900
 
     eval_invoice_expiry_seconds: Seconds = 3600
@@ -195,11 +198,8 @@ class Settings(BaseModel):
             values["btc_price_usd_fallback"] = DEVELOPMENT_BTC_PRICE_USD
         if "lightning_network" not in values and "lnbits_url" not in values:
             values["lightning_network"] = LightningNetwork.REGTEST
-        try:
-            settings = cls.model_validate(values)
-        except ValidationError as error:
-            raise SettingsError(_in_sentences(error)) from None
-        problems = settings.contradictions()
+        settings, problems = cls._read(values)
+        problems += settings.contradictions()
         if settings.app_env is AppEnv.PRODUCTION and "BTC_PRICE_USD_FALLBACK" not in environ:
             problems.append(
                 "BTC_PRICE_USD_FALLBACK must be set in production (empty: refuse new invoices without a live price)."
@@ -207,6 +207,17 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError("\n".join(problems))
         return settings
+
+    @classmethod
+    def _read(cls, values: Mapping[str, Any]) -> tuple[Self, list[str]]:
+        """The settings, with defaults for what makes no sense, and a sentence on each of those."""
+        try:
+            return cls.model_validate(values), []
+        except ValidationError as error:
+            wrong = {str(problem["loc"][0]) for problem in error.errors(include_url=False)}
+            nowhere = dict.fromkeys(wrong & {"database_url", "redis_url"}, "")
+            sound = {name: value for name, value in values.items() if name not in wrong}
+            return cls.model_validate(sound | nowhere), _in_sentences(error)
 
     def contradictions(self) -> list[str]:
         """Everything that is valid by itself and wrong together, one sentence each."""
@@ -267,8 +278,8 @@ def is_anthropic(model: str) -> bool:
     return model.startswith("claude-")
 
 
-def _in_sentences(error: ValidationError) -> str:
-    return "\n".join(
+def _in_sentences(error: ValidationError) -> list[str]:
+    return [
         f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}."
         for problem in error.errors(include_url=False, include_input=False)
-    )
+    ]

@@ -1,4 +1,4 @@
-"""The states of a job and the moves between them are those of CONTRACT.md section 1, and no others."""
+"""The states of a job and the moves between them: those of CONTRACT.md section 1, no others."""
 
 from collections import Counter
 

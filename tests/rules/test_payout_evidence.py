@@ -1,4 +1,4 @@
-"""When money that was sent may be called paid, failed, or neither (DESIGN.md, the life of a job, 5).
+"""When money that was sent may be called paid, failed, or neither: DESIGN.md, point 5.
 
 FAILED lets the caller claim with another invoice, so it needs proof. One row, one reason.
 """

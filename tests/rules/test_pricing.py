@@ -58,9 +58,7 @@ def work(draw: st.DrawFn) -> tuple[Quote, Charge, tuple[int, int]]:
         input=pricing.input_bound("You are kind.", request),
         output=OutputTokens().cap_for(len(request)),
     )
-    quote = pricing.quote(
-        bound, rates=draw(rates), terms=draw(terms), btc_price=draw(btc_prices)
-    )
+    quote = pricing.quote(bound, rates=draw(rates), terms=draw(terms), btc_price=draw(btc_prices))
     used = draw(st.integers(0, bound.input)), draw(st.integers(0, bound.output))
     return quote, pricing.charge(quote, input_tokens=used[0], output_tokens=used[1]), used
 

@@ -72,6 +72,4 @@ def test_the_output_cap_goes_by_the_size_of_the_request(characters: int, tokens:
 def test_the_journal_names_a_prompt_by_a_digest_of_its_text() -> None:
     names = {name: prompts.load(name).version for name in ("evaluator", "worker", "demo")}
 
-    assert all(
-        re.fullmatch(rf"{name}@[0-9a-f]{{12}}", version) for name, version in names.items()
-    )
+    assert all(re.fullmatch(rf"{name}@[0-9a-f]{{12}}", version) for name, version in names.items())

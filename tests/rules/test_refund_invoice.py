@@ -36,8 +36,7 @@ def _code(text: str, *, network: str = "regtest") -> ErrorCode | None:
         invoice = refund_invoice.parse(text)
         refund_invoice.check(invoice, amount=OWED, network=network, now=NOW)
     except InvalidRequest as error:
-        assert str(error)
-        return error.code
+        return error.code if str(error) else ErrorCode.INTERNAL
     return None
 
 
@@ -88,7 +87,9 @@ def test_an_invoice_that_we_pay(text: str) -> None:
         pytest.param(_invoice()[:-1], "INVALID", id="cut off"),
         pytest.param(_invoice()[:-8] + "qqqqqqqq", "INVALID", id="with a wrong checksum"),
         pytest.param(_invoice()[:40] + _invoice()[40:].upper(), "INVALID", id="in mixed case"),
-        pytest.param(_invoice(description="x" * 1500), "INVALID", id="longer than 1,500 characters"),
+        pytest.param(
+            _invoice(description="x" * 1500), "INVALID", id="longer than 1,500"
+        ),
         pytest.param("", "INVALID", id="empty"),
         pytest.param("satoshi@example.com", "INVALID", id="a Lightning address"),
         pytest.param("lnbcrt1\x00", "INVALID", id="with NUL"),
