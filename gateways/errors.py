@@ -22,7 +22,10 @@ class OutsideError(Exception):
     """Another system let us down."""
 
     def __init__(self, message: str, *, code: str, billed: Billed = Billed.NO) -> None:
-        """``code`` is a short stable word for journals and metrics, e.g. ``timeout`` or ``http_500``."""
+        """``code`` is a short stable word for journals and metrics, e.g.
+
+        ``timeout`` or ``http_500``.
+        """
         super().__init__(message)
         self.code = code
         self.billed = billed

@@ -1,6 +1,7 @@
 """Lightning as we need it: money in through ``Income``, money out through ``Payouts``.
 
-Two protocols because they are two keys: the process that answers the web never holds the one that can pay.
+Two protocols because they are two keys: the process that answers the web never holds the one that
+can pay.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from typing import Protocol
 
 from models.money import Msats, Sats
 
+NO_FEE = Msats(0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedInvoice:
-    """A BOLT11 invoice that the node made for us; its amount was checked against what we asked for."""
+    """A BOLT11 invoice that the node made for us;
+    its amount was checked against what we asked for.
+    """
 
     payment_hash: str
     """64 lower-case hex digits."""
@@ -49,7 +54,10 @@ class InvoiceState:
 
 
 class Income(Protocol):
-    """Receiving: needs only the invoice key. Every method raises Unavailable or Refused, and nothing else."""
+    """Receiving: needs only the invoice key.
+
+    Every method raises Unavailable or Refused, and nothing else.
+    """
 
     def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
         """Make an invoice for exactly ``amount``. Calling twice makes two invoices."""
@@ -58,7 +66,10 @@ class Income(Protocol):
         """One page (from 0) of incoming settled payments, newest settlement first. One request."""
 
     def invoice_states(self, payment_hashes: list[str]) -> dict[str, InvoiceState]:
-        """Ask the node itself about these invoices (at most 100). A hash that is left out was not answered for."""
+        """Ask the node itself about these invoices (at most 100).
+
+        A hash that is left out was not answered for.
+        """
 
     def balance(self) -> Msats:
         """Balance of the income wallet."""
@@ -78,10 +89,13 @@ class PayoutOutcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PayoutReading:
-    """The state of one payout as read back from the paying wallet. Fee and preimage only when PAID."""
+    """The state of one payout as read back from the paying wallet.
+
+    Fee and preimage only when PAID.
+    """
 
     outcome: PayoutOutcome
-    fee: Msats = Msats(0)
+    fee: Msats = NO_FEE
     preimage: str | None = None
     code: str = ""
     """A short stable word on why, for the journal: ``timeout``, ``http_520`` …"""
@@ -103,20 +117,31 @@ class SendReport:
 
 
 class Payouts(Protocol):
-    """Paying: needs the admin key of the paying wallet. No method raises for trouble outside, except ``balance``."""
+    """Paying: needs the admin key of the paying wallet.
+
+    No method raises for trouble outside, except ``balance``.
+    """
 
     def send(self, payment_request: str) -> SendReport:
-        """Hand the BOLT11 over for payment. Sending the same one again is safe; another one would pay twice."""
+        """Hand the BOLT11 over for payment. Sending the same one again is safe;
+        another one would pay twice.
+        """
 
     def read(self, payment_hash: str) -> PayoutReading:
         """Read one payout back by hash. The only road to PAID."""
 
     def balance(self) -> Msats:
-        """Balance of the paying wallet; raises Unavailable or Refused. Success also proves that the key is good."""
+        """Balance of the paying wallet; raises Unavailable or Refused.
+
+        Success also proves that the key is good.
+        """
 
 
 class BenchPayer(Protocol):
     """A payer that pays our own invoices: exists only beside the local stand-in."""
 
     def pay(self, payment_hash: str) -> bool:
-        """Pay the open invoice with this hash; False when the stand-in knows no such invoice. Safe to repeat."""
+        """Pay the open invoice with this hash; False when the stand-in knows no such invoice.
+
+        Safe to repeat.
+        """

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One call. With ``answer_schema`` (JSON Schema) the answer's text is JSON that should fit it: validate it."""
+    """One call. With ``answer_schema`` (JSON Schema) the answer's text is JSON that should fit it:
+    validate it.
+    """
 
     model: str
     system: str
@@ -50,4 +52,6 @@ class LanguageModel(Protocol):
     """A provider. One call is one request on the wire: nothing is retried in here."""
 
     def ask(self, question: Question) -> Answer:
-        """Raises Unavailable (with ``billed`` UNKNOWN after a read time-out) or Refused, and nothing else."""
+        """Raises Unavailable (with ``billed`` UNKNOWN after a read time-out) or Refused, and
+        nothing else.
+        """

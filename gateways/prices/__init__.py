@@ -16,12 +16,17 @@ class TokenRates:
 
 class ModelRates(Protocol):
     def rates(self, model: str, *, input_tokens: int) -> TokenRates | None:
-        """The rates of a call with this many input tokens (some models are dearer for long prompts); None = unknown."""
+        """The rates of a call with this many input tokens (some models are dearer for long
+        prompts); None = unknown.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedPrice:
-    """What one public source says a bitcoin costs. ``quoted_at`` (aware UTC) only where the source tells it."""
+    """What one public source says a bitcoin costs.
+
+    ``quoted_at`` (aware UTC) only where the source tells it.
+    """
 
     feed: str
     usd: Decimal

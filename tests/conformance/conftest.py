@@ -1,5 +1,6 @@
 """Shared by the conformance tests: a scripted server, and an HTTP client as the toolbox has one."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,14 @@ from tests.conformance.scripted_server import ScriptedServer, scripted_server
 def server() -> Iterator[ScriptedServer]:
     with scripted_server() as running:
         yield running
+
+
+@pytest.fixture
+def closed_url() -> Iterator[str]:
+    """An address that refuses connections: bound, so nobody else gets it, and not listening."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

@@ -104,11 +104,8 @@ def test_a_tls_handshake_that_never_ends_is_a_timeout(
     assert time.monotonic() - began < SHORT + SLACK
 
 
-def test_a_refused_connection_is_unavailable(http: HttpClient) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-
-    error = fails(http, f"http://127.0.0.1:{port}")
+def test_a_refused_connection_is_unavailable(http: HttpClient, closed_url: str) -> None:
+    error = fails(http, closed_url)
 
     assert isinstance(error, Unavailable)
     assert error.code == "connection"

@@ -556,9 +556,11 @@ def test_a_connection_lost_after_sending_may_be_billed(
 
 
 @BOTH
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://nowhere.invalid"])
-def test_a_connection_that_never_was_is_not_billed(provider: Provider, url: str) -> None:
-    error = failure(provider, url)
+@pytest.mark.parametrize("url", [None, "http://nowhere.invalid"], ids=["refused", "no name"])
+def test_a_connection_that_never_was_is_not_billed(
+    provider: Provider, url: str | None, closed_url: str
+) -> None:
+    error = failure(provider, url or closed_url)
 
     assert isinstance(error, Unavailable)
     assert (error.code, error.billed) == ("connection", Billed.NO)

@@ -199,6 +199,15 @@ class TestIncome:
         newest = income.settled_payments(page=0, page_size=1)[0]
         assert newest.payment_hash == invoice.payment_hash
 
+    def test_given_b_was_not_told_of_the_payment_then_asking_finds_it(
+        self, rig: Rig, income: LnbitsIncome
+    ) -> None:
+        invoice = invoice_of(income, 21)
+        with rig.line.refused():
+            rig.payer.pay(invoice.payment_request)
+
+        assert state_of(income, invoice).reading is InvoiceReading.PAID
+
     def test_given_the_node_hangs_then_no_invoice_is_called_paid_or_lost(
         self, rig: Rig, income: LnbitsIncome
     ) -> None:
@@ -357,6 +366,23 @@ class TestPayouts:
         assert report.outcome is SendOutcome.SENT
         assert payouts.read(hash_of(bolt11_text)).outcome is PayoutOutcome.PAID
         assert rig.payer.balance_msats() == had + 100_000
+
+    def test_given_the_node_hangs_and_comes_back_then_the_reading_agrees_with_it(
+        self, rig: Rig, payouts: LnbitsPayouts
+    ) -> None:
+        had = rig.payer.balance_msats()
+        bolt11_text = rig.payer.invoice(100)
+
+        with rig.a.frozen():
+            report = payouts.send(bolt11_text)
+
+        assert report.outcome is SendOutcome.SENT
+        reading, got = payouts.read(hash_of(bolt11_text)), rig.payer.balance_msats() - had
+        # A may drop what B asked before it gave up; then B waits for ever, which is the truth too
+        assert (reading.outcome, got) in {
+            (PayoutOutcome.PAID, 100_000),
+            (PayoutOutcome.PENDING, 0),
+        }
 
     def test_given_the_node_cannot_be_reached_then_it_is_pending_however_often_it_is_sent(
         self, rig: Rig, payouts: LnbitsPayouts
