@@ -28,6 +28,7 @@ from gateways.prices.model_rates import LibraryRates
 from models.database import Database
 from services.doorbell import CeleryDoorbell, Doorbell
 from services.leases import Leases
+from services.money.resting_feed import RestingFeed
 
 
 class Role(StrEnum):
@@ -153,6 +154,6 @@ def _price_feeds(settings: Settings, http: HttpClient) -> tuple[PriceFeed, ...]:
     if settings.lightning_is_stand_in and "price_feeds" not in settings.model_fields_set:
         names = tuple(f"{name}={settings.stand_in_url}/feeds/{name}" for name in names)
     try:
-        return tuple(known_feeds(names, http))
+        return tuple(RestingFeed(feed) for feed in known_feeds(names, http))
     except ValueError as error:
         raise SettingsError(f"PRICE_FEEDS: {error}") from error

@@ -1,15 +1,13 @@
 """What a bitcoin costs: fetched by a duty, kept in PostgreSQL, refused when nothing can be said."""
 
-import statistics
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
@@ -19,14 +17,12 @@ from models.btc_price import BtcPrice
 from models.database import ago
 from models.money import Usd
 from services.errors import ErrorCode, NotNow
+from services.money.price_agreement import LastPrice, believe
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
 FRESH_FOR = timedelta(seconds=60)
-PLAUSIBLE_USD = (Decimal(1_000), Decimal(10_000_000))
-OUTLIER_SHARE = Decimal("0.01")
-"""A feed more than 1 % from the median is not believed."""
 
 
 class PriceSource(StrEnum):
@@ -64,16 +60,27 @@ def current(session: Session, settings: Settings) -> BtcQuote:
 
 
 def refresh(tools: Toolbox) -> BtcPrice | None:
-    """Ask every feed at once and keep what they agree on. None = they agree on nothing; the old price ages."""
+    """Ask every feed at once and keep what they agree on; with None the old price ages."""
     told = _ask_all(tools.price_feeds)
-    agreed = agree([price.usd for price in told])
+    with tools.database.transaction("price.last") as session:
+        now = session.scalars(select(func.now())).one()
+        last = _last(session)
+    agreed = believe(told, asked=len(tools.price_feeds), now=now, last=last)
+    feeds = {price.feed: str(price.usd) for price in told}
     if agreed is None:
-        logger.warning("no bitcoin price", feeds={price.feed: str(price.usd) for price in told})
+        logger.warning("no agreed bitcoin price", feeds=feeds)
         return None
-    price = BtcPrice(price_usd=agreed, feeds={price.feed: str(price.usd) for price in told})
+    price = BtcPrice(price_usd=agreed, feeds=feeds)
     with tools.database.transaction("price.keep") as session:
         session.add(price)
     return price
+
+
+def _last(session: Session) -> LastPrice | None:
+    newest = session.execute(
+        select(BtcPrice.price_usd, ago(BtcPrice.fetched_at)).order_by(BtcPrice.id.desc()).limit(1)
+    ).one_or_none()
+    return LastPrice(usd=Usd(newest[0]), age=newest[1]) if newest else None
 
 
 def _ask_all(feeds: tuple[PriceFeed, ...]) -> list[FeedPrice]:
@@ -90,17 +97,3 @@ def _ask(feed: PriceFeed) -> FeedPrice | None:
     except OutsideError as error:
         logger.info("price feed failed", feed=feed.name, code=error.code)
         return None
-
-
-def agree(prices: list[Decimal]) -> Usd | None:
-    """The median of the plausible prices after dropping outliers; None without one that can be believed.
-
-    Of two that disagree, neither is believed. One alone is, as the contract names CoinGecko first.
-    """
-    low, high = PLAUSIBLE_USD
-    plausible = [price for price in prices if price.is_finite() and low <= price <= high]
-    if not plausible:
-        return None
-    middle = statistics.median(plausible)
-    close = [price for price in plausible if abs(price - middle) <= middle * OUTLIER_SHARE]
-    return Usd(statistics.median(close)) if close else None
