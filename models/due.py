@@ -5,10 +5,10 @@ claims adds one, and whoever records must still hold the same number.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models.demo_run import DemoRun
 from models.job import Job
@@ -52,13 +52,27 @@ def keep(
 
 
 def put_off(
-    session: Session, model: DueRow, row_id: int, claim_held: int, *, delay: timedelta
+    session: Session,
+    model: DueRow,
+    row_id: int,
+    claim_held: int,
+    *,
+    delay: timedelta,
+    at_latest: InstrumentedAttribute[datetime | None] | None = None,
 ) -> bool:
-    """Let go of a claimed row and make it due again after ``delay``. False = it was ours no longer."""
+    """Let go of a claimed row and make it due again after ``delay``. False = it was ours no longer.
+
+    The claim goes up, so that a heartbeat which still counts the row as held does not move it.
+    ``at_latest`` is an instant of the row that is not slept through; NULL = none.
+    """
+    due_at = func.now() + delay
     row = session.scalar(
         update(model)
         .where(model.id == row_id, model.claim == claim_held, model.due_at.is_not(None))
-        .values(due_at=func.now() + delay)
+        .values(
+            claim=model.claim + 1,
+            due_at=due_at if at_latest is None else func.least(due_at, at_latest),
+        )
         .returning(model.id)
     )
     return row is not None

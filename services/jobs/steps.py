@@ -204,7 +204,19 @@ def _record_error(tools: Toolbox, assignment: Assignment, error: OutsideError) -
             return
         wish = error.retry_after if isinstance(error, Unavailable) else None
         delay = retry.backoff(assignment.attempts_so_far + 1, retry_after=wish)
-        due.put_off(session, Job, assignment.job.id, assignment.claim, delay=delay)
+        _try_again(session, assignment, delay)
+
+
+def _try_again(session: Session, assignment: Assignment, delay: timedelta) -> None:
+    """Let go of the job until then, or until its deadline: it does not fail later than it must."""
+    due.put_off(
+        session,
+        Job,
+        assignment.job.id,
+        assignment.claim,
+        delay=delay,
+        at_latest=Job.give_up_at,
+    )
 
 
 def _outcome_of(error: OutsideError) -> AttemptOutcome:
@@ -219,11 +231,11 @@ def reject_answer(tools: Toolbox, assignment: Assignment) -> None:
     with tools.database.transaction("attempts.unreadable") as session:
         _end(session, assignment, AttemptOutcome.UNREADABLE, code="unreadable")
         delay = retry.backoff(assignment.attempts_so_far + 1)
-        due.put_off(session, Job, assignment.job.id, assignment.claim, delay=delay)
+        _try_again(session, assignment, delay)
 
 
 def put_off(tools: Toolbox, assignment: Assignment, *, at_least: timedelta) -> None:
     """Something the next part needs is not to be had: wait, without using up an attempt."""
     delay = retry.patience(assignment.waited, at_least=at_least, at_most=timedelta(minutes=1))
     with tools.database.transaction("jobs.put_off") as session:
-        due.put_off(session, Job, assignment.job.id, assignment.claim, delay=delay)
+        _try_again(session, assignment, delay)

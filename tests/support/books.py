@@ -1,0 +1,175 @@
+"""The ledger equations: the books against the tables, and both against the world outside.
+
+    receipts = held + earned + owed + in flight + returned + unmatched − rounding
+    wallet   = receipts − returned − routing fees
+
+Every figure is computed a second way, from rows that are no ledger. It holds at every commit.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from local.stand_in.testing import StandInClient
+from models.debt import Debt, DebtState
+from models.event import JobEventRow
+from models.invoice import Invoice, InvoiceKind, Receipt
+from models.job import Job
+from models.ledger import Account, LedgerEntry
+from models.lifecycle import WORKING, JobEvent, JobState
+from models.payout import Payout, PayoutState
+from services.toolbox import Toolbox
+
+MSATS = 1000
+_PAYS_FOR = {JobState.EVALUATING: InvoiceKind.EVAL, JobState.EXECUTING: InvoiceKind.WORK}
+_Balances = defaultdict[int | None, Counter[Account]]
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """Everything that is about money, read in one snapshot."""
+
+    jobs: list[Job]
+    invoices: dict[tuple[int, InvoiceKind], Invoice]
+    receipts: list[Receipt]
+    debts: list[Debt]
+    payouts: list[Payout]
+    entries: list[LedgerEntry]
+    verdicts: set[int]
+    """Jobs whose evaluation was delivered."""
+
+
+def assert_balanced(tools: Toolbox, world: StandInClient | None = None) -> None:
+    """Every equation of the ledger; with ``world`` also that no money moved but ours, and only once."""
+    with tools.database.transaction("test.books") as session:
+        tables = _read(session)
+    credit = _credit_by_job(tables.entries)
+    for job in tables.jobs:
+        _assert_job(tables, job, credit[job.id])
+    _assert_totals(tables, _together(credit))
+    if world is not None:
+        _assert_world(tables, world)
+
+
+def _read(session: Session) -> _Tables:
+    verdicts = select(JobEventRow.job_id).where(
+        JobEventRow.event.in_([JobEvent.ACCEPTED, JobEvent.DECLINED])
+    )
+    return _Tables(
+        jobs=list(session.scalars(select(Job))),
+        invoices={(row.job_id, row.kind): row for row in session.scalars(select(Invoice))},
+        receipts=list(session.scalars(select(Receipt))),
+        debts=list(session.scalars(select(Debt))),
+        payouts=list(session.scalars(select(Payout))),
+        entries=list(session.scalars(select(LedgerEntry))),
+        verdicts=set(session.scalars(verdicts)),
+    )
+
+
+def _credit_by_job(entries: list[LedgerEntry]) -> _Balances:
+    """Credit minus debit in msats, by job and account. Counters that may go below zero."""
+    credit: _Balances = defaultdict(Counter)
+    for entry in entries:
+        credit[entry.job_id][entry.debit] -= entry.amount_msats
+        credit[entry.job_id][entry.credit] += entry.amount_msats
+    return credit
+
+
+def _together(credit: _Balances) -> Counter[Account]:
+    total: Counter[Account] = Counter()
+    for of_job in credit.values():
+        total.update(of_job)
+    return total
+
+
+def _assert_job(tables: _Tables, job: Job, credit: Counter[Account]) -> None:
+    debts = [debt for debt in tables.debts if debt.job_id == job.id]
+    payouts = [payout for payout in tables.payouts if payout.job_id == job.id]
+    received = sum(row.amount_msats for row in tables.receipts if row.job_id == job.id)
+    returned = MSATS * _paid_out(payouts)
+
+    assert credit[Account.HELD] == _undelivered(tables, job), "held is what is not delivered yet"
+    assert credit[Account.EARNED] == _delivered(tables, job), "earned is what was delivered"
+    assert credit[Account.OWED] == _sum_of(debts, DebtState.OWED)
+    assert credit[Account.IN_FLIGHT] == _sum_of(debts, DebtState.PAYING)
+    assert returned == _sum_of(debts, DebtState.PAID)
+    _assert_equation(credit, received, returned)
+    _assert_end(job, debts)
+
+
+def _assert_equation(credit: Counter[Account], received: int, returned: int) -> None:
+    whose = (Account.HELD, Account.EARNED, Account.OWED, Account.IN_FLIGHT, Account.UNMATCHED)
+    rounding, fees = -credit[Account.ROUNDING], -credit[Account.ROUTING_FEES]
+
+    assert received == sum(credit[account] for account in whose) + returned - rounding
+    assert -credit[Account.WALLET] == received - returned - fees
+    assert all(credit[account] >= 0 for account in whose), "no account is overdrawn"
+    assert rounding >= 0
+    assert fees >= 0
+
+
+def _assert_end(job: Job, debts: list[Debt]) -> None:
+    """What a job that has ended must show for its money."""
+    if job.state is JobState.FAILED:
+        assert any(debt.cause.value.startswith("failed") for debt in debts)
+    if job.state is JobState.COMPLETE:
+        unused = sum(debt.amount_sats for debt in debts if debt.cause.value == "unused_work")
+        assert (job.actual_amount_sats or 0) + unused == job.work_amount_sats
+
+
+def _undelivered(tables: _Tables, job: Job) -> int:
+    if job.state not in WORKING:
+        return 0
+    return MSATS * tables.invoices[job.id, _PAYS_FOR[job.state]].amount_sats
+
+
+def _delivered(tables: _Tables, job: Job) -> int:
+    fee = tables.invoices[job.id, InvoiceKind.EVAL].amount_sats if job.id in tables.verdicts else 0
+    return MSATS * (fee + (job.actual_amount_sats or 0))
+
+
+def _sum_of(debts: list[Debt], state: DebtState) -> int:
+    return MSATS * sum(debt.amount_sats for debt in debts if debt.state is state)
+
+
+def _paid_out(payouts: list[Payout]) -> int:
+    return sum(payout.amount_sats for payout in payouts if payout.state is PayoutState.PAID)
+
+
+def _assert_totals(tables: _Tables, credit: Counter[Account]) -> None:
+    received = sum(row.amount_msats for row in tables.receipts)
+    nobodys = sum(row.amount_msats for row in tables.receipts if row.invoice_id is None)
+    fees = sum(payout.fee_msats or 0 for payout in tables.payouts)
+    sending = [row.amount_sats for row in tables.payouts if row.state is PayoutState.SENDING]
+
+    assert credit[Account.UNMATCHED] == nobodys
+    assert -credit[Account.ROUTING_FEES] == fees
+    assert credit[Account.IN_FLIGHT] == MSATS * sum(sending)
+    assert sum(credit.values()) == 0, "double entry"
+    _assert_equation(credit, received, MSATS * _paid_out(tables.payouts))
+
+
+def _assert_world(tables: _Tables, world: StandInClient) -> None:
+    came = _seen(world, "payment_in")
+    for receipt in tables.receipts:
+        assert came[receipt.payment_hash] == [receipt.amount_msats], "a receipt is money that came"
+    went = _seen(world, "payment_out")
+    ours = {payout.payment_hash: payout for payout in tables.payouts}
+    for payment_hash, amounts in went.items():
+        assert payment_hash in ours, "nothing was paid that no payout asked for"
+        payout = ours[payment_hash]
+        assert amounts == [payout.amount_sats * MSATS], "paid once, and as much as was owed"
+        assert payout.state is not PayoutState.FAILED, "what was paid is not called failed"
+    for payout in tables.payouts:
+        assert payout.state is not PayoutState.PAID or payout.payment_hash in went
+
+
+def _seen(world: StandInClient, kind: str) -> defaultdict[str, list[int]]:
+    """Amounts in msats by payment hash, as the stand-in's node saw them at the service's wallet."""
+    seen: defaultdict[str, list[int]] = defaultdict(list)
+    for effect in world.effects(kind):
+        if effect.details["wallet"] == "service":
+            seen[effect.details["paymentHash"]].append(effect.details["amountMsat"])
+    return seen
