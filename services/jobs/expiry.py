@@ -86,9 +86,9 @@ def _act_on(tools: Toolbox, invoice: Invoice, state: InvoiceState | None) -> boo
     """True when the job of this invoice has expired."""
     if state is None or state.reading is InvoiceReading.UNKNOWN:
         return False
-    if state.payment is not None:
-        payments.settle(tools, state.payment)
+    if state.payment is not None and payments.settle(tools, state.payment):
         return False
+    # A payment taken in before that left the job open was less than the price; no more will come.
     return _expire(tools, invoice)
 
 
