@@ -7,46 +7,73 @@ RuleBroken                    the caller's fault or the moment's: safe to show, 
 ├── TooManyRequests  429
 └── NotNow           503      may work later; nothing was lost or left behind
 
-What outside systems do to us is in ``gateways.errors``; whether money went out is never an exception
-but a value (``PayoutOutcome``). The docstring of a class is its default message.
+What outside systems do to us is in ``gateways.errors``; whether money went out is never an
+exception but a value (``PayoutOutcome``). The docstring of a class is its default message.
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class ErrorCode(StrEnum):
-    """Stable codes of the API; listed in the OpenAPI document."""
+    """Stable codes of the API, each with what it means to the caller."""
 
-    INVALID_REQUEST = "invalid_request"
-    INVALID_JSON = "invalid_json"
-    INVALID_ID = "invalid_id"
-    NOT_SUPPORTED = "not_supported"
-    INVALID_INVOICE = "invalid_invoice"
-    INVOICE_WRONG_NETWORK = "invoice_wrong_network"
-    INVOICE_EXPIRED = "invoice_expired"
-    INVOICE_AMOUNT_MISMATCH = "invoice_amount_mismatch"
-    INVOICE_ALREADY_USED = "invoice_already_used"
-    JOB_NOT_FOUND = "job_not_found"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    INVALID_STATE = "invalid_state"
-    REFUND_NOT_APPLICABLE = "refund_not_applicable"
-    REFUND_ALREADY_PAID = "refund_already_paid"
-    REFUND_IN_PROGRESS = "refund_in_progress"
-    PAYLOAD_TOO_LARGE = "payload_too_large"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    RATE_LIMITED = "rate_limited"
-    TOO_MANY_OPEN_INVOICES = "too_many_open_invoices"
-    LIGHTNING_UNAVAILABLE = "lightning_unavailable"
-    PRICE_UNAVAILABLE = "price_unavailable"
-    MODEL_UNAVAILABLE = "model_unavailable"
-    DEMO_BUDGET_SPENT = "demo_budget_spent"
-    NOT_READY = "not_ready"
-    HTTP_ERROR = "http_error"
-    INTERNAL = "internal"
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> Self:
+        """Make a member that is its code and carries its meaning."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    INVALID_REQUEST = (
+        "invalid_request",
+        "The body or query has the wrong shape; errors[] says where.",
+    )
+    INVALID_JSON = "invalid_json", "The body cannot be read as JSON."
+    INVALID_ID = "invalid_id", "What stands in the address is no job id."
+    NOT_SUPPORTED = "not_supported", "A part of the API that is described but not built yet."
+    INVALID_INVOICE = "invalid_invoice", "No BOLT11 invoice, or one that we cannot pay exactly."
+    INVOICE_WRONG_NETWORK = "invoice_wrong_network", "The invoice is for another Lightning network."
+    INVOICE_EXPIRED = "invoice_expired", "The invoice has expired or is about to; make a new one."
+    INVOICE_AMOUNT_MISMATCH = (
+        "invoice_amount_mismatch",
+        "The invoice must be for exactly refundAmountSats, which stands in the answer.",
+    )
+    INVOICE_ALREADY_USED = (
+        "invoice_already_used",
+        "The invoice is one of ours, or was used for another refund; make a new one.",
+    )
+    JOB_NOT_FOUND = "job_not_found", "No job has this id."
+    NOT_FOUND = "not_found", "There is nothing at this address."
+    METHOD_NOT_ALLOWED = "method_not_allowed", "The header Allow says which methods it knows."
+    INVALID_STATE = "invalid_state", "The job's state does not allow this; read the job."
+    REFUND_NOT_APPLICABLE = "refund_not_applicable", "Nothing is owed on this job."
+    REFUND_ALREADY_PAID = (
+        "refund_already_paid",
+        "All that was owed was paid; paymentHash says with which payment.",
+    )
+    REFUND_IN_PROGRESS = "refund_in_progress", "A refund to another invoice is under way."
+    PAYLOAD_TOO_LARGE = "payload_too_large", "The body is larger than the service reads."
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", "Send the body as application/json."
+    RATE_LIMITED = "rate_limited", "Too many requests; Retry-After says when to come back."
+    TOO_MANY_OPEN_INVOICES = (
+        "too_many_open_invoices",
+        "Too many invoices are unpaid; pay or cancel some, or let them expire.",
+    )
+    LIGHTNING_UNAVAILABLE = (
+        "lightning_unavailable",
+        "Lightning cannot be used at the moment. Nothing was lost or left behind; try again.",
+    )
+    PRICE_UNAVAILABLE = "price_unavailable", "No current bitcoin price is to be had; try again."
+    MODEL_UNAVAILABLE = "model_unavailable", "The model cannot be used at the moment; try again."
+    DEMO_BUDGET_SPENT = "demo_budget_spent", "Today's budget for free demos is spent."
+    NOT_READY = "not_ready", "The service cannot reach its database; nothing was lost, try again."
+    HTTP_ERROR = "http_error", "The request is no proper HTTP request."
+    INTERNAL = "internal", "A defect on our side; it was put on record under requestId."
 
 
 class RuleBroken(Exception):
