@@ -87,9 +87,7 @@ def test_an_invoice_that_we_pay(text: str) -> None:
         pytest.param(_invoice()[:-1], "INVALID", id="cut off"),
         pytest.param(_invoice()[:-8] + "qqqqqqqq", "INVALID", id="with a wrong checksum"),
         pytest.param(_invoice()[:40] + _invoice()[40:].upper(), "INVALID", id="in mixed case"),
-        pytest.param(
-            _invoice(description="x" * 1500), "INVALID", id="longer than 1,500"
-        ),
+        pytest.param(_invoice(description="x" * 1500), "INVALID", id="longer than 1,500"),
         pytest.param("", "INVALID", id="empty"),
         pytest.param("satoshi@example.com", "INVALID", id="a Lightning address"),
         pytest.param("lnbcrt1\x00", "INVALID", id="with NUL"),

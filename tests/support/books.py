@@ -42,7 +42,7 @@ class _Tables:
 
 
 def assert_balanced(tools: Toolbox, world: StandInClient | None = None) -> None:
-    """Every equation of the ledger; with ``world`` also that no money moved but ours, and only once."""
+    """Every equation; with ``world`` also that no money moved but ours, and only once."""
     with tools.database.transaction("test.books") as session:
         tables = _read(session)
     credit = _credit_by_job(tables.entries)

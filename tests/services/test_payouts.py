@@ -1,0 +1,386 @@
+"""Money out: whatever LNbits answers or fails to answer, a refund is paid once or stays owed."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from gateways.lightning import PayoutOutcome, PayoutReading, Payouts
+from local.stand_in.faults import Fault, FaultKind
+from models.ledger import Account
+from models.payout import Payout, PayoutState
+from services.errors import Conflict, ErrorCode
+from services.money import payouts
+from services.money.payout_evidence import Conclusion
+from tests.support import rows
+from tests.support.life import Life
+from tests.support.owing import claim, claimed, owing
+
+MINUTE, HOUR = timedelta(seconds=61), timedelta(hours=1)
+
+
+def _fault(target: str, kind: FaultKind = FaultKind.STATUS, **details: object) -> Fault:
+    return Fault.model_validate({"target": target, "kind": kind, **details})
+
+
+def _payout(life: Life) -> Payout:
+    payout: Payout = rows.only(life.tools, Payout)
+    return payout
+
+
+def _look_again(life: Life, after: timedelta = timedelta(seconds=1)) -> PayoutState:
+    """Let time pass for the payout, and let the worker have another look."""
+    rows.let_pass(life.tools, Payout, after)
+    life.make_due()
+    life.work()
+    return _payout(life).state
+
+
+def _paid_out(life: Life) -> list[int]:
+    """What left the service's wallet, in msats, as the node saw it."""
+    return [
+        effect.details["amountMsat"]
+        for effect in life.stand_in.effects("payment_out")
+        if effect.details["wallet"] == "service"
+    ]
+
+
+def _posts(life: Life) -> int:
+    """How often LNbits was asked to pay; an invoice is made by the same request."""
+    counts = life.stand_in.counts().requests["POST /api/v1/payments"]
+    return counts - len(life.stand_in.effects("invoice_created"))
+
+
+def test_a_payout_is_committed_with_its_hash_before_it_is_posted(life: Life) -> None:
+    claimed(life)
+    life.stand_in.hold("lnbits.pay")
+    worker = threading.Thread(target=payouts.send, args=(life.tools, _payout(life).id))
+    worker.start()
+    life.stand_in.wait_until_held()
+
+    meanwhile = _payout(life)
+    in_flight = life.balances()[Account.IN_FLIGHT]
+    life.stand_in.release()
+    worker.join()
+
+    assert meanwhile.state is PayoutState.SENDING
+    assert (meanwhile.posts, meanwhile.refusals) == (1, 0)
+    assert meanwhile.last_post_at is not None
+    assert in_flight == 10_000
+    assert _payout(life).payment_hash == meanwhile.payment_hash
+    assert _payout(life).state is PayoutState.PAID
+
+
+def test_a_payout_that_works_is_read_back_as_paid_with_its_proof(life: Life) -> None:
+    claimed(life)
+
+    life.work()
+
+    payout = _payout(life)
+    assert payout.state is PayoutState.PAID
+    assert payout.preimage is not None
+    assert payout.due_at is None
+    assert payout.settled_at is not None
+    assert (_paid_out(life), _posts(life)) == ([10_000], 1)
+
+
+def test_given_a_payment_that_is_pending_and_then_succeeds_then_its_fee_is_booked(
+    life: Life,
+) -> None:
+    view = claimed(life)
+    pending = _fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=3, fee_msats=1500)
+    life.stand_in.arm(pending)
+
+    life.work()
+    assert _payout(life).state is PayoutState.SENDING
+    assert _look_again(life) is PayoutState.SENDING
+    assert _look_again(life) is PayoutState.PAID
+
+    assert _payout(life).fee_msats == 1500
+    assert life.balances()[Account.ROUTING_FEES] == 1500
+    assert life.balances()[Account.WALLET] == -1500  # what came, less what went, less the fee
+    assert life.debts(view) == [("late", 10, "paid")]
+    assert _posts(life) == 1
+
+
+def test_given_a_payment_that_is_pending_for_days_then_it_is_neither_paid_nor_failed(
+    life: Life,
+) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50))
+    life.work()
+
+    for _ in range(6):
+        assert _look_again(life, 24 * HOUR) is PayoutState.SENDING
+
+    assert _posts(life) == 1
+
+
+def test_given_a_payment_that_is_pending_and_then_fails_then_failed_needs_all_of_the_proof(
+    life: Life,
+) -> None:
+    view = claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=2, then="failed"))
+    life.work()
+
+    assert _look_again(life) is PayoutState.SENDING  # the first reading that says failed
+    assert _posts(life) == 1
+    assert _look_again(life, MINUTE) is PayoutState.SENDING  # posted again, and still failed
+    assert _posts(life) == 2
+    assert _look_again(life, MINUTE) is PayoutState.SENDING  # failed twice, but not expired
+    assert life.debts(view) == [("late", 10, "paying")]
+    assert _look_again(life, HOUR) is PayoutState.FAILED
+
+    assert life.debts(view) == [("late", 10, "owed")]
+    assert life.balances()[Account.OWED] == 10_000
+    assert _paid_out(life) == []
+
+
+def test_given_a_payout_that_failed_for_good_then_another_invoice_is_paid(life: Life) -> None:
+    view = claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    _look_again(life, MINUTE)
+    assert _look_again(life, HOUR) is PayoutState.FAILED
+
+    claim(life, view)
+    life.work()
+
+    states = [payout.state for payout in rows.all_of(life.tools, Payout)]
+    assert states == [PayoutState.FAILED, PayoutState.PAID]
+    assert _paid_out(life) == [10_000]
+    assert life.debts(view) == [("late", 10, "paid")]
+
+
+def test_given_520_failed_of_a_payment_that_was_made_then_it_is_paid(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", status=520, after_effect=True))
+
+    life.work()
+
+    assert _payout(life).state is PayoutState.PAID
+    assert _paid_out(life) == [10_000]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        _fault("lnbits.pay", FaultKind.RESET, after_effect=True),
+        _fault("lnbits.pay", FaultKind.TRUNCATED),
+        _fault("lnbits.pay", FaultKind.BODY, after_effect=True),
+        _fault("lnbits.pay", status=500, after_effect=True),
+        _fault("lnbits.pay", status=429, after_effect=True),
+    ],
+    ids=lambda fault: f"{fault.kind.value} {fault.status}",
+)
+@pytest.mark.parametrize("unread", [0, 3], ids=["readable", "unreadable for a while"])
+def test_given_an_answer_that_was_lost_after_paying_then_it_is_looked_up_and_paid_once(
+    life: Life, lost: Fault, unread: int
+) -> None:
+    view = claimed(life)
+    life.stand_in.arm(lost)
+    if unread:
+        life.stand_in.arm(_fault("lnbits.read", status=503, times=unread))
+
+    life.work()
+    for _ in range(unread):
+        assert _look_again(life, MINUTE) in (PayoutState.SENDING, PayoutState.PAID)
+
+    assert _payout(life).state is PayoutState.PAID
+    assert (_paid_out(life), _posts(life)) == ([10_000], 1)
+    assert life.debts(view) == [("late", 10, "paid")]
+
+
+def test_given_a_paid_one_that_lnbits_does_not_show_yet_then_it_is_not_sent_again_at_once(
+    life: Life,
+) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.read", status=404, times=2))
+
+    life.work()
+    assert _payout(life).state is PayoutState.SENDING
+    _look_again(life)
+    assert _posts(life) == 1
+    assert _look_again(life) is PayoutState.PAID
+
+    assert _paid_out(life) == [10_000]
+
+
+def test_given_a_post_that_never_arrived_then_the_same_bolt11_is_posted_again_after_a_minute(
+    life: Life,
+) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.RESET))
+
+    life.work()
+    assert _look_again(life) is PayoutState.SENDING
+    assert _payout(life).posts == 1
+    assert _look_again(life, MINUTE) is PayoutState.PAID
+
+    assert _payout(life).posts == 2
+    assert _paid_out(life) == [10_000]
+
+
+def test_given_a_worker_that_died_after_committing_the_post_then_it_is_made_up_for(
+    life: Life,
+) -> None:
+    claimed(life)
+    held = payouts._claim(life.tools, _payout(life).id)
+    assert held is not None
+    noted = payouts._note(life.tools, "payouts.posting", held, {"posts": Payout.posts + 1})
+    assert noted is not None  # and here it dies
+
+    assert _look_again(life) is PayoutState.PAID
+    assert _paid_out(life) == [10_000]
+
+
+def test_given_too_little_money_then_the_payout_fails_and_the_same_invoice_can_claim_again(
+    life: Life,
+) -> None:
+    view = owing(life)
+    invoice = life.stand_in.payer_invoice(10)
+    life.stand_in.top_up(-5)
+    first = claim(life, view, invoice)
+
+    life.work()
+    assert _payout(life).state is PayoutState.FAILED
+    assert life.debts(view) == [("late", 10, "owed")]
+    life.stand_in.top_up(5)
+    again = claim(life, view, invoice)
+    life.work()
+
+    assert again.payout_id == first.payout_id
+    assert _payout(life).state is PayoutState.PAID
+    assert _payout(life).sends == 2
+    assert _paid_out(life) == [10_000]
+
+
+def test_given_too_little_money_then_another_invoice_can_claim_too(life: Life) -> None:
+    view = owing(life)
+    life.stand_in.top_up(-5)
+    claim(life, view)
+    life.work()
+    life.stand_in.top_up(5)
+
+    claim(life, view)
+    life.work()
+
+    assert life.debts(view) == [("late", 10, "paid")]
+    assert _paid_out(life) == [10_000]
+
+
+def test_a_refusal_that_nobody_could_check_is_no_proof(life: Life) -> None:
+    claimed(life)
+    life.stand_in.top_up(-5)
+    life.stand_in.arm(_fault("lnbits.read", status=500))
+
+    life.work()
+
+    assert _payout(life).state is PayoutState.SENDING
+    assert _look_again(life) is PayoutState.FAILED
+
+
+@pytest.mark.parametrize("after", [timedelta(seconds=1), MINUTE, HOUR, 24 * HOUR])
+def test_while_the_outcome_is_unknown_no_other_invoice_is_taken(
+    life: Life, after: timedelta
+) -> None:
+    view = claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.RESET, after_effect=True))
+    life.stand_in.arm(_fault("lnbits.read", status=503, times=50))
+    life.work()
+    _look_again(life, after)
+
+    with pytest.raises(Conflict) as refused:
+        claim(life, view, life.stand_in.payer_invoice(10))
+
+    assert refused.value.code is ErrorCode.REFUND_IN_PROGRESS
+    assert _payout(life).state is PayoutState.SENDING
+    life.stand_in.disarm()
+    assert _look_again(life) is PayoutState.PAID
+
+
+def test_given_an_invoice_that_expired_before_it_was_sent_then_it_failed_and_nothing_was_sent(
+    life: Life,
+) -> None:
+    view = claimed(life)
+
+    assert _look_again(life, 2 * HOUR) is PayoutState.FAILED
+
+    assert _posts(life) == 0
+    assert life.debts(view) == [("late", 10, "owed")]
+
+
+def test_given_no_trace_of_it_an_hour_after_expiry_then_two_looks_prove_that_it_failed(
+    life: Life,
+) -> None:
+    view = claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.RESET))
+    life.work()
+
+    assert _look_again(life, HOUR) is PayoutState.SENDING  # expired: not posted again
+    assert _look_again(life, HOUR) is PayoutState.SENDING  # the first 404 that counts
+    assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+    assert _payout(life).posts == 1
+    assert life.debts(view) == [("late", 10, "owed")]
+
+
+def test_a_404_beside_a_wallet_that_cannot_be_read_counts_for_nothing(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.RESET))
+    life.work()
+    life.stand_in.arm(_fault("lnbits.wallet", status=503, times=50))
+
+    for _ in range(4):
+        assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
+
+    assert _payout(life).first_missing_at is None
+
+
+def test_the_looks_become_rarer_the_longer_it_takes(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50))
+    life.work()
+    soon = rows.due_in(life.tools, Payout)
+    _look_again(life, 24 * HOUR)
+    later = rows.due_in(life.tools, Payout)
+
+    assert soon <= timedelta(seconds=2)
+    assert timedelta(minutes=20) <= later <= timedelta(minutes=40)
+
+
+def test_a_zombie_cannot_fail_what_another_worker_has_paid(life: Life) -> None:
+    view = claimed(life)
+    zombie = payouts._claim(life.tools, _payout(life).id)
+    assert zombie is not None
+    assert _look_again(life) is PayoutState.PAID
+
+    reading = PayoutReading(outcome=PayoutOutcome.FAILED)
+    payouts._record(life.tools, zombie, reading, Conclusion.FAILED)
+    assert payouts._post(life.tools, _lightning(life), zombie) is None
+
+    assert _payout(life).state is PayoutState.PAID
+    assert life.debts(view) == [("late", 10, "paid")]
+    assert _posts(life) == 1
+
+
+def _lightning(life: Life) -> Payouts:
+    assert life.tools.payouts is not None
+    return life.tools.payouts
+
+
+def test_a_payout_that_is_not_due_or_not_there_is_left_alone(life: Life) -> None:
+    claimed(life)
+    life.work()
+
+    payouts.send(life.tools, _payout(life).id)
+    payouts.send(life.tools, 987_654)
+
+    assert _posts(life) == 1
+
+
+def test_a_process_without_the_paying_key_cannot_send(life: Life) -> None:
+    claimed(life)
+
+    with pytest.raises(AssertionError):
+        payouts.send(life.tools.with_(payouts=None), _payout(life).id)

@@ -1,0 +1,32 @@
+"""Jobs that are owed money, by the shortest roads, and what it takes to pay them."""
+
+from models.invoice import InvoiceKind
+from services.jobs import intake
+from services.jobs.intake import JobView
+from services.money import refunds
+from services.money.refunds import Claim
+from tests.support.life import Life
+
+LATE_SATS = 10
+
+
+def owing(life: Life) -> JobView:
+    """A cancelled job that was paid all the same: it is owed its ten sats back."""
+    view = life.create()
+    intake.cancel(life.tools, view.job.public_id)
+    life.pay(view, InvoiceKind.EVAL)
+    life.poll()
+    return life.view(view)
+
+
+def claim(life: Life, view: JobView, invoice: str | None = None) -> Claim:
+    """Claim what is owed; nobody has sent anything yet, see ``life.work``."""
+    text = invoice or life.stand_in.payer_invoice(refunds.owed(life.view(view).debts))
+    return refunds.claim(life.tools, life.view(view).job, text)
+
+
+def claimed(life: Life) -> JobView:
+    """A job with a payout that nobody has sent yet."""
+    view = owing(life)
+    claim(life, view)
+    return life.view(view)
