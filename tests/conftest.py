@@ -1,5 +1,6 @@
 """Real PostgreSQL and Valkey for every test that asks: started once, migrated once, copied per worker."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,17 +12,23 @@ import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.factory import create_app
+from config import logs
 from config.settings import Settings, psycopg2_url
 from local.servers import temporary_servers
 from local.stand_in.testing import StandInClient, running_stand_in
 from models import migrate, schema, tables
+from models.job import Job
 from services import toolbox
 from services.toolbox import Role, Toolbox
+from tests.support.canary import Listener, secrets_in
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
+from tests.support.scheduling import pytest_xdist_make_scheduler
+
+__all__ = ["pytest_xdist_make_scheduler"]
 
 TEMPLATE = "honestwork_template"
 _until_the_end = ExitStack()
@@ -145,13 +152,40 @@ def doorbell() -> RecordingDoorbell:
     return RecordingDoorbell()
 
 
+@pytest.fixture(scope="session")
+def log_listener() -> Iterator[Listener]:
+    """Every line that this process logs, as production would write it."""
+    logs.set_up("json")
+    listener = Listener()
+    listener.setFormatter(logging.getLogger().handlers[0].formatter)
+    logging.getLogger().handlers[:] = [listener]
+    yield listener
+    logging.getLogger().handlers.clear()
+
+
 @pytest.fixture
 def tools(
-    built_tools: Toolbox, doorbell: RecordingDoorbell, stand_in: StandInClient
+    built_tools: Toolbox,
+    doorbell: RecordingDoorbell,
+    stand_in: StandInClient,
+    log_listener: Listener,
 ) -> Iterator[Toolbox]:
-    """A toolbox on a real, empty database and the stand-in; ``doorbell`` rings nobody by itself."""
+    """A toolbox on a real, empty database and the stand-in; ``doorbell`` rings nobody by itself.
+
+    Whatever the test did, no line that was logged meanwhile may hold a secret.
+    """
+    log_listener.lines.clear()
     yield built_tools.with_(doorbell=doorbell)
+    requests = _requests_of_callers(built_tools)
     empty(built_tools)
+    for line in log_listener.lines:
+        assert not secrets_in(line, confidential=requests), f"a secret was logged: {line}"
+
+
+def _requests_of_callers(tools: Toolbox) -> list[str]:
+    """What callers asked for, as far as it is long enough to be recognised."""
+    with tools.database.transaction("test.requests") as session:
+        return [text for text in session.scalars(select(Job.request)) if len(text) >= 12]
 
 
 @pytest.fixture

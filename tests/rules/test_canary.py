@@ -1,0 +1,34 @@
+"""The watch over the logs is itself seen to bark."""
+
+import pytest
+
+from config.settings import STAND_IN_ADMIN_KEY
+from tests.support.canary import secrets_in
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET /api/jobs/4cd17f5d-b6a0-405a-93cb-5a3758286c66",
+        "paid lnbcrt210n1p4syn3rpp52728heynym2wn3krerpxamatxujf7c7kksyytdmdkag3u8z2v9ys",
+        "preimage=" + "ab" * 32,
+        f"X-Api-Key: {STAND_IN_ADMIN_KEY}",
+        "connected to postgresql://honestwork:s3cret@127.0.0.1:5432/honestwork",
+        "asked for: a birthday poem for my mother",
+    ],
+)
+def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
+    assert secrets_in(line, confidential=["a birthday poem for my mother"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "job moved job=17 on=delivered state=complete",
+        "payment for no invoice of ours payment_hash=cd75aa5d",
+        "Connected to redis://:**@127.0.0.1:31070/0",
+        "request_id=9dca1c2e2fc344c1b622200bdfa7191c",
+    ],
+)
+def test_what_a_log_may_say_is_let_through(line: str) -> None:
+    assert not secrets_in(line)
