@@ -1,11 +1,11 @@
 """Which tests one worker gets: those that share a running product, so that it is started once.
 
-pytest-xdist has ``--dist loadgroup`` for that, but 3.8 sets a member that pytest 9.2 no longer reads.
+pytest-xdist has ``--dist loadgroup`` for that, but 3.8 sets a member that pytest 9.2 does not read.
 """
 
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 SHARING = {
     "tests/journeys/test_broken_processes.py": "impatient product",
@@ -16,7 +16,9 @@ SHARING = {
 """What the tests of a file share; all others go to whoever is free."""
 
 
-class SharedProducts(LoadScopeScheduling):
+class SharedProducts(LoadScopeScheduling):  # type: ignore[misc]
+    """One test at a time, or all that share something."""
+
     def _split_scope(self, nodeid: str) -> str:
         return SHARING.get(nodeid.partition("::")[0], nodeid)
 

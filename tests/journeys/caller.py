@@ -1,0 +1,86 @@
+"""Somebody who knows the address of the API, and has a wallet."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from config.settings import STAND_IN_INVOICE_KEY
+from local.stand_in.lnbits import PAYER_INVOICE_KEY
+from local.stand_in.testing import StandInClient
+from tests.journeys.product import LOG_SHOWN, Product
+from tests.journeys.waiting import wait_until
+
+TIMEOUT_SECONDS = 60
+FINAL = frozenset({"rejected", "complete", "failed", "expired"})
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Speaks HTTP and pays with Lightning; knows nothing of how the product is made."""
+
+    product: Product
+
+    @property
+    def wallet(self) -> StandInClient:
+        return StandInClient(self.product.stand_in_url)
+
+    def create(self, request: str) -> Json:
+        answer = self.post("/api/jobs", {"request": request})
+        assert answer.status_code == 201, answer.text
+        assert answer.headers["Location"] == f"/api/jobs/{answer.json()['jobId']}"
+        return dict(answer.json())
+
+    def job(self, job_id: str) -> Json:
+        answer = requests.get(f"{self.product.url}/api/jobs/{job_id}", timeout=TIMEOUT_SECONDS)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def pay(self, invoice: Json) -> None:
+        """Pay without a wallet, as the bench allows."""
+        answer = self.post(f"/api/dev/stub/pay/{invoice['paymentHash']}")
+        assert answer.json() == {"ok": True, "paymentHash": invoice["paymentHash"]}
+
+    def wait_for(self, job_id: str, state: str, **members: object) -> Json:
+        """The job once it is in this state and shows these members; fails as soon as it cannot."""
+
+        def is_there(job: Json) -> bool:
+            if job["state"] != state:
+                assert job["state"] not in FINAL, f"{job}\n{self.product.log[-LOG_SHOWN:]}"
+                return False
+            return all(job.get(name) == value for name, value in members.items())
+
+        try:
+            return wait_until(f"{state} {members}", lambda: self.job(job_id), is_there)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.product.log[-LOG_SHOWN:]}") from error
+
+    def quoted(self, request: str) -> Json:
+        """A job whose evaluation was paid and which waits for the payment of its work."""
+        created = self.create(request)
+        self.pay(created["evalInvoice"])
+        return self.wait_for(created["jobId"], "awaiting_work_payment")
+
+    def claim(self, job: Json, invoice: str) -> requests.Response:
+        return self.post(f"/api/jobs/{job['jobId']}/refund", {"invoice": invoice})
+
+    def post(self, path: str, body: Json | None = None) -> requests.Response:
+        return requests.post(self.product.url + path, json=body, timeout=TIMEOUT_SECONDS)
+
+    def balance_msats(self) -> int:
+        """What the caller's wallet holds."""
+        return self._wallet_msats(PAYER_INVOICE_KEY)
+
+    def service_balance_msats(self) -> int:
+        """What the product's wallet holds, by the word of Lightning."""
+        return self._wallet_msats(STAND_IN_INVOICE_KEY)
+
+    def _wallet_msats(self, key: str) -> int:
+        answer = requests.get(
+            f"{self.product.stand_in_url}/api/v1/wallet",
+            headers={"X-Api-Key": key},
+            timeout=TIMEOUT_SECONDS,
+        )
+        return int(answer.json()["balance"])

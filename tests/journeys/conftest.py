@@ -1,0 +1,75 @@
+"""Running products, and a caller who leaves with the books balanced."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from config.settings import Settings
+from services import toolbox
+from services.toolbox import Role
+from tests.journeys.books import Books
+from tests.journeys.caller import Caller
+from tests.journeys.product import Product, running_product
+from tests.support.books import assert_balanced
+
+collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]
+"""They look at processes in /proc."""
+
+
+@pytest.fixture(scope="session")
+def product() -> Iterator[Product]:
+    """As whoever has just cloned it gets it."""
+    with running_product() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def impatient_product() -> Iterator[Product]:
+    """One that takes over the work of the dead after two seconds, not after a minute."""
+    with running_product(LEASE_SECONDS="2") as running:
+        yield running
+
+
+@contextmanager
+def _reading(product: Product) -> Iterator[Books]:
+    tools = toolbox.build(Settings.load(product.environ("web")), Role.WEB)
+    try:
+        yield Books(tools)
+    finally:
+        tools.database.close()
+
+
+@contextmanager
+def _honest(product: Product) -> Iterator[Caller]:
+    """Whatever a test does to it: afterwards every sat is accounted for."""
+    caller = Caller(product)
+    with _reading(product) as books:
+        yield caller
+        assert_balanced(books.tools, caller.wallet)
+        assert books.wallet_msats() == caller.service_balance_msats()
+
+
+@pytest.fixture
+def caller(product: Product) -> Iterator[Caller]:
+    with _honest(product) as honest:
+        yield honest
+
+
+@pytest.fixture
+def books(product: Product) -> Iterator[Books]:
+    with _reading(product) as read:
+        yield read
+
+
+@pytest.fixture
+def impatient_caller(impatient_product: Product) -> Iterator[Caller]:
+    with _honest(impatient_product) as honest:
+        yield honest
+
+
+@pytest.fixture
+def impatient_books(impatient_product: Product) -> Iterator[Books]:
+    with _reading(impatient_product) as read:
+        yield read

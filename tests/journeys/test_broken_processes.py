@@ -1,0 +1,167 @@
+"""Killed workers, an emptied Redis, at the worst moments: the job completes, nothing runs twice."""
+
+from collections import Counter
+from uuid import uuid4
+
+import pytest
+import redis
+
+from config.broker import KEY_PREFIX
+from config.queues import QueueName
+from config.settings import Settings
+from local.stand_in.effects import EffectKind
+from local.stand_in.model_answers import label_of
+from models.attempt import AttemptOutcome, Step
+from services.jobs.evaluation import eval_question
+from services.jobs.terms import work_question
+from tests.journeys.books import Books
+from tests.journeys.caller import Caller, Json
+from tests.journeys.product import Product
+from tests.journeys.waiting import wait_until
+
+CALLS_ONCE = Counter({Step.EVALUATE: 1, Step.EXECUTE: 1})
+ANSWERED = [
+    (Step.EVALUATE, AttemptOutcome.ANSWERED),
+    (Step.EXECUTE, AttemptOutcome.ANSWERED),
+]
+
+
+@pytest.fixture
+def product(impatient_product: Product) -> Product:
+    return impatient_product
+
+
+@pytest.fixture
+def caller(impatient_caller: Caller) -> Caller:
+    return impatient_caller
+
+
+@pytest.fixture
+def books(impatient_books: Books) -> Books:
+    return impatient_books
+
+
+@pytest.fixture
+def request_text() -> str:
+    """One that no other test asks, so that its calls can be told from theirs."""
+    return f"Say something kind about {uuid4()}."
+
+
+def calls_of(product: Product, caller: Caller, request: str) -> Counter[Step]:
+    """How often a model was called for each step of a job, by the word of the model server."""
+    settings = Settings.load(product.environ("worker-models"))
+    asked = {
+        Step.EVALUATE: eval_question(settings, request),
+        Step.EXECUTE: work_question(settings, request),
+    }
+    steps = {label_of(question.system, question.user): step for step, question in asked.items()}
+    begun = caller.wallet.effects(EffectKind.MODEL_CALL_BEGIN)
+    labels = (str(effect.details["label"]) for effect in begun)
+    return Counter(steps[label] for label in labels if label in steps)
+
+
+def complete(caller: Caller, quoted: Json) -> Json:
+    caller.pay(quoted["workInvoice"])
+    return caller.wait_for(quoted["jobId"], "complete")
+
+
+def test_given_a_worker_killed_in_the_middle_of_its_work_then_only_that_call_is_made_again(
+    product: Product, caller: Caller, books: Books, request_text: str
+) -> None:
+    quoted = caller.quoted(request_text)
+    caller.wallet.hold("anthropic", match=request_text)
+    caller.pay(quoted["workInvoice"])
+    caller.wallet.wait_until_held()
+
+    product.kill("worker-models")
+    done = caller.wait_for(quoted["jobId"], "complete")
+
+    assert done["result"]
+    assert calls_of(product, caller, request_text) == CALLS_ONCE + Counter([Step.EXECUTE])
+    assert books.attempts(quoted["jobId"]) == [
+        (Step.EVALUATE, AttemptOutcome.ANSWERED),
+        (Step.EXECUTE, None),
+        (Step.EXECUTE, AttemptOutcome.ANSWERED),
+    ]
+
+
+def test_given_a_worker_killed_in_the_middle_of_an_evaluation_then_the_job_completes_all_the_same(
+    product: Product, caller: Caller, books: Books, request_text: str
+) -> None:
+    created = caller.create(request_text)
+    caller.wallet.hold("anthropic", match=request_text)
+    caller.pay(created["evalInvoice"])
+    caller.wallet.wait_until_held()
+
+    product.kill("worker-models")
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    complete(caller, quoted)
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE + Counter([Step.EVALUATE])
+    assert books.attempts(created["jobId"]) == [(Step.EVALUATE, None), *ANSWERED]
+
+
+def test_given_the_money_worker_killed_between_payment_and_settlement_then_the_money_is_found(
+    product: Product, caller: Caller, books: Books, request_text: str
+) -> None:
+    created = caller.create(request_text)
+    with product.frozen("worker-money"):
+        caller.pay(created["evalInvoice"])
+        assert caller.job(created["jobId"])["state"] == "awaiting_eval_payment"
+        product.kill("worker-money")
+
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    complete(caller, quoted)
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE
+    assert books.attempts(created["jobId"]) == ANSWERED
+
+
+def test_given_redis_is_emptied_between_payment_and_evaluation_then_the_job_completes(
+    product: Product, caller: Caller, books: Books, request_text: str
+) -> None:
+    server = redis.Redis.from_url(product.environ("web")["REDIS_URL"])
+    queue = KEY_PREFIX + QueueName.MODELS
+    created = caller.create(request_text)
+    with product.frozen("worker-models"):
+        caller.pay(created["evalInvoice"])
+        caller.wait_for(created["jobId"], "evaluating")
+        with product.frozen("worker-money"):
+            wait_until("the worker was rung for", lambda: server.llen(queue))
+            server.flushall()
+            assert server.dbsize() == 0
+
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    complete(caller, quoted)
+    server.close()
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE
+    assert books.attempts(created["jobId"]) == ANSWERED
+
+
+def test_given_redis_is_emptied_before_a_payment_is_noticed_then_the_job_completes(
+    product: Product, caller: Caller, request_text: str
+) -> None:
+    created = caller.create(request_text)
+    with product.frozen("worker-money"):
+        caller.pay(created["evalInvoice"])
+        with redis.Redis.from_url(product.environ("web")["REDIS_URL"]) as server:
+            server.flushall()
+
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    complete(caller, quoted)
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE
+
+
+def test_given_the_broker_is_killed_between_payment_and_evaluation_then_the_job_completes(
+    product: Product, caller: Caller, request_text: str
+) -> None:
+    created = caller.create(request_text)
+    caller.pay(created["evalInvoice"])
+
+    product.kill("valkey")
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    complete(caller, quoted)
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE

@@ -1,0 +1,28 @@
+"""Waiting until something outside is so."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+LOOK_EVERY_SECONDS = 0.05
+PATIENCE_SECONDS = 60.0
+"""For what takes a moment on a quiet machine."""
+
+T = TypeVar("T")
+_never = threading.Event()
+
+
+def wait_until(
+    what: str,
+    look: Callable[[], T],
+    done: Callable[[T], bool] = bool,
+    *,
+    every: float | None = None,
+) -> T:
+    """Look until it is done and return the last look; an AssertionError says what never came."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done(seen := look()):
+        assert time.monotonic() < deadline, f"not in {PATIENCE_SECONDS:.0f} s: {what}; {seen!r}"
+        _never.wait(every or LOOK_EVERY_SECONDS)
+    return seen
