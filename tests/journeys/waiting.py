@@ -18,11 +18,12 @@ def wait_until(
     look: Callable[[], T],
     done: Callable[[T], bool] = bool,
     *,
-    every: float | None = None,
+    seconds: float = PATIENCE_SECONDS,
+    every: float = LOOK_EVERY_SECONDS,
 ) -> T:
     """Look until it is done and return the last look; an AssertionError says what never came."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not done(seen := look()):
-        assert time.monotonic() < deadline, f"not in {PATIENCE_SECONDS:.0f} s: {what}; {seen!r}"
-        _never.wait(every or LOOK_EVERY_SECONDS)
+        assert time.monotonic() < deadline, f"not in {seconds:.0f} s: {what}; {seen!r}"
+        _never.wait(every)
     return seen

@@ -1,0 +1,155 @@
+# ruff: noqa: T201, TID251 - an entry point
+"""``python -m tests.smoke``: a newcomer's first minutes, in an empty HOME, with a PATH and no more.
+
+As root it is done twice: as root, and as somebody who may do nothing else on this machine.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.environment import ROOT
+from local.processes import free_port, is_free
+from tests.journeys.waiting import wait_until
+from tests.local.running import is_running, wait_until_gone
+
+INSTALL_SECONDS = 600
+"""A first start fetches everything."""
+STOP_SECONDS = 60
+LINES = "docs/life-of-a-job.sh"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newcomer:
+    """Somebody with an empty home and a fresh clone in it."""
+
+    home: Path
+    account: pwd.struct_passwd | None
+    """None: whoever we are."""
+
+    @property
+    def checkout(self) -> Path:
+        return self.home / "honestwork"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "log"
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """As from a terminal of their own, into the log."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self.checkout,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                user=self.account.pw_uid if self.account else None,
+                group=self.account.pw_gid if self.account else None,
+                extra_groups=() if self.account else None,
+            )
+
+    def processes(self) -> list[int]:
+        """All that run on anything below the home, whoever started them."""
+        pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        return [pid for pid in pids if is_running(pid) and self._is_here(pid)]
+
+    def _is_here(self, pid: int) -> bool:
+        proc, home = Path(f"/proc/{pid}"), str(self.home)
+        try:
+            told = (proc / "cmdline").read_bytes() + (proc / "environ").read_bytes()
+            return home.encode() in told or str((proc / "cwd").readlink()).startswith(home)
+        except OSError:
+            return False
+
+
+@contextmanager
+def newcomer(account: pwd.struct_passwd | None) -> Iterator[Newcomer]:
+    """Whatever happens, nothing of theirs is left behind."""
+    home = Path(tempfile.mkdtemp(prefix="newcomer-"))
+    somebody = Newcomer(home=home, account=account)
+    home.chmod(0o711)
+    try:
+        _clone(somebody)
+        yield somebody
+    except BaseException:
+        print(somebody.log.read_text(errors="replace") if somebody.log.exists() else "no log")
+        raise
+    finally:
+        for pid in somebody.processes():
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _clone(somebody: Newcomer) -> None:
+    """What is committed, as it comes from the host: whoever owns this checkout."""
+    trusting = somebody.home / "gitconfig"
+    trusting.write_text("[safe]\n\tdirectory = *\n")
+    environ = {**os.environ, "GIT_CONFIG_GLOBAL": str(trusting)}
+    command = ["git", "clone", "--quiet", str(ROOT), str(somebody.checkout)]
+    subprocess.run(command, check=True, env=environ)
+    trusting.unlink()
+    if somebody.account:
+        subprocess.run(["chown", "-R", str(somebody.account.pw_uid), somebody.home], check=True)
+
+
+def first_minutes(somebody: Newcomer) -> None:
+    began = time.monotonic()
+    port = free_port()
+    make = somebody.start("make", "run", f"PORT={port}")
+
+    def said() -> str:
+        text = somebody.log.read_text(errors="replace")
+        assert make.poll() is None, "`make run` has ended"
+        return text if " ready in " in text else ""
+
+    log = wait_until("`make run` is ready", said, seconds=INSTALL_SECONDS)
+    print(f"ready after {time.monotonic() - began:.1f} s", flush=True)
+    _paste_lines(somebody, port, log)
+    _press_ctrl_c(somebody, make, port)
+    print(f"done after {time.monotonic() - began:.1f} s", flush=True)
+
+
+def _paste_lines(somebody: Newcomer, port: int, log: str) -> None:
+    stand_in = re.findall(r"stand-in listens on (\S+)", log)[0]
+    lines = (somebody.checkout / LINES).read_text()
+    lines = lines.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}")
+    lines = lines.replace("http://127.0.0.1:8001", stand_in)
+    pasted = somebody.start("bash", "-euo", "pipefail", "-c", f"{lines}\n")
+    assert pasted.wait(120) == 0, "the README's lines fail"
+    assert re.search(r'"refundState": "paid"|^paid$', somebody.log.read_text(), re.MULTILINE)
+
+
+def _press_ctrl_c(somebody: Newcomer, make: subprocess.Popen[bytes], port: int) -> None:
+    family = somebody.processes()
+    os.killpg(make.pid, signal.SIGINT)  # a terminal tells all that are in the foreground
+    make.wait(STOP_SECONDS)
+    wait_until_gone(family)
+    assert somebody.processes() == []
+    assert is_free(port)
+    assert "Traceback" not in somebody.log.read_text(errors="replace")
+
+
+def main() -> int:
+    accounts = [None, pwd.getpwnam("nobody")] if os.geteuid() == 0 else [None]
+    for account in accounts:
+        print(f"as {account.pw_name if account else 'ourselves'}:", flush=True)
+        with newcomer(account) as somebody:
+            first_minutes(somebody)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
