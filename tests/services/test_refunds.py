@@ -1,5 +1,6 @@
 """Claiming what is owed: one claim, one payout, whatever is asked how often (CONTRACT.md)."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -99,9 +100,8 @@ def test_given_a_refund_that_was_paid_then_another_invoice_is_a_conflict_that_na
     ids=lambda make: make.__name__,
 )
 def test_given_an_open_job_then_a_claim_is_a_conflict_whatever_the_invoice(
-    life: Life, open_job: object
+    life: Life, open_job: Callable[[Life], JobView]
 ) -> None:
-    assert callable(open_job)
     view = open_job(life)
 
     for invoice in (life.stand_in.payer_invoice(10), "no invoice"):

@@ -1,0 +1,189 @@
+"""Nothing expires on our word alone: LNbits is asked once more, and an outage expires nothing."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import func
+
+from gateways.errors import OutsideError
+from local.stand_in.faults import Fault
+from models import moves
+from models.invoice import Invoice, InvoiceKind
+from models.job import ExpiredReason, Job
+from models.lifecycle import JobState
+from services.jobs import expiry
+from services.jobs.intake import JobView
+from services.jobs.invoices import CHECKS
+from tests.support import rows
+from tests.support.life import Life
+
+FEED = "GET /api/v1/payments/paginated"
+PAST = timedelta(seconds=3601)
+
+
+def _asked(life: Life) -> int:
+    return life.stand_in.counts().requests.get(FEED, 0)
+
+
+def _outage(kind: str = "status", **details: object) -> Fault:
+    return Fault.model_validate({"target": "lnbits.states", "kind": kind, **details})
+
+
+@pytest.mark.parametrize("make", [Life.create, Life.awaiting_work_payment], ids=["eval", "work"])
+def test_given_a_deadline_that_passed_unpaid_then_the_job_expires(
+    life: Life, make: Callable[[Life], JobView]
+) -> None:
+    view = make(life)
+    life.age_invoices(view, PAST)
+
+    assert expiry.sweep(life.tools) == 1
+
+    job = life.view(view).job
+    assert (job.state, job.expired_reason) == (JobState.EXPIRED, ExpiredReason.UNPAID)
+    assert life.debts(view) == []
+
+
+def test_given_a_deadline_that_has_not_passed_then_nothing_expires(life: Life) -> None:
+    view = life.create()
+    life.age_invoices(view, timedelta(seconds=3500))
+
+    assert expiry.sweep(life.tools) == 0
+    assert life.state(view) is JobState.AWAITING_EVAL_PAYMENT
+
+
+def test_given_a_payment_at_the_last_moment_then_the_question_before_expiry_finds_it(
+    life: Life,
+) -> None:
+    view = life.create()
+    life.pay(view, InvoiceKind.EVAL)
+    life.age_invoices(view, PAST)
+
+    assert expiry.sweep(life.tools) == 0
+
+    assert life.state(view) is JobState.EVALUATING
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        _outage(status=503, times=9),
+        _outage(status=429, times=9),
+        _outage("reset", times=9),
+        _outage("body", times=9),
+        _outage("truncated", times=9),
+    ],
+    ids=lambda fault: f"{fault.kind.value} {fault.status}",
+)
+def test_an_outage_expires_nothing(life: Life, outage: Fault) -> None:
+    view = life.create()
+    life.age_invoices(view, PAST)
+    life.stand_in.arm(outage)
+
+    for _ in range(3):
+        with pytest.raises(OutsideError):
+            expiry.sweep(life.tools)
+        life.age_invoices(view, timedelta(minutes=2))
+    assert life.state(view) is JobState.AWAITING_EVAL_PAYMENT
+
+    life.stand_in.disarm()
+    assert expiry.sweep(life.tools) == 1
+
+
+def test_an_outage_does_not_make_us_ask_without_a_pause(life: Life) -> None:
+    view = life.create()
+    life.age_invoices(view, PAST)
+    life.stand_in.arm(_outage(status=503))
+    with pytest.raises(OutsideError):
+        expiry.sweep(life.tools)
+
+    assert expiry.sweep(life.tools) == 0
+    assert _asked(life) == 1
+
+
+def test_an_invoice_that_lnbits_does_not_answer_for_does_not_expire(life: Life) -> None:
+    view = life.create()
+    life.age_invoices(view, PAST)
+    life.stand_in.arm(_outage("missing_row"))
+
+    assert expiry.sweep(life.tools) == 0
+
+    assert life.state(view) is JobState.AWAITING_EVAL_PAYMENT
+
+
+def test_an_invoice_that_lnbits_calls_failed_was_not_paid(life: Life) -> None:
+    """LNbits says so of every invoice that has expired."""
+    view = life.create()
+    life.stand_in.expire(view.invoices[InvoiceKind.EVAL].payment_hash)
+    life.age_invoices(view, PAST)
+
+    assert expiry.sweep(life.tools) == 1
+
+
+def test_an_open_invoice_is_asked_about_a_few_times_and_then_at_its_deadline(life: Life) -> None:
+    view = life.create()
+
+    for elapsed in (*CHECKS, timedelta(seconds=3600)):
+        assert expiry.sweep(life.tools) == 0, "not before its time"
+        before = _asked(life)
+        created = rows.only(life.tools, Invoice).created_at
+        life.age_invoices(view, elapsed - (view.job.created_at - created))
+        expiry.sweep(life.tools)
+        assert _asked(life) == before + 1, elapsed
+
+    assert life.state(view) is JobState.EXPIRED
+    assert rows.only(life.tools, Invoice).checks == len(CHECKS) + 1
+
+
+def test_what_is_open_no_longer_is_asked_about_no_more(life: Life) -> None:
+    view = life.evaluating()
+    before = _asked(life)
+    life.age_invoices(view, timedelta(seconds=31))
+
+    expiry.sweep(life.tools)
+    expiry.sweep(life.tools)
+
+    assert _asked(life) == before
+    assert rows.only(life.tools, Invoice).check_at is None
+
+
+def test_a_sweep_asks_about_one_page_at_a_time_the_longest_waiting_first(life: Life) -> None:
+    _insert_open_jobs(life, expiry.PAGE + 3)
+
+    expiry.sweep(life.tools)
+    first = [invoice.checks for invoice in rows.all_of(life.tools, Invoice)]
+    expiry.sweep(life.tools)
+    second = [invoice.checks for invoice in rows.all_of(life.tools, Invoice)]
+
+    assert (sum(first), _asked(life)) == (expiry.PAGE, 2)
+    assert first[: expiry.PAGE] == [1] * expiry.PAGE
+    assert second == [1] * (expiry.PAGE + 3)
+
+
+def _insert_open_jobs(life: Life, count: int) -> None:
+    """Jobs whose invoices LNbits never heard of, each due a little after the one before."""
+    with life.tools.database.transaction("test.insert") as session:
+        for number in range(count):
+            until = func.now() + timedelta(seconds=1000)
+            job = moves.create(
+                session,
+                Job(
+                    public_id=uuid4(),
+                    request="x",
+                    client_key="192.0.2.1",
+                    payable_until=until,
+                ),
+            )
+            session.add(
+                Invoice(
+                    job_id=job.id,
+                    kind=InvoiceKind.EVAL,
+                    payment_hash=f"{number:064x}",
+                    payment_request="lnbcrt1",
+                    amount_sats=10,
+                    expires_at=until,
+                    check_at=func.now() - timedelta(seconds=count - number),
+                )
+            )
+            session.flush()

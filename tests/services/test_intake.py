@@ -1,0 +1,157 @@
+"""Taking a job in, finding it, giving it up: no job without an invoice, no limit without a word."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from gateways import bolt11
+from local.stand_in.faults import Fault
+from models.event import JobEventRow
+from models.invoice import Invoice, InvoiceKind
+from models.job import Job
+from models.lifecycle import JobState
+from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyRequests
+from services.jobs import intake
+from services.jobs.intake import JobView
+from tests.support import rows
+from tests.support.life import Life
+
+
+def _with(life: Life, **settings: Any) -> Life:
+    changed = life.tools.settings.model_copy(update=settings)
+    return Life(life.tools.with_(settings=changed), life.doorbell, life.stand_in)
+
+
+def _create_from(life: Life, client: str) -> JobView:
+    return intake.create(life.tools, "Hello?", client_key=client)
+
+
+def test_a_new_job_waits_for_its_evaluation_fee_until_its_deadline(life: Life) -> None:
+    view = life.create()
+
+    invoice = view.invoices[InvoiceKind.EVAL]
+    assert view.job.state is JobState.AWAITING_EVAL_PAYMENT
+    assert invoice.amount_sats == 10
+    assert invoice.expires_at == view.job.payable_until
+    assert (invoice.expires_at - view.job.created_at).total_seconds() == 3600
+    assert rows.history(life.tools, view) == ["created"]
+
+
+def test_the_bolt11_outlives_our_deadline_by_ten_minutes(life: Life) -> None:
+    invoice = life.create().invoices[InvoiceKind.EVAL]
+
+    left = bolt11.read(invoice.payment_request).expires_at - invoice.expires_at
+    assert abs(left.total_seconds() - 600) < 30
+
+
+def test_a_memo_names_the_first_eight_digits_of_the_job_and_no_more(life: Life) -> None:
+    view = life.create()
+
+    memo = bolt11.read(view.invoices[InvoiceKind.EVAL].payment_request).description
+    assert memo is not None
+    assert str(view.job.public_id)[:8] in memo
+    assert str(view.job.public_id)[:9] not in memo
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"kind": "status", "status": 503},
+        {"kind": "status", "status": 520},
+        {"kind": "status", "status": 429},
+        {"kind": "reset"},
+        {"kind": "reset", "after_effect": True},
+        {"kind": "truncated"},
+        {"kind": "body"},
+    ],
+    ids=str,
+)
+def test_given_no_lightning_then_no_job_is_left_behind_and_the_next_one_works(
+    life: Life, trouble: dict[str, object]
+) -> None:
+    life.stand_in.arm(Fault.model_validate({"target": "lnbits.create", **trouble}))
+
+    with pytest.raises(NotNow) as refused:
+        life.create()
+
+    assert refused.value.code is ErrorCode.LIGHTNING_UNAVAILABLE
+    assert refused.value.retry_after is not None
+    for table in (Job, Invoice, JobEventRow):
+        assert rows.all_of(life.tools, table) == []
+    assert life.create().job.state is JobState.AWAITING_EVAL_PAYMENT
+
+
+def test_open_invoices_are_limited_per_client_and_closing_one_makes_room(life: Life) -> None:
+    small = _with(life, open_invoices_per_client=2)
+    first = _create_from(small, "192.0.2.1")
+    _create_from(small, "192.0.2.1")
+
+    with pytest.raises(TooManyRequests) as refused:
+        _create_from(small, "192.0.2.1")
+    _create_from(small, "192.0.2.2")
+    intake.cancel(small.tools, first.job.public_id)
+    _create_from(small, "192.0.2.1")
+
+    assert refused.value.code is ErrorCode.TOO_MANY_OPEN_INVOICES
+    assert refused.value.retry_after is not None
+
+
+def test_open_invoices_are_limited_in_all(life: Life) -> None:
+    small = _with(life, open_invoices_max=2)
+    _create_from(small, "192.0.2.1")
+    _create_from(small, "192.0.2.2")
+
+    with pytest.raises(TooManyRequests):
+        _create_from(small, "192.0.2.3")
+
+
+def test_creating_jobs_uses_at_most_half_of_the_requests_that_lnbits_allows(life: Life) -> None:
+    limited = _with(
+        life,
+        lnbits_requests_per_minute=4,
+        lnbits_url=life.stand_in.url,
+        lnbits_invoice_key="stand-in-invoice-key",
+    )
+    limited.create()
+    limited.create()
+
+    with pytest.raises(NotNow) as refused:
+        limited.create()
+
+    assert refused.value.code is ErrorCode.LIGHTNING_UNAVAILABLE
+
+
+def test_a_job_that_is_not_there_is_not_found(life: Life) -> None:
+    for ask in (intake.find, intake.cancel):
+        with pytest.raises(NotFound) as refused:
+            ask(life.tools, uuid4())
+        assert refused.value.code is ErrorCode.JOB_NOT_FOUND
+
+
+@pytest.mark.parametrize("make", [Life.create, Life.awaiting_work_payment], ids=["eval", "work"])
+def test_a_job_that_waits_for_money_can_be_cancelled_once(
+    life: Life, make: Callable[[Life], JobView]
+) -> None:
+    view = make(life)
+
+    cancelled = intake.cancel(life.tools, view.job.public_id)
+
+    assert cancelled.job.state is JobState.EXPIRED
+    assert cancelled.job.expired_reason == "cancelled"
+    with pytest.raises(Conflict):
+        intake.cancel(life.tools, view.job.public_id)
+
+
+@pytest.mark.parametrize("make", [Life.evaluating, Life.executing, Life.complete])
+def test_a_job_that_was_paid_cannot_be_cancelled(
+    life: Life, make: Callable[[Life], JobView]
+) -> None:
+    view = make(life)
+
+    with pytest.raises(Conflict) as refused:
+        intake.cancel(life.tools, view.job.public_id)
+
+    assert refused.value.code is ErrorCode.INVALID_STATE
+    assert life.state(view) is view.job.state

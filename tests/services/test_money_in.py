@@ -1,0 +1,229 @@
+"""What LNbits tells of payments: in any order, twice, late, or of nobody we know."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from config.queues import TaskName
+from gateways.lightning import Income, SettledPayment
+from local.stand_in.faults import Fault
+from models.invoice import Invoice, InvoiceKind, Receipt
+from models.ledger import Account
+from models.lifecycle import JobState
+from models.money import Sats
+from services.jobs import expiry, intake
+from services.money import payments
+from tests.support import rows
+from tests.support.life import Life
+
+FEED = "GET /api/v1/payments/paginated"
+
+
+@dataclass
+class SmallPages:
+    """The real income with a page of its own size: paging without a hundred payments."""
+
+    income: Income
+    size: int
+    pages: list[int] = field(default_factory=list)
+
+    def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
+        self.pages.append(page)
+        return self.income.settled_payments(page=page, page_size=self.size)
+
+
+def _fault(kind: str, **details: object) -> Fault:
+    return Fault.model_validate({"target": "lnbits.feed", "kind": kind, **details})
+
+
+def _paid_to_nobody(life: Life, sats: int) -> str:
+    """An invoice of our wallet that no job knows, paid."""
+    issued = life.tools.income.create_invoice(
+        Sats(sats), memo="somebody else's", lifetime=timedelta(hours=1)
+    )
+    assert life.stand_in.pay(issued.payment_hash)
+    return issued.payment_hash
+
+
+def _small(life: Life, size: int) -> tuple[Life, SmallPages]:
+    income = SmallPages(life.tools.income, size)
+    return Life(life.tools.with_(income=income), life.doorbell, life.stand_in), income
+
+
+def test_given_no_payment_then_a_poll_costs_one_request(life: Life) -> None:
+    life.create()
+
+    life.poll()
+
+    assert life.stand_in.counts().requests[FEED] == 1
+
+
+def test_given_only_payments_that_are_known_then_a_poll_costs_one_request(life: Life) -> None:
+    life.evaluating()
+    before = life.stand_in.counts().requests[FEED]
+
+    life.poll()
+
+    assert life.stand_in.counts().requests[FEED] == before + 1
+
+
+def test_a_poll_reads_on_until_a_page_holds_only_what_is_known(life: Life) -> None:
+    views = [life.create() for _ in range(5)]
+    for view in views:
+        life.pay(view, InvoiceKind.EVAL)
+    small, income = _small(life, 2)
+
+    assert small.poll() == 5
+
+    assert income.pages == [0, 1, 2, 3]
+    assert {life.state(view) for view in views} == {JobState.EVALUATING}
+
+
+def test_a_payment_behind_a_known_page_is_found_by_reading_back(life: Life) -> None:
+    hidden, known = life.create(), life.create()
+    life.pay(hidden, InvoiceKind.EVAL)
+    life.pay(known, InvoiceKind.EVAL)
+    gone = hidden.invoices[InvoiceKind.EVAL].payment_hash
+    life.stand_in.arm(_fault("missing_row", text=gone))
+    small, _ = _small(life, 1)
+    assert payments.settle(life.tools, life.tools.income.settled_payments(page=0, page_size=1)[0])
+    life.stand_in.disarm()
+
+    assert small.poll() == 0
+    assert life.state(hidden) is JobState.AWAITING_EVAL_PAYMENT
+    assert payments.read_back(small.tools, payments.OVERLAP) == 1
+
+    assert life.state(hidden) is JobState.EVALUATING
+
+
+def test_reading_back_stops_where_it_was_told_to(life: Life) -> None:
+    for _ in range(4):
+        _paid_to_nobody(life, 1)
+    small, income = _small(life, 1)
+
+    payments.read_back(small.tools, timedelta(0))
+
+    assert income.pages == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["duplicated_rows", "reordered_rows"])
+def test_a_feed_in_disorder_changes_nothing(life: Life, kind: str) -> None:
+    views = [life.create() for _ in range(3)]
+    for view in views:
+        life.pay(view, InvoiceKind.EVAL)
+    life.stand_in.arm(_fault(kind))
+
+    assert life.poll() == 3
+
+    assert {life.state(view) for view in views} == {JobState.EVALUATING}
+    assert life.balances()[Account.HELD] == 30_000
+
+
+def test_a_payment_that_the_feed_forgets_is_found_by_the_sweep(life: Life) -> None:
+    view = life.create()
+    life.pay(view, InvoiceKind.EVAL)
+    gone = view.invoices[InvoiceKind.EVAL].payment_hash
+    life.stand_in.arm(_fault("missing_row", text=gone, times=5))
+    life.poll()
+    assert life.state(view) is JobState.AWAITING_EVAL_PAYMENT
+
+    life.age_invoices(view, timedelta(seconds=31))
+    expiry.sweep(life.tools)
+
+    assert life.state(view) is JobState.EVALUATING
+
+
+def test_money_for_no_invoice_of_ours_is_booked_as_nobodys(life: Life) -> None:
+    _paid_to_nobody(life, 123)
+
+    assert life.poll() == 1
+    assert life.poll() == 0
+
+    receipt = rows.only(life.tools, Receipt)
+    assert (receipt.invoice_id, receipt.job_id, receipt.amount_msats) == (None, None, 123_000)
+    assert life.balances()[Account.UNMATCHED] == 123_000
+    assert life.balances()[Account.EARNED] == 0
+
+
+def test_a_payment_rings_for_the_worker_after_it_is_committed(life: Life) -> None:
+    view = life.evaluating()
+
+    assert life.doorbell.rung.pop() == (TaskName.EVALUATE_JOB, view.job.id)
+
+
+def test_an_overpaid_work_invoice_is_delivered_and_the_excess_is_owed(life: Life) -> None:
+    view = life.awaiting_work_payment()
+    price = view.invoices[InvoiceKind.WORK].amount_sats
+    life.pay(view, InvoiceKind.WORK, amount_msats=price * 1000 + 1)
+    life.poll()
+    life.work()
+
+    causes = [(cause, sats) for cause, sats, _ in life.debts(view)]
+    assert ("duplicate", 1) in causes  # a thousandth of a sat is rounded up for the caller
+    assert life.view(view).job.work_amount_sats == price
+    assert life.balances()[Account.ROUNDING] == 999
+
+
+def test_a_work_payment_within_the_grace_revives_the_job_at_its_locked_price(life: Life) -> None:
+    view = life.awaiting_work_payment()
+    locked = (view.job.estimated_cost_usd, view.job.btc_price_usd)
+    life.age_invoices(view, timedelta(seconds=3600 + 590))
+    expiry.sweep(life.tools)
+    assert life.view(view).job.expired_reason == "unpaid"
+
+    life.pay(view, InvoiceKind.WORK)
+    life.poll()
+    assert life.state(view) is JobState.EXECUTING
+    life.work()
+
+    job = life.view(view).job
+    assert job.state is JobState.COMPLETE
+    assert (job.estimated_cost_usd, job.btc_price_usd) == locked
+    assert job.expired_reason is None
+    assert rows.history(life.tools, view)[-3:] == ["lapsed", "work_paid", "delivered"]
+
+
+def test_a_work_payment_after_the_grace_is_owed_back_and_the_job_stays_expired(life: Life) -> None:
+    view = life.awaiting_work_payment()
+    life.age_invoices(view, timedelta(seconds=3600 + 610))
+    expiry.sweep(life.tools)
+
+    life.pay(view, InvoiceKind.WORK)
+    life.poll()
+
+    assert life.state(view) is JobState.EXPIRED
+    price = view.invoices[InvoiceKind.WORK].amount_sats
+    assert life.debts(view) == [("late", price, "owed")]
+    assert life.balances()[Account.EARNED] == 10_000  # the verdict was delivered
+
+
+def test_a_work_payment_for_a_cancelled_job_is_owed_back_even_at_once(life: Life) -> None:
+    view = life.awaiting_work_payment()
+    intake.cancel(life.tools, view.job.public_id)
+
+    life.pay(view, InvoiceKind.WORK)
+    life.poll()
+
+    assert life.state(view) is JobState.EXPIRED
+    assert [cause for cause, _, _ in life.debts(view)] == ["late"]
+
+
+def test_the_deadline_of_the_work_begins_with_its_payment(life: Life) -> None:
+    view = life.executing()
+    *_, receipt = rows.all_of(life.tools, Receipt)
+
+    assert view.job.give_up_at is not None
+    assert view.job.give_up_at - receipt.received_at == timedelta(hours=1)
+
+
+def test_a_payment_says_how_much_came_not_what_was_asked_for(life: Life) -> None:
+    view = life.create()
+    life.pay(view, InvoiceKind.EVAL)
+    (told,) = life.tools.income.settled_payments(page=0, page_size=10)
+
+    payments.settle(life.tools, replace(told, settled_at=told.settled_at - timedelta(days=400)))
+
+    assert rows.only(life.tools, Receipt).amount_msats == told.amount
+    assert rows.only(life.tools, Invoice).amount_sats * 1000 == told.amount
+    assert life.state(view) is JobState.EVALUATING  # their clock decides about nothing
