@@ -11,13 +11,17 @@ from services import toolbox
 from services.operate import startup
 from services.toolbox import Role, Toolbox
 
+GUNICORN_GIVES_UP = 3
+"""With this exit code of a worker gunicorn ends as well; else it would start another, for ever."""
+
 
 def _equip() -> Toolbox:
     try:
         tools = toolbox.build(Settings.load(os.environ), Role.WEB)
         startup.check(tools)
     except SettingsError as error:
-        sys.exit(f"Cannot start:\n{error}")
+        sys.stderr.write(f"Cannot start:\n{error}\n")
+        sys.exit(GUNICORN_GIVES_UP)
     return tools
 
 

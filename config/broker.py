@@ -1,6 +1,7 @@
 """Celery's settings, every one of them a decision (RELIABILITY.md 1.3, docs/adr/0001)."""
 
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from celery import Celery
 from kombu import Queue
@@ -11,10 +12,26 @@ from config.settings import Settings
 KEY_PREFIX = "honestwork:"
 
 
+def broker_url(redis_url: str) -> str:
+    """Say to kombu what an address means everywhere else.
+
+    With ``rediss`` it would trust any certificate unless told not to; Unix sockets it calls otherwise.
+    """
+    address = urlsplit(redis_url)
+    options = dict(parse_qsl(address.query))
+    if address.scheme == "rediss":
+        options.setdefault("ssl_cert_reqs", "required")
+        address = address._replace(query=urlencode(options))
+    if address.scheme == "unix":
+        options["virtual_host"] = options.pop("db", "0")
+        return f"redis+socket://{address.netloc}{address.path}?{urlencode(options)}"
+    return address.geturl()
+
+
 def celery_settings(settings: Settings) -> dict[str, Any]:
     """A message is a hint and may be lost: nothing here tries to make Redis remember."""
     return {
-        "broker_url": settings.redis_url,
+        "broker_url": broker_url(settings.redis_url),
         "broker_transport_options": {
             "socket_timeout": 5,  # None, the default, hangs for ever on a frozen server
             "socket_connect_timeout": 3,

@@ -39,6 +39,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float = 0.0
+    last_line: str = ""
     failures: int = 0
     is_ready: bool = False
 
@@ -88,6 +89,7 @@ class Children:
         self._log = log
         self._signals = signals
         self._children: dict[str, Child] = {}
+        self._last_lines: dict[str, str] = {}
         self._restarts = True
         self._heeded = 0
         self._selector = selectors.DefaultSelector()
@@ -116,7 +118,12 @@ class Children:
             kill_group(process)
             raise
         self._read_all(child)
+        self._last_lines[program.name] = child.last_line
         return process.returncode
+
+    def last_line(self, name: str) -> str:
+        """What a program that ran to its end said last."""
+        return self._last_lines.get(name, "")
 
     def wait_ready(self, names: Iterable[str], *, within: float) -> list[str]:
         """Wait until these are ready; the names of those that were not in so many seconds."""
@@ -227,6 +234,7 @@ class Children:
         pattern = child.program.ready_line
         for line in lines:
             self._log.line(child.program.name, line)
+            child.last_line = line.strip() or child.last_line
             if pattern is not None and pattern.search(line):
                 child.is_ready = True
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ class DataDir:
         Raises StartError when another process holds it or it cannot be written.
         """
         self.path = path.absolute()
+        self._is_new = not self.path.exists()
         try:
             # Root's is passable for PostgreSQL's own account; what is inside protects itself.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
@@ -41,8 +43,9 @@ class DataDir:
                 "stop that one, or choose another folder with DATA_DIR=…",
                 exit_code=2,
             ) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # on a full disk: that is said by who needs the room
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def password(self, name: str) -> str:
         """The password of this name, made at the first call; safe in a URL."""
@@ -52,7 +55,13 @@ class DataDir:
         return path.read_text().strip()
 
     def close(self) -> None:
-        """Let go of the folder. Everything that runs in it has ended before."""
+        """Let go of the folder, and of its trace if we made it and nothing came of it.
+
+        Everything that runs in it has ended before.
+        """
+        if self._is_new and [path.name for path in self.path.iterdir()] == ["lock"]:
+            (self.path / "lock").unlink()
+            self.path.rmdir()
         os.close(self._lock)
 
     def __enter__(self) -> Self:

@@ -1,12 +1,15 @@
 """What one local system consists of, read from the environment and ``.env``."""
 
+import io
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 
 from config.settings import Settings, SettingsError
 from local.processes import LOOPBACK, HttpProbe, Program, StartError, free_port, is_free
@@ -18,6 +21,14 @@ ADMIN_KEY = "LNBITS_ADMIN_KEY"
 _HIGHEST_PORT = 65_535
 _AS_ROOT = ("-W", "ignore:You're running the worker with superuser privileges")
 """On a bench as root that is so, and said once a worker in eight lines."""
+_PLACEHOLDERS = {
+    "DATABASE_URL": "postgresql://ours",
+    "REDIS_URL": "redis://ours",
+    "STAND_IN_URL": "http://ours",
+}
+"""Filled in later by the servers we bring; before that only so that the rest can be judged."""
+_JUDGED_HERE = {"HOST", "PORT", "DATA_DIR", "LOG_FORMAT", "LEASE_SECONDS", *_PLACEHOLDERS}
+"""Settings that no rule of the product connects with others."""
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - looked for, not bound to
 
 
@@ -56,38 +67,99 @@ class System:
     def address(self) -> str:
         return f"http://{_in_url(self.reachable_host)}:{self.settings.port}"
 
+    def wanted_stand_in_port(self) -> int | None:
+        """The one asked for; raises StartError when that cannot be."""
+        wanted = self.environ.get("STAND_IN_PORT")
+        if not wanted:
+            return None
+        port = _port_number(wanted)
+        if port == self.settings.port:
+            raise StartError(
+                f"PORT and STAND_IN_PORT are both {port}: give each its own.", exit_code=2
+            )
+        return port
+
     def stand_in_port(self) -> int:
         """The one asked for, else the one after ours, else any that is free."""
-        wanted = self.environ.get("STAND_IN_PORT")
-        if wanted:
-            return _port_number(wanted)
+        wanted = self.wanted_stand_in_port()
+        if wanted is not None:
+            return wanted
         following = self.settings.port + 1
         return following if following <= _HIGHEST_PORT and is_free(following) else free_port()
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment over the checkout's ``.env``; ``ENV_FILE`` names another file, empty none."""
+    """The environment over the checkout's ``.env``; ``ENV_FILE`` names another file, empty none.
+
+    Raises StartError for a file with a line that would silently not count.
+    """
     name = environ.get("ENV_FILE", ".env")
-    written = dotenv_values(ROOT / name) if name else {}
+    if not name or ("ENV_FILE" not in environ and not (ROOT / name).exists()):
+        return dict(environ)
+    text = _text_of(ROOT / name)
+    for line in parse_stream(io.StringIO(text)):
+        if _is_broken(line):
+            raise StartError(
+                f"{name}, line {line.original.line}: this is no setting; "
+                "write NAME=value, with quotes around a value that has quotes or # in it.",
+                exit_code=2,
+            )
+    written = dotenv_values(stream=io.StringIO(text))
     return {name: value for name, value in written.items() if value is not None} | dict(environ)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise StartError(f"{path} cannot be read: {error.strerror}.", exit_code=2) from error
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path} cannot be read: it is not UTF-8 text.", exit_code=2) from error
+
+
+def _is_broken(line: Binding) -> bool:
+    """Whether nothing would be set by it although something stands there."""
+    return line.error or (line.key is not None and line.value is None)
 
 
 def read_system(environ: Mapping[str, str]) -> System:
     """Raises StartError with all that is wrong, before anything has been started or written."""
     complete = read_environment(environ)
-    # Filled in later by the servers we bring; here only so that the rest can be judged.
-    ours = {
-        "DATABASE_URL": "postgresql://ours",
-        "REDIS_URL": "redis://ours",
-        "STAND_IN_URL": "http://ours",
-    }
-    given = {name: value for name, value in complete.items() if value}
-    fallback = {"BTC_PRICE_USD_FALLBACK": ""} if "BTC_PRICE_USD_FALLBACK" in complete else {}
     try:
-        settings = Settings.load(ours | fallback | given)
+        settings = Settings.load(_with_placeholders(complete))
     except SettingsError as error:
-        raise StartError(f"These settings cannot run:\n{error}", exit_code=2) from error
+        raise _refusal(str(error)) from error
     return System(settings=settings, environ=complete)
+
+
+def _with_placeholders(environ: Mapping[str, str]) -> dict[str, str]:
+    missing = {name: address for name, address in _PLACEHOLDERS.items() if not environ.get(name)}
+    return {**environ, **missing}
+
+
+def _refusal(problems: str) -> StartError:
+    return StartError(f"These settings cannot run:\n{problems.strip()}", exit_code=2)
+
+
+def judge(system: System) -> None:
+    """Raise StartError for settings with which a process of the product would refuse to start.
+
+    The product itself is asked, which takes a second; not when nothing is set that it judges,
+    because a test proves that the defaults start.
+    """
+    judged = {name.upper() for name in Settings.model_fields} - _JUDGED_HERE
+    if judged.isdisjoint(system.environ):
+        return
+    answer = subprocess.run(
+        [sys.executable, "-m", "workers.check"],
+        cwd=ROOT,
+        env=_with_placeholders(system.environ),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if answer.returncode != 0:
+        raise _refusal(answer.stderr)
 
 
 Apps = Callable[[System, Mapping[str, str]], "Table"]

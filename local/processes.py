@@ -114,13 +114,13 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
         process.kill()
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise StartError when we could not listen there."""
+def check_port(host: str, port: int, *, variable: str = "PORT") -> None:
+    """Raise StartError when we could not listen there; ``variable`` is where it was asked for."""
     try:
         _listen_briefly(host, port)
     except PermissionError as error:
         raise StartError(
-            f"Port {port} needs rights that this user has not: choose another with PORT=…",
+            f"Port {port} needs rights that this user has not: choose another with {variable}=…",
             exit_code=2,
         ) from error
     except socket.gaierror as error:
@@ -130,7 +130,7 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         raise StartError(
             f"Port {port} on {host} cannot be used ({os.strerror(error.errno or 0).lower()}): "
-            "stop what listens there, or choose another with PORT=…",
+            f"stop what listens there, or choose another with {variable}=…",
             exit_code=2,
         ) from error
 

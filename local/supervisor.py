@@ -8,12 +8,12 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from local.children import OURSELVES, Children, Recipe, StopRequested, StopSignals
 from local.data_dir import DataDir
-from local.environment import Apps, System, Table, honest_work, read_system, stand_in
+from local.environment import Apps, System, Table, honest_work, judge, read_system, stand_in
 from local.log import MergedLog
 from local.processes import LOOPBACK, Program, StartError, check_port
 from local.servers import PostgreSQL, Server, Valkey
@@ -32,9 +32,18 @@ _EXAMPLE = '{"request": "Write a haiku about honest work."}'
 class Supervisor:
     """One start of one system, from the first check to the last process ended."""
 
-    def __init__(self, system: System, data: DataDir, children: Children, make_table: Apps) -> None:
+    def __init__(
+        self,
+        system: System,
+        data: DataDir,
+        servers: Mapping[str, Server],
+        children: Children,
+        make_table: Apps,
+    ) -> None:
+        """``servers`` by the variable that tells the others their address."""
         self._system = system
         self._data = data
+        self._servers = servers
         self._children = children
         self._make_table = make_table
         self._began_at = time.monotonic()
@@ -54,14 +63,17 @@ class Supervisor:
 
     def _bring_up(self) -> None:
         table = self._make_table(self._system, self._bring_servers())
-        code = self._children.run_to_end(table.migrate)
-        if code != 0:
-            raise StartError(
-                f"The database could not be brought up to date (exit {code}); its log is above."
-            )
+        self._migrate(table.migrate)
         if self._system.brings_stand_in:
             self._insist_on([_STAND_IN])
         self._bring_apps(table)
+
+    def _migrate(self, program: Program) -> None:
+        """Nothing of ours runs before the tables are what it knows."""
+        code = self._children.run_to_end(program)
+        if code != 0:
+            said = self._children.last_line(program.name) or f"exit {code}"
+            raise StartError(f"The database could not be brought up to date: {said}")
 
     def _bring_servers(self) -> dict[str, str]:
         """Start what was not given; the environment with all addresses filled in.
@@ -70,28 +82,19 @@ class Supervisor:
         """
         environ = dict(self._system.environ)
         environ["DATA_DIR"] = str(self._data.path)
-        if self._system.brings_stand_in:
-            self._bring_stand_in(environ)
-        servers = self._wanted_servers()
+        servers = self._servers
         for server in servers.values():
             server.prepare()
-            self._children.start(server.program)
+        if self._system.brings_stand_in:
+            self._bring_stand_in(environ)
+        self._children.start(*(server.program for server in servers.values()))
         self._insist_on([server.name for server in servers.values()])
         return environ | {variable: server.url for variable, server in servers.items()}
 
     def _bring_stand_in(self, environ: dict[str, str]) -> None:
         port = self._system.stand_in_port()
-        check_port(LOOPBACK, port)
         environ["STAND_IN_URL"] = f"http://{LOOPBACK}:{port}"
         self._children.start(partial(stand_in, self._system, port))
-
-    def _wanted_servers(self) -> dict[str, Server]:
-        wanted: dict[str, Server] = {}
-        if self._system.brings_postgres:
-            wanted["DATABASE_URL"] = PostgreSQL(self._data)
-        if self._system.brings_valkey:
-            wanted["REDIS_URL"] = Valkey(self._data)
-        return wanted
 
     def _insist_on(self, names: list[str]) -> None:
         missing = self._children.wait_ready(names, within=START_SECONDS)
@@ -136,38 +139,60 @@ def _always(program: Program) -> Recipe:
     return lambda: program
 
 
-def supervise(environ: Mapping[str, str], make_table: Apps = honest_work) -> None:
-    """Run the system that this environment describes until a signal ends it. Raises StartError."""
-    system = read_system(environ)
-    signals = StopSignals()
-    with _hold_data_dir(system) as data:
-        log = MergedLog(sys.stdout.buffer, [OURSELVES, *_APPS, _STAND_IN, *_SERVERS])
-        Supervisor(system, data, Children(log, signals), make_table).run()
+def supervise(
+    environ: Mapping[str, str],
+    make_table: Apps = honest_work,
+    judged_by: Callable[[System], None] = judge,
+) -> int:
+    """Run the system that this environment describes until a signal ends it; its exit code.
 
-
-def _hold_data_dir(system: System) -> DataDir:
-    """Check what must be free; a folder that did not exist is only made when we can start."""
-    settings = system.settings
-    if not system.data_dir.exists():
-        check_port(settings.host, settings.port)
-        return DataDir(system.data_dir)
-    data = DataDir(system.data_dir)
+    0 when it was asked to end, 1 when something broke, 2 when what was asked for cannot be; then
+    standard error has one sentence, or one for each setting that is wrong.
+    """
     try:
-        check_port(settings.host, settings.port)
-    except StartError:
-        data.close()
-        raise
-    return data
-
-
-def main() -> int:
-    """0 when it was asked to end, 1 when something broke, 2 when what was asked for cannot be."""
-    try:
-        supervise(os.environ)
+        system = read_system(environ)
+        judged_by(system)
+        _run(system, make_table)
     except StartError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a disk that is full, a folder that was taken away
+        print(f"{error.filename or 'Honest Work'}: {error.strerror}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 1
     return 0
+
+
+def _run(system: System, make_table: Apps) -> None:
+    with DataDir(system.data_dir) as data:
+        servers = _wanted_servers(system, data)
+        _check_ports(system)
+        for server in servers.values():  # all, before anything is made
+            server.check()
+        log = MergedLog(sys.stdout.buffer, [OURSELVES, *_APPS, _STAND_IN, *_SERVERS])
+        children = Children(log, StopSignals())
+        Supervisor(system, data, servers, children, make_table).run()
+
+
+def _wanted_servers(system: System, data: DataDir) -> dict[str, Server]:
+    wanted: dict[str, Server] = {}
+    if system.brings_postgres:
+        wanted["DATABASE_URL"] = PostgreSQL(data)
+    if system.brings_valkey:
+        wanted["REDIS_URL"] = Valkey(data)
+    return wanted
+
+
+def _check_ports(system: System) -> None:
+    check_port(system.settings.host, system.settings.port)
+    wanted = system.wanted_stand_in_port() if system.brings_stand_in else None
+    if wanted is not None:
+        check_port(LOOPBACK, wanted, variable="STAND_IN_PORT")
+
+
+def main() -> int:
+    return supervise(os.environ)
 
 
 if __name__ == "__main__":

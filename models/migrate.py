@@ -3,11 +3,13 @@
 import os
 import sys
 
+import psycopg2
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from config.settings import psycopg2_url
 
@@ -45,16 +47,43 @@ def revision_there(url: str) -> str | None:
 
 
 def main() -> int:
-    url = psycopg2_url(os.environ["DATABASE_URL"])
+    """0 when the database is up to date, 1 when it cannot be, 2 when no database was named."""
+    url = psycopg2_url(os.environ.get("DATABASE_URL", ""))
+    if not url:
+        return _refuse("DATABASE_URL is not set: it names the database to bring up to date.", 2)
+    if not _is_address(url):
+        return _refuse("DATABASE_URL is no address of a PostgreSQL database.", 2)
     try:
         upgrade(url)
     except CommandError:
-        sys.stderr.write(
+        return _refuse(
             f"The database is at revision {revision_there(url)}, which this version of Honest Work"
-            " does not know: run the newer version that made it.\n"
+            " does not know: run the newer version that made it."
         )
-        return 1
+    except DBAPIError as error:
+        if not isinstance(error.orig, _NOT_OUR_FAULT):
+            raise
+        return _refuse(f"The database of DATABASE_URL cannot be used: {_first_line(error.orig)}")
     return 0
+
+
+_NOT_OUR_FAULT = (psycopg2.OperationalError, psycopg2.errors.InsufficientPrivilege)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return make_url(url).drivername == "postgresql+psycopg2"
+    except (ArgumentError, ValueError):
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _refuse(sentence: str, code: int = 1) -> int:
+    sys.stderr.write(f"{sentence}\n")
+    return code
 
 
 if __name__ == "__main__":

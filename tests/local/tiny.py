@@ -65,7 +65,7 @@ def main() -> int:
     """Run the product's own table of processes with these modules in it."""
     # Here, because the processes above have no need of it.
     from local.environment import System, Table, honest_work
-    from local.processes import Program, StartError
+    from local.processes import Program
     from local.supervisor import supervise
 
     def tiny(program: Program) -> Program:
@@ -75,12 +75,7 @@ def main() -> int:
         real = honest_work(system, environ)
         return Table(migrate=tiny(real.migrate), apps=tuple(tiny(program) for program in real.apps))
 
-    try:
-        supervise(os.environ, table)
-    except StartError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return supervise(os.environ, table, judged_by=lambda _system: None)
 
 
 if __name__ == "__main__":
