@@ -1,14 +1,22 @@
 """Reading request bodies strictly: what another parser could read differently is refused."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from flask import Request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
+from app import context
 from services.errors import ErrorCode, InvalidRequest
+
+LOCATIONS = ("json", "query")
+PROBLEMS_SHOWN = 16
+"""A body can be wrong in thousands of places; nobody reads that many."""
+NAME_SHOWN = 60
+"""Characters of a member's name that are repeated in a sentence."""
 
 
 class StrictParser(FlaskParser):
@@ -17,9 +25,13 @@ class StrictParser(FlaskParser):
     DEFAULT_VALIDATION_STATUS = 400
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        if not req.is_json:
+        body = req.get_data()
+        if len(body) > context.tools().settings.max_body_bytes:
+            raise RequestEntityTooLarge
+        nothing_was_sent = not body and not req.mimetype
+        if not (req.is_json or nothing_was_sent) or "Content-Encoding" in req.headers:
             raise UnsupportedMediaType
-        return read_object(req.get_data())
+        return read_object(body)
 
     def handle_error(
         self,
@@ -34,29 +46,45 @@ class StrictParser(FlaskParser):
 
 
 def invalid(error: ValidationError) -> InvalidRequest:
-    """The API's error for a body of the wrong shape: the first problem in words, all as pointers."""
+    """The API's error for a body of the wrong shape: the first problem in words, all by pointer.
+
+    Our fields word a problem as a predicate ("must be a string"); here it gets its subject.
+    """
     messages = error.normalized_messages()  # type: ignore[no-untyped-call]
-    for location in ("json", "query"):
+    for location in LOCATIONS:
         messages = messages.get(location, messages)
-    problems = list(_pointers("", messages))
-    first = problems[0]
-    name = first["pointer"].removeprefix("/").removesuffix("/_schema")
-    sentence = f"{name}: {first['detail']}" if name and name != "_schema" else first["detail"]
-    return InvalidRequest(sentence, code=ErrorCode.INVALID_REQUEST, members={"errors": problems})
+    problems = [
+        {"pointer": _pointer(path), "detail": f"{_subject(path)} {predicate}."}
+        for path, predicate in _problems((), messages)
+    ]
+    return InvalidRequest(
+        problems[0]["detail"],
+        code=ErrorCode.INVALID_REQUEST,
+        members={"errors": problems[:PROBLEMS_SHOWN]},
+    )
 
 
-def _pointers(prefix: str, messages: Any) -> list[dict[str, str]]:
+def _problems(path: tuple[str, ...], messages: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     if isinstance(messages, dict):
-        return [
-            found
-            for name, inner in messages.items()
-            for found in _pointers(f"{prefix}/{name}", inner)
-        ]
-    return [{"pointer": prefix, "detail": str(message)} for message in messages]
+        for name, inner in messages.items():
+            yield from _problems(path if name == "_schema" else (*path, str(name)), inner)
+        return
+    for message in messages:
+        yield path, message
+
+
+def _pointer(path: tuple[str, ...]) -> str:
+    """A JSON pointer (RFC 6901); "" is the whole body."""
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in path)
+
+
+def _subject(path: tuple[str, ...]) -> str:
+    name = ".".join(path) or "The body"
+    return name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}…"
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Parse a body. Raises InvalidRequest(invalid_json)."""
+    """Parse a body. Raises InvalidRequest(invalid_json, or invalid_request for other JSON)."""
     try:
         value = json.loads(
             body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique
@@ -75,5 +103,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member is given twice")
+        raise InvalidRequest(
+            "The body is not valid JSON: a member is given twice.", code=ErrorCode.INVALID_JSON
+        )
     return members

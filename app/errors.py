@@ -1,11 +1,14 @@
-"""Every error as the one shape of the API: ``error`` for people, RFC 9457 and ``code`` for programs."""
+"""Every error as one shape: ``error`` for people, RFC 9457 and ``code`` for programs."""
 
+import math
+import traceback
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
 from flask import Flask, Response, current_app, g, request
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -14,7 +17,7 @@ from services.errors import ErrorCode, RuleBroken
 logger = structlog.get_logger(__name__)
 
 PROBLEM_TYPE = "/api/docs#problem-{code}"
-DATABASE_RETRY_SECONDS = 2
+DATABASE_RETRY = timedelta(seconds=2)
 
 _CODES = {
     400: ErrorCode.INVALID_REQUEST,
@@ -26,6 +29,7 @@ _CODES = {
     500: ErrorCode.INTERNAL,
 }
 _SENTENCES = {
+    400: "The request cannot be read.",
     404: "There is nothing at this address.",
     405: "This address does not know this method.",
     413: "The request body is too large.",
@@ -68,12 +72,17 @@ def register(app: Flask) -> None:
 def rule_broken(error: RuleBroken) -> Response:
     response = problem(error.status, error.code, str(error), members=error.members)
     if error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, round(error.retry_after.total_seconds())))
+        response.headers["Retry-After"] = in_seconds(error.retry_after)
     return response
 
 
+def in_seconds(span: timedelta) -> str:
+    """For headers: whole seconds, rounded up, so that whoever waits that long has waited enough."""
+    return str(max(1, math.ceil(span.total_seconds())))
+
+
 def http_exception(error: HTTPException) -> Response:
-    """Flask's and webargs' own errors; headers like Allow are kept."""
+    """Errors of Flask and webargs themselves; the headers that matter are kept."""
     status = error.code or 500
     code = _CODES.get(status, ErrorCode.HTTP_ERROR)
     detail = _SENTENCES.get(status) or error.description or HTTPStatus(status).phrase
@@ -91,12 +100,17 @@ def database_lost(error: Exception) -> Response:
     response = problem(
         503, ErrorCode.NOT_READY, "The service is not ready at the moment; try again shortly."
     )
-    response.headers["Retry-After"] = str(DATABASE_RETRY_SECONDS)
+    response.headers["Retry-After"] = in_seconds(DATABASE_RETRY)
     return response
 
 
 def unexpected(error: Exception) -> Response:
-    logger.error(
-        "unexpected error", path=request.url_rule and str(request.url_rule), exc_info=error
-    )
+    """A defect of ours: on record with where it happened, and a caller learns nothing of it."""
+    route = str(request.url_rule)
+    if isinstance(error, DBAPIError):
+        # The driver quotes the statement with its parameters, and a job's id is one of them.
+        what, where = type(error.orig).__name__, traceback.format_tb(error.__traceback__)
+        logger.error("unexpected database error", route=route, error=what, where="".join(where))
+    else:
+        logger.error("unexpected error", route=route, exc_info=error)
     return problem(500, ErrorCode.INTERNAL, _SENTENCES[500])

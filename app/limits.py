@@ -10,12 +10,12 @@ UNKNOWN = "unknown"
 
 
 def client() -> Client:
-    """The client of this request. ProxyFix has put the right address in, when proxies are trusted."""
+    """The client of this request: ProxyFix has put its address in, where proxies are trusted."""
     return count_as(request.remote_addr or UNKNOWN)
 
 
 def count_as(address: str) -> Client:
-    """IPv4 counts by address, IPv6 by /64 and, more widely, by /48: whoever has one has all of it."""
+    """IPv4 counts by address, IPv6 by /64 and, more widely, by /48: one caller has all of it."""
     try:
         parsed = ipaddress.ip_address(address.split("%", 1)[0])
     except ValueError:

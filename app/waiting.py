@@ -1,4 +1,4 @@
-"""Requests that wait for a worker. Only so many may, or they would leave no thread for the others."""
+"""Requests that wait for a worker: only so many, or they would leave no thread for the others."""
 
 import threading
 import time

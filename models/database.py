@@ -75,6 +75,7 @@ class Database:
             max_overflow=0,
             pool_timeout=10,
             pool_pre_ping=True,
+            hide_parameters=True,  # a job's id would stand in the log of a failed statement
             connect_args={
                 "connect_timeout": 3,
                 "keepalives_idle": 10,

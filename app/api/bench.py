@@ -1,4 +1,4 @@
-"""Beside the Lightning stand-in only: pay an invoice without a wallet. Not part of the documented API."""
+"""Beside the Lightning stand-in only: pay an invoice without a wallet. Not in the document."""
 
 from http import HTTPStatus
 from typing import Any
@@ -7,7 +7,9 @@ from flask import Blueprint, jsonify
 
 from app import context
 from config.queues import TaskName
-from services.errors import ErrorCode, NotFound
+from gateways.errors import OutsideError
+from services.errors import ErrorCode, NotFound, NotNow
+from services.jobs.intake import LIGHTNING_RETRY
 from services.operate import ticks
 
 bench = Blueprint("bench", __name__, url_prefix="/api/dev/stub")
@@ -17,7 +19,15 @@ bench = Blueprint("bench", __name__, url_prefix="/api/dev/stub")
 def pay(payment_hash: str) -> Any:
     """Pay an invoice of the stand-in. Paying a paid one changes nothing."""
     payer = context.tools().bench_payer
-    if payer is None or not payer.pay(payment_hash):
+    try:
+        is_paid = payer is not None and payer.pay(payment_hash)
+    except OutsideError as error:
+        raise NotNow(
+            "The stand-in does not answer.",
+            code=ErrorCode.LIGHTNING_UNAVAILABLE,
+            retry_after=LIGHTNING_RETRY,
+        ) from error
+    if not is_paid:
         raise NotFound("The stand-in knows no such invoice.", code=ErrorCode.NOT_FOUND)
     ticks.hurry(context.tools(), TaskName.POLL_PAYMENTS)
     return jsonify({"ok": True, "paymentHash": payment_hash}), HTTPStatus.OK

@@ -1,17 +1,27 @@
-"""The OpenAPI document: generated from routes and schemas, then given the names that clients rely on."""
+"""The OpenAPI document: generated from the code, with the names that clients rely on."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from flask import Flask, Response, current_app
 from flask_smorest import Api
 
-from app.api.fields import NOT_BLANK, RequestText, UsdField
-from app.api.schemas import JOB_STATES, ErrorResponseSchema, JobStateField
+from app.api.fields import NOT_BLANK, JobStateField, PlainText, RequestText, TextPairs, UsdField
+from app.api.schemas import JOB_STATES, ErrorResponseSchema
 from config.settings import Settings
 
 TITLE = "Api"
 VERSION = "1.0.0"
 SERVER = "/api"
+METHODS = frozenset({"get", "post"})
+DESCRIPTION = """\
+AI work for small payments over Lightning: post a request, pay a small evaluation fee, learn whether
+it is accepted and what it costs, pay for the work, read the result with an honest ledger, and claim
+the unused part back.
+
+Answers may get new members at any time: ignore those that you do not know. Unknown members of a
+request are refused. Every answer has `X-Request-Id`; send your own to find it in the log.
+"""
 TAGS = {
     "health": "Is it alive, is it well?",
     "jobs": "Paid work, from request to refund.",
@@ -36,7 +46,7 @@ def make(app: Flask, settings: Settings) -> ContractApi:
         API_SPEC_OPTIONS={
             "servers": [{"url": SERVER}],
             "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-            "info": {"description": "AI work for small payments over Lightning."},
+            "info": {"description": DESCRIPTION},
         },
     )
     api = ContractApi(app)
@@ -50,27 +60,89 @@ def make(app: Flask, settings: Settings) -> ContractApi:
 
 def _teach_fields(api: ContractApi, settings: Settings) -> None:
     """Tell apispec what our own fields look like on the wire."""
-    converter = api.ma_plugin.converter
 
     def describe(_: Any, field: Any, **__: Any) -> dict[str, Any]:
-        if isinstance(field, RequestText):
-            return {"minLength": 1, "maxLength": field.limit(settings), "pattern": NOT_BLANK}
-        if isinstance(field, JobStateField):
-            return {"$ref": "#/components/schemas/JobState"}
-        return {"type": "number"} if isinstance(field, UsdField) else {}
+        for kind, words in _ON_THE_WIRE.items():
+            if isinstance(field, kind):
+                return words(field, settings)
+        return {}
 
-    converter.add_attribute_function(describe)
+    api.ma_plugin.converter.add_attribute_function(describe)
+
+
+_NO_NUL = {"not": {"pattern": r"\u0000"}}
+_ON_THE_WIRE: dict[type, Callable[[Any, Settings], dict[str, Any]]] = {
+    RequestText: lambda field, settings: {
+        "minLength": 1,
+        "maxLength": field.limit(settings),
+        "pattern": NOT_BLANK,
+        **_NO_NUL,
+    },
+    PlainText: lambda *_: _NO_NUL,
+    TextPairs: lambda *_: {
+        "maxProperties": TextPairs.PAIRS,
+        "propertyNames": {"minLength": 1, "maxLength": TextPairs.NAME_CHARACTERS, **_NO_NUL},
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": TextPairs.VALUE_CHARACTERS,
+            **_NO_NUL,
+        },
+    },
+    JobStateField: lambda *_: {"$ref": "#/components/schemas/JobState"},
+    UsdField: lambda *_: {"type": "number"},
+}
+"""The first kind that fits a field says what it looks like."""
 
 
 def published(api: ContractApi) -> dict[str, Any]:
-    """The document as served: paths are relative to the server ``/api``."""
+    """The document as served: paths relative to the server, and nothing that we do not do."""
     spec: dict[str, Any] = api.spec.to_dict()
-    spec["paths"] = {
-        path.removeprefix(SERVER): operations for path, operations in spec["paths"].items()
+    components = spec["components"]
+    return {
+        "openapi": spec["openapi"],
+        "info": spec["info"],
+        "servers": spec["servers"],
+        "tags": spec["tags"],
+        "paths": {
+            path.removeprefix(SERVER): {
+                method: _operation(found) if method in METHODS else found
+                for method, found in operations.items()
+            }
+            for path, operations in spec["paths"].items()
+        },
+        "components": {
+            "schemas": {
+                name: _schema(name, schema)
+                for name, schema in sorted(components["schemas"].items())
+                if name != "PaginationMetadata"
+            }
+        },
     }
-    for unused in ("DEFAULT_ERROR", "UNPROCESSABLE_CONTENT", "UNPROCESSABLE_ENTITY"):
-        spec.get("components", {}).get("responses", {}).pop(unused, None)
-    return spec
+
+
+def _operation(operation: dict[str, Any]) -> dict[str, Any]:
+    """Without flask-smorest's default error; ours are offered as problem+json as well."""
+    responses = {
+        status: _response(response)
+        for status, response in sorted(operation["responses"].items())
+        if status != "default"
+    }
+    return {**operation, "responses": responses}
+
+
+def _response(response: dict[str, Any]) -> dict[str, Any]:
+    content = response.get("content", {}).get("application/json", {})
+    if content.get("schema", {}).get("$ref") != "#/components/schemas/ErrorResponse":
+        return response
+    both = {"application/json": content, "application/problem+json": content}
+    return {**response, "content": both}
+
+
+def _schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Requests are read strictly; answers may get new members at any time."""
+    if name.endswith("Request"):
+        return schema
+    return {key: value for key, value in schema.items() if key != "additionalProperties"}
 
 
 def _serve(api: ContractApi) -> Response:

@@ -26,13 +26,41 @@ JOB_ID = {
 }
 
 
+WHEN_TO_COME_BACK = {
+    "Retry-After": {
+        "description": "Seconds until it is worth trying again.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+LOCATION = {
+    "Location": {
+        "description": "Where the job is read, relative to this host.",
+        "schema": {"type": "string"},
+    }
+}
+LIMIT_HEADERS = {
+    name: {"description": text, "schema": {"type": kind}}
+    for name, kind, text in (
+        ("RateLimit-Policy", "string", "The limit (draft-ietf-httpapi-ratelimit-headers)."),
+        ("RateLimit", "string", "What is left of it, and seconds until there is more."),
+        ("X-RateLimit-Limit", "integer", "Tries in an hour."),
+        ("X-RateLimit-Remaining", "integer", "Tries left."),
+        ("X-RateLimit-Reset", "integer", "Seconds until there is one more."),
+    )
+}
+_HEADERS = {429: WHEN_TO_COME_BACK, 503: WHEN_TO_COME_BACK}
+
+
 def errors(blueprint: ApiBlueprint, *statuses: int) -> Callable[[Route], Route]:
     """Document these error statuses, all of the one shape."""
 
     def document(route: Route) -> Route:
         for status in statuses:
             route = blueprint.alt_response(
-                status, schema=ErrorResponseSchema, description=_SAID[status]
+                status,
+                schema=ErrorResponseSchema,
+                description=_SAID[status],
+                headers=_HEADERS.get(status),
             )(route)
         return route
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import simplejson
-from marshmallow import Schema, fields
+from marshmallow import Schema, ValidationError, fields
 from marshmallow.fields import Field
 
 from app import context
@@ -25,7 +25,15 @@ def camel_case(name: str) -> str:
 
 
 class CamelSchema(Schema):
-    """snake_case here, camelCase on the wire. Unknown members of a body are an error."""
+    """snake_case here, camelCase on the wire. Unknown members of a body are an error.
+
+    Messages are predicates: ``app.bodies`` puts the member's name before them.
+    """
+
+    error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "unknown": "is not known here",
+        "type": "must be a JSON object",
+    }
 
     def on_bind_field(self, field_name: str, field_obj: Field[Any]) -> None:
         field_obj.data_key = camel_case(field_obj.data_key or field_name)
@@ -56,29 +64,37 @@ class InstantField(fields.AwareDateTime):
 class PlainText(fields.String):
     """Text that PostgreSQL and UTF-8 can hold: no NUL, no half of a surrogate pair."""
 
+    default_error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "required": "is missing",
+        "null": "must be a string, not null",
+        "invalid": "must be a string",
+        "not_text": "must not hold NUL characters or unpaired surrogates",
+    }
+
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if text is None or "\x00" in text or not _is_encodable(text):
-            raise self.make_error("invalid_utf8")
+        if text is None or not is_text(text):
+            raise self.make_error("not_text")
         return text
 
 
-def _is_encodable(text: str) -> bool:
+def is_text(text: str) -> bool:
+    """Whether PostgreSQL and UTF-8 can hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\x00" not in text
 
 
 class RequestText(PlainText):
     """What a caller wants done: not blank, and at most as long as the named setting allows."""
 
-    default_error_messages = {
-        "blank": "Must not be blank.",
-        "too_long": "Must be at most {limit} characters.",
+    default_error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "blank": "must not be blank",
+        "too_long": "must have at most {limit} characters",
     }
 
     def __init__(self, *, limit_setting: str, **kwargs: Any) -> None:
@@ -98,3 +114,41 @@ class RequestText(PlainText):
         if not _HAS_TEXT.search(text):
             raise self.make_error("blank")
         return text
+
+
+class TextPairs(fields.Dict):
+    """An object of a few strings, kept for the caller and never looked at."""
+
+    PAIRS = 16
+    NAME_CHARACTERS = 64
+    VALUE_CHARACTERS = 500
+
+    default_error_messages = {  # noqa: RUF012 - as marshmallow declares it
+        "null": "must be an object of strings, not null",
+        "invalid": "must be an object of strings",
+        "too_many": f"must have at most {PAIRS} members",
+        "name": f"must have a name of 1 to {NAME_CHARACTERS} characters, without NUL",
+        "value": f"must be a string of at most {VALUE_CHARACTERS} characters, without NUL",
+    }
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        pairs: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        if len(pairs) > self.PAIRS:
+            raise self.make_error("too_many")
+        problems = {name: found for name, text in pairs.items() if (found := self._why(name, text))}
+        if problems:
+            raise ValidationError(problems)
+        return pairs
+
+    def _why(self, name: str, text: Any) -> list[Any]:
+        """What is wrong with a pair."""
+        if not (1 <= len(name) <= self.NAME_CHARACTERS and is_text(name)):
+            return [self.error_messages["name"]]
+        is_fine = isinstance(text, str) and len(text) <= self.VALUE_CHARACTERS and is_text(text)
+        return [] if is_fine else [self.error_messages["value"]]
+
+
+class JobStateField(Field[str]):
+    """A job's state; the document refers to the schema ``JobState``."""

@@ -7,7 +7,10 @@ from flask import current_app
 
 from app import context
 from app.api import ApiBlueprint
-from app.api.schemas import HealthStatusSchema, ReadinessSchema
+from app.api.documenting import WHEN_TO_COME_BACK
+from app.api.schemas import HealthStatusSchema, ReadinessSchema, UnreadySchema
+from app.errors import DATABASE_RETRY, in_seconds, problem
+from services.errors import ErrorCode
 from services.operate import health as checks
 from services.operate.health import Readiness
 
@@ -27,12 +30,16 @@ def health_check() -> dict[str, str]:
 @health.response(HTTPStatus.OK, ReadinessSchema)
 @health.alt_response(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    schema=ReadinessSchema,
+    schema=UnreadySchema,
     description="The database or its schema cannot be used.",
+    headers=WHEN_TO_COME_BACK,
 )
 def readiness_check() -> Any:
     """Say what works and what does not, with figures."""
     seen = checks.check(context.tools(), schema_revision=current_app.config["SCHEMA_REVISION"])
-    is_ready = seen.status is not Readiness.UNREADY
-    status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-    return {"status": seen.status.value, "checks": seen.parts}, status
+    shown = {"status": seen.status.value, "checks": seen.parts}
+    if seen.status is not Readiness.UNREADY:
+        return shown
+    unready = problem(503, ErrorCode.NOT_READY, "The database cannot be used.", members=shown)
+    unready.headers["Retry-After"] = in_seconds(DATABASE_RETRY)
+    return unready

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app import context, limits
 from app.api import ApiBlueprint, presenting
-from app.api.documenting import JOB_ID, errors
+from app.api.documenting import JOB_ID, LOCATION, errors
 from app.api.schemas import (
     ClaimRefundRequestSchema,
     ClaimRefundResponseSchema,
@@ -31,9 +31,14 @@ jobs = ApiBlueprint(
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
+def is_job_id(text: str) -> bool:
+    """Whether a job could have this id, in its canonical form."""
+    return _CANONICAL_UUID.fullmatch(text) is not None
+
+
 def parse_id(text: str) -> UUID:
-    """Read a job id in its canonical form. Raises InvalidRequest(invalid_id)."""
-    if not _CANONICAL_UUID.fullmatch(text):
+    """Read a job id. Raises InvalidRequest(invalid_id)."""
+    if not is_job_id(text):
         raise InvalidRequest("This is not a job id.", code=ErrorCode.INVALID_ID)
     return UUID(text)
 
@@ -42,9 +47,8 @@ def with_job(route: Callable[..., Any]) -> Callable[..., Any]:
     """Find the job before anything else is looked at: id 400, job 404, only then the body."""
 
     @wraps(route)
-    def find_first(*args: Any, id: str, **kwargs: Any) -> Any:
-        view = intake.find(context.tools(), parse_id(id))
-        return route(*args, view=view, **kwargs)
+    def find_first(**path: str) -> Any:
+        return route(view=intake.find(context.tools(), parse_id(path["id"])))
 
     return find_first
 
@@ -52,7 +56,7 @@ def with_job(route: Callable[..., Any]) -> Callable[..., Any]:
 @jobs.route("/jobs", methods=["POST"])
 @jobs.doc(operationId="createJob", tags=["jobs"])
 @jobs.arguments(CreateJobRequestSchema)
-@jobs.response(HTTPStatus.CREATED, CreateJobResponseSchema)
+@jobs.response(HTTPStatus.CREATED, CreateJobResponseSchema, headers=LOCATION)
 @errors(jobs, 400, 413, 415, 429, 503)
 def create_job(body: dict[str, Any]) -> Any:
     """Ask for work: answers with an invoice for the evaluation fee."""
@@ -122,7 +126,7 @@ def _refund_answer(claim: Claim) -> Any:
 @jobs.route("/jobs/<string:id>/cancel", methods=["POST"], parameters=[JOB_ID])
 @jobs.doc(operationId="cancelJob", tags=["jobs"])
 @jobs.response(HTTPStatus.OK, JobStatusResponseSchema)
-@errors(jobs, 400, 404, 409, 503)
+@errors(jobs, 400, 404, 409, 413, 503)
 @with_job
 def cancel_job(view: JobView) -> dict[str, Any]:
     """Give up a job while its invoice is unpaid."""

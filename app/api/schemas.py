@@ -1,27 +1,30 @@
-"""The shapes of the API, named as clients were generated from. Rules about them are the services'."""
+"""The shapes of the API, under the names that clients know. Rules about them are the services'."""
 
 from typing import Any
 
 from marshmallow import fields, pre_load, validate
 
-from app.api.fields import CamelSchema, InstantField, PlainText, RequestText, UsdField
+from app.api.fields import (
+    CamelSchema,
+    InstantField,
+    JobStateField,
+    PlainText,
+    RequestText,
+    TextPairs,
+    UsdField,
+)
 from models.debt import DebtCause
 from models.job import ExpiredReason, IncompleteReason
 from models.lifecycle import JobState
 from services.errors import ErrorCode, InvalidRequest
 from services.money.btc_price import PriceSource
 
-METADATA_PAIRS = 16
 REFUND_STATES = ("not_applicable", "pending", "paid")
 NOT_BUILT_YET = ("refundTo", "webhook")
 
 
 def _choice(values: Any, **kwargs: Any) -> fields.String:
     return fields.String(validate=validate.OneOf([str(value) for value in values]), **kwargs)
-
-
-class JobStateField(fields.String):
-    """A job's state; the document refers to the schema ``JobState``."""
 
 
 class HealthStatusSchema(CamelSchema):
@@ -38,18 +41,30 @@ class FieldErrorSchema(CamelSchema):
     detail = fields.String(required=True)
 
 
-class ErrorResponseSchema(CamelSchema):
+class ProblemSchema(CamelSchema):
+    """What every error says."""
+
     error = fields.String(required=True, metadata={"description": "One sentence for people."})
     type = fields.String(required=True)
     title = fields.String(required=True)
-    status = fields.Integer(required=True)
     detail = fields.String(required=True)
     instance = fields.String(required=True)
     code = _choice(ErrorCode, required=True)
     request_id = fields.String(required=True)
+
+
+class ErrorResponseSchema(ProblemSchema):
+    status = fields.Integer(required=True)
     errors = fields.List(fields.Nested(FieldErrorSchema))
     payment_hash = fields.String()
     refund_amount_sats = fields.Integer()
+
+
+class UnreadySchema(ProblemSchema):
+    """An error too, but ``status`` is the word that readiness always answers with."""
+
+    status = _choice(("unready",), required=True)
+    checks = fields.Dict(keys=fields.String(), values=fields.Dict(), required=True)
 
 
 class InvoiceInfoSchema(CamelSchema):
@@ -73,12 +88,7 @@ class CreateJobRequestSchema(CamelSchema):
         limit_setting="request_max_chars",
         metadata={"description": "What you want done, in your own words."},
     )
-    metadata = fields.Dict(
-        keys=PlainText(validate=validate.Length(min=1, max=64)),
-        values=PlainText(validate=validate.Length(max=500)),
-        validate=validate.Length(max=METADATA_PAIRS),
-        metadata={"description": "Yours; echoed when the job is read.", "maxProperties": 16},
-    )
+    metadata = TextPairs(metadata={"description": "Yours; echoed when the job is read."})
 
     @pre_load
     def refuse_what_is_not_built(self, body: Any, **_: Any) -> Any:

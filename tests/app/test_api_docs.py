@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
-from flask.testing import FlaskClient
 
 from services.errors import ErrorCode
+from tests.app.contract import CheckedClient
 
 VENDOR = Path("app/pages/static/vendor")
 
 
-def test_the_page_names_the_document_and_explains_every_error_code(client: FlaskClient) -> None:
+def test_the_page_names_the_document_and_explains_every_error_code(client: CheckedClient) -> None:
     page = client.get("/api/docs")
 
     assert page.status_code == 200
@@ -22,7 +22,7 @@ def test_the_page_names_the_document_and_explains_every_error_code(client: Flask
         assert f'id="problem-{code.value}"' in page.text
 
 
-def test_the_type_of_an_error_leads_to_its_explanation(client: FlaskClient) -> None:
+def test_the_type_of_an_error_leads_to_its_explanation(client: CheckedClient) -> None:
     error = client.get("/api/nothing-here").json
 
     assert error is not None
@@ -30,7 +30,7 @@ def test_the_type_of_an_error_leads_to_its_explanation(client: FlaskClient) -> N
     assert f'id="{anchor}"' in client.get(path).text
 
 
-def test_every_asset_of_the_page_is_served_from_here(client: FlaskClient) -> None:
+def test_every_asset_of_the_page_is_served_from_here(client: CheckedClient) -> None:
     assets = re.findall(r'(?:src|href)="([^"#]+)"', client.get("/api/docs").text)
 
     assert len(assets) >= 4
@@ -40,7 +40,7 @@ def test_every_asset_of_the_page_is_served_from_here(client: FlaskClient) -> Non
             assert served.status_code == 200, asset
 
 
-def test_the_policy_lets_scripts_come_from_here_only(client: FlaskClient) -> None:
+def test_the_policy_lets_scripts_come_from_here_only(client: CheckedClient) -> None:
     policy = client.get("/api/docs").headers["Content-Security-Policy"]
 
     assert "script-src 'self';" in policy

@@ -1,0 +1,78 @@
+"""A client that holds every answer, and every request, against the OpenAPI document."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.api import document
+from app.waiting import WaitingRoom
+from config.queues import TaskName
+from services.toolbox import Toolbox
+from tasks import base
+from tests.app.contract import CheckedClient, Contract
+from tests.support.doorbell import ANSWERS
+
+Build = Callable[..., CheckedClient]
+
+
+class BusyDoorbell:
+    """Workers that answer at once, in threads of their own, as the real ones do."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+
+    def ring(self, task: TaskName, row_id: int | None = None) -> None:
+        thread = threading.Thread(target=ANSWERS[task], args=(row_id,))
+        thread.start()
+        self._threads.append(thread)
+
+    def finish(self) -> None:
+        while self._threads:
+            self._threads.pop().join()
+
+
+@pytest.fixture
+def busy_workers() -> Iterator[BusyDoorbell]:
+    workers = BusyDoorbell()
+    yield workers
+    workers.finish()
+
+
+@pytest.fixture
+def client(web: Flask) -> CheckedClient:
+    """Overrides the plain one: in this folder no answer goes unchecked."""
+    return client_of(web)
+
+
+@pytest.fixture
+def client_with(tools: Toolbox) -> Build:
+    """Make a client of a deployment with other settings or collaborators."""
+    from app.factory import create_app
+    from models import schema
+
+    def build(*, collaborators: dict[str, object] | None = None, **settings: Any) -> CheckedClient:
+        changed = tools.settings.model_copy(update=settings)
+        ours = tools.with_(settings=changed, **(collaborators or {}))
+        base.install(ours)
+        return client_of(create_app(ours, schema_revision=schema.HEAD))
+
+    return build
+
+
+def client_of(web: Flask) -> CheckedClient:
+    """A test client of an application, with its own document as judge."""
+    made = CheckedClient(web, web.response_class)
+    made.contract = Contract(document.published(web.extensions["openapi"]))
+    return made
+
+
+@contextmanager
+def taken(room: WaitingRoom, seats: int) -> Iterator[None]:
+    """Let others sit in so many seats of a waiting room."""
+    with ExitStack() as others:
+        assert all(others.enter_context(room.seat()) for _ in range(seats))
+        yield

@@ -1,0 +1,118 @@
+"""The OpenAPI document as a judge: what it does not say must not be answered."""
+
+import json
+import re
+from copy import deepcopy
+from typing import Any, cast
+
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from werkzeug.test import TestResponse
+
+UNDOCUMENTED = {404, 405, 500}
+"""May be answered without being documented: other paths, other methods, our own faults."""
+OUTSIDE = ("/api/openapi.json", "/api/docs", "/api/dev/", "/api/hooks/")
+"""Paths of the service that the document does not name."""
+
+
+class Contract:
+    """Judges answers strictly: a member that the document does not name is a breach."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec = _closed(spec)
+        self._paths = [
+            (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape("/api" + path)) + "/?"), methods)
+            for path, methods in spec["paths"].items()
+        ]
+
+    def judge(self, response: TestResponse, sent: Any) -> None:
+        """Raise AssertionError when an answer, or the taking of a request, is not as documented."""
+        request = response.request
+        if request.method == "HEAD" or (request.method == "OPTIONS" and response.status_code < 400):
+            assert response.data == b""
+            return
+        operation = self._operation(request.path, request.method.lower())
+        if operation is None:
+            self._judge_outside(response)
+            return
+        self._judge_answer(operation, response)
+        self._judge_request(operation, response, sent)
+
+    def _operation(self, path: str, method: str) -> dict[str, Any] | None:
+        for pattern, methods in self._paths:
+            if pattern.fullmatch(path):
+                found: dict[str, Any] | None = methods.get(method)
+                return found
+        return None
+
+    def _judge_outside(self, response: TestResponse) -> None:
+        if response.status_code >= 400:
+            self._valid(response.json, "ErrorResponse")
+        elif response.status_code != 204:
+            assert response.request.path.startswith(OUTSIDE), "an answer from nowhere"
+
+    def _judge_answer(self, operation: dict[str, Any], response: TestResponse) -> None:
+        said = operation["responses"].get(str(response.status_code))
+        if said is None:
+            assert response.status_code in UNDOCUMENTED - {405}, (
+                f"{response.status_code} is not documented for {operation['operationId']}"
+            )
+            self._valid(response.json, "ErrorResponse")
+            return
+        assert response.mimetype in said["content"]
+        schema = said["content"][response.mimetype]["schema"]
+        self._valid(response.json, schema["$ref"].rpartition("/")[2])
+        for name in said.get("headers", {}):
+            assert name in response.headers, f"{name} is documented, and missing"
+
+    def _judge_request(self, operation: dict[str, Any], response: TestResponse, sent: Any) -> None:
+        """The document must allow what was taken, and forbid what was refused for its shape."""
+        body = operation.get("requestBody")
+        if body is None or sent is None:
+            return
+        name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        is_allowed = not list(self._validator(name).iter_errors(sent))
+        if response.status_code < 300:
+            assert is_allowed, f"taken, though the document forbids it: {sent!r}"
+        if response.json and response.json.get("code") == "invalid_request":
+            assert not is_allowed, f"refused, though the document allows it: {sent!r}"
+
+    def _valid(self, value: Any, name: str) -> None:
+        problems = [error.message for error in self._validator(name).iter_errors(value)]
+        assert not problems, f"not a {name}: {problems} in {json.dumps(value)}"
+
+    def _validator(self, name: str) -> Draft202012Validator:
+        reference = {"$ref": f"#/components/schemas/{name}", "components": self._spec["components"]}
+        return Draft202012Validator(reference)
+
+
+def _closed(spec: dict[str, Any]) -> dict[str, Any]:
+    """The document with every object closed, so that what it does not name is seen."""
+    closed = deepcopy(spec)
+    for schema in closed["components"]["schemas"].values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+    return closed
+
+
+class Answer(TestResponse):
+    """Only for the type checker: what the judge let pass is known to be JSON."""
+
+    json: Any
+
+
+class CheckedClient(FlaskClient):
+    """A test client that judges every answer it gets."""
+
+    contract: Contract
+
+    def open(self, *args: Any, **kwargs: Any) -> Answer:
+        response = super().open(*args, **kwargs)
+        self.contract.judge(response, kwargs.get("json"))
+        return cast("Answer", response)
+
+    def get(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, method="GET", **kwargs)
+
+    def post(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, method="POST", **kwargs)

@@ -1,0 +1,186 @@
+"""The OpenAPI document: valid, with the names that clients know, and no leftovers."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from flask import Flask
+from openapi_spec_validator import validate
+
+from app import openapi
+from config.settings import Settings
+from models.lifecycle import JobState
+from tests.app.conftest import Build, client_of
+from tests.app.contract import CheckedClient, Contract
+
+OPERATIONS = {
+    "healthCheck": ("get", "/healthz", "health", {"200"}),
+    "readinessCheck": ("get", "/readyz", "health", {"200", "503"}),
+    "createJob": ("post", "/jobs", "jobs", {"201", "400", "413", "415", "429", "503"}),
+    "getJob": ("get", "/jobs/{id}", "jobs", {"200", "400", "404", "503"}),
+    "claimRefund": (
+        *("post", "/jobs/{id}/refund", "jobs"),
+        {"200", "202", "400", "404", "409", "413", "415", "503"},
+    ),
+    "cancelJob": ("post", "/jobs/{id}/cancel", "jobs", {"200", "400", "404", "409", "413", "503"}),
+    "runDemo": ("get", "/demo", "demo", {"200", "400", "429", "503"}),
+}
+SCHEMAS = {
+    *("HealthStatus", "ErrorResponse", "InvoiceInfo", "CreateJobRequest", "CreateJobResponse"),
+    *("JobState", "JobStatusResponse", "PricingBreakdown", "CostLedger"),
+    *("ClaimRefundRequest", "ClaimRefundResponse", "DemoResponse"),
+}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return openapi.with_defaults()
+
+
+def test_it_is_a_valid_openapi_3_1_document(document: dict[str, Any]) -> None:
+    validate(document)
+
+    assert document["openapi"].startswith("3.1")
+
+
+def test_its_names_are_those_that_clients_were_generated_from(document: dict[str, Any]) -> None:
+    assert document["info"]["title"] == "Api"
+    assert [server["url"] for server in document["servers"]] == ["/api"]
+    assert [tag["name"] for tag in document["tags"]] == ["health", "jobs", "demo"]
+    assert set(document["components"]["schemas"]) >= SCHEMAS
+
+
+def test_its_operations_and_their_answers_are_exactly_these(document: dict[str, Any]) -> None:
+    found = {
+        operation["operationId"]: (method, path, *operation["tags"], set(operation["responses"]))
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if method != "parameters"
+    }
+
+    assert found == OPERATIONS
+
+
+def test_every_route_of_the_application_is_in_it_or_known_to_be_outside(
+    web: Flask, document: dict[str, Any]
+) -> None:
+    outside = ("/api/openapi.json", "/api/docs", "/api/dev/", "/api/hooks/")
+    routes = {
+        str(rule).replace("<string:id>", "{id}").removeprefix("/api")
+        for rule in web.url_map.iter_rules()
+        if not str(rule).startswith(outside)
+    }
+
+    assert routes == set(document["paths"])
+
+
+def test_the_states_of_a_job_are_one_shared_schema(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    reference = {"$ref": "#/components/schemas/JobState"}
+
+    assert schemas["JobState"]["enum"] == [state.value for state in JobState]
+    assert schemas["JobStatusResponse"]["properties"]["state"] == reference
+    assert schemas["CreateJobResponse"]["properties"]["state"] == reference
+
+
+def test_unknown_members_are_forbidden_in_requests_and_only_there(
+    document: dict[str, Any],
+) -> None:
+    closed = {
+        name
+        for name, schema in document["components"]["schemas"].items()
+        if schema.get("additionalProperties") is False
+    }
+
+    assert closed == {"CreateJobRequest", "ClaimRefundRequest"}
+
+
+def test_every_error_is_offered_as_problem_json_too(document: dict[str, Any]) -> None:
+    for methods in document["paths"].values():
+        for method, operation in methods.items():
+            if method == "parameters":
+                continue
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and operation["operationId"] != "readinessCheck":
+                    assert set(response["content"]) == {
+                        "application/json",
+                        "application/problem+json",
+                    }
+
+
+def test_nothing_of_the_framework_is_left_in_it(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+
+    for leftover in ("DEFAULT_ERROR", "Pagination", "Unprocessable", '"422"', '"default"'):
+        assert leftover not in text
+
+
+def test_limits_are_those_of_the_deployment(client_with: Build) -> None:
+    client = client_with(request_max_chars=77, demo_request_max_chars=7)
+
+    served = client.get("/api/openapi.json").json
+
+    request = served["components"]["schemas"]["CreateJobRequest"]["properties"]["request"]
+    assert request["maxLength"] == 77
+    assert served["paths"]["/demo"]["get"]["parameters"][0]["schema"]["maxLength"] == 7
+
+
+def test_the_served_document_is_the_printed_one(web: Flask, document: dict[str, Any]) -> None:
+    assert client_of(web).get("/api/openapi.json").json == document
+
+
+def test_it_is_printed_without_any_server_or_environment() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "app.openapi"],
+        env={},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert json.loads(printed.stdout) == openapi.with_defaults()
+    assert printed.stderr == ""
+
+
+def test_the_judge_of_all_these_tests_sees_what_is_not_documented(web: Flask) -> None:
+    """Or every test in this folder could pass for nothing."""
+    spec = openapi.with_defaults()
+    del spec["components"]["schemas"]["HealthStatus"]["properties"]["status"]
+    del spec["paths"]["/readyz"]["get"]["responses"]["200"]
+    client = CheckedClient(web, web.response_class)
+    client.contract = Contract(spec)
+
+    with pytest.raises(AssertionError, match="not a HealthStatus"):
+        client.get("/api/healthz")
+    with pytest.raises(AssertionError, match="200 is not documented"):
+        client.get("/api/readyz")
+
+
+def test_the_judge_sees_a_document_that_forbids_what_is_taken(web: Flask) -> None:
+    spec = openapi.with_defaults()
+    spec["components"]["schemas"]["CreateJobRequest"]["properties"]["request"]["maxLength"] = 3
+    client = CheckedClient(web, web.response_class)
+    client.contract = Contract(spec)
+
+    with pytest.raises(AssertionError, match="the document forbids it"):
+        client.post("/api/jobs", json={"request": "four"})
+
+
+def test_the_judge_sees_a_document_that_allows_what_is_refused(web: Flask) -> None:
+    spec = openapi.with_defaults()
+    del spec["components"]["schemas"]["CreateJobRequest"]["properties"]["request"]["pattern"]
+    client = CheckedClient(web, web.response_class)
+    client.contract = Contract(spec)
+
+    with pytest.raises(AssertionError, match="the document allows it"):
+        client.post("/api/jobs", json={"request": "   "})
+
+
+def test_the_addresses_it_is_made_with_lead_nowhere() -> None:
+    settings = Settings.load(openapi.NOWHERE)
+
+    assert all("nowhere" in address for address in openapi.NOWHERE.values())
+    assert settings.lightning_is_stand_in

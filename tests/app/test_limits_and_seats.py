@@ -1,0 +1,69 @@
+"""Who counts as one caller, and how many may wait."""
+
+import threading
+
+import pytest
+
+from app.limits import UNKNOWN, count_as
+from app.waiting import WaitingRoom
+from services.jobs.demo import Client
+
+ADDRESSES = [
+    ("192.0.2.7", Client(key="192.0.2.7", network="192.0.2.7")),
+    ("2001:db8:1:2:3:4:5:6", Client(key="2001:db8:1:2::/64", network="2001:db8:1::/48")),
+    ("2001:DB8:1:2::", Client(key="2001:db8:1:2::/64", network="2001:db8:1::/48")),
+    # the same host, spelled in the other family
+    ("::ffff:192.0.2.7", Client(key="192.0.2.7", network="192.0.2.7")),
+    ("fe80::1%eth0", Client(key="fe80::/64", network="fe80::/48")),
+    ("", Client(key=UNKNOWN, network=UNKNOWN)),
+    ("no address", Client(key=UNKNOWN, network=UNKNOWN)),
+]
+
+
+@pytest.mark.parametrize(("address", "client"), ADDRESSES)
+def test_ipv4_counts_by_address_and_ipv6_by_64_and_48_bits(address: str, client: Client) -> None:
+    assert count_as(address) == client
+
+
+def test_there_are_as_many_seats_as_there_are_and_a_left_one_is_free_again() -> None:
+    room = WaitingRoom(seats=2)
+
+    with room.seat() as first, room.seat() as second, room.seat() as third:
+        assert (first, second, third) == (True, True, False)
+    with room.seat() as again:
+        assert again
+
+
+def test_a_seat_is_given_back_when_the_request_fails() -> None:
+    room = WaitingRoom(seats=1)
+
+    with pytest.raises(ZeroDivisionError), room.seat():
+        _ = 1 / 0
+
+    with room.seat() as again:
+        assert again
+
+
+def test_given_that_it_is_done_at_once_then_nobody_waits() -> None:
+    looks = iter([7])
+
+    assert WaitingRoom().until(lambda: next(looks), done=lambda seen: seen == 7, seconds=60) == 7
+
+
+def test_given_no_time_to_wait_then_it_is_looked_once() -> None:
+    looks = iter([1])
+
+    assert WaitingRoom().until(lambda: next(looks), done=lambda _: False, seconds=0) == 1
+
+
+def test_it_is_looked_again_until_it_is_done() -> None:
+    happened = threading.Event()
+    threading.Timer(0.05, happened.set).start()
+
+    assert WaitingRoom().until(happened.is_set, done=lambda seen: seen, seconds=60)
+
+
+def test_given_that_it_is_never_done_then_the_last_look_is_returned_when_time_is_up() -> None:
+    looks = iter(range(1000))
+
+    assert WaitingRoom().until(lambda: next(looks), done=lambda _: False, seconds=0.15) >= 1
