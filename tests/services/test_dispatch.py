@@ -1,0 +1,64 @@
+"""Dispatch: whatever is due is rung for, so that Redis may lose everything."""
+
+from datetime import timedelta
+
+from config.queues import TaskName
+from models.job import Job
+from models.payout import Payout
+from services.jobs import demo
+from services.jobs.demo import Client
+from services.operate import dispatch
+from tests.support import rows
+from tests.support.life import Life
+from tests.support.owing import claimed
+
+
+def _rung(life: Life) -> set[tuple[TaskName, int | None]]:
+    """Who is rung for when every ring so far was lost."""
+    life.doorbell.rung.clear()
+    dispatch.ring_for_due_rows(life.tools)
+    return set(life.doorbell.rung)
+
+
+def test_every_kind_of_due_row_is_rung_for_by_its_own_name(life: Life) -> None:
+    executing = life.executing()
+    life.doorbell.rung.clear()
+    evaluating = life.evaluating()
+    claimed(life)
+    payout = rows.only(life.tools, Payout)
+    run_id, _ = demo.admit(life.tools, "Hello?", Client(key="a", network="a"))
+    life.make_due()
+
+    assert _rung(life) == {
+        (TaskName.EVALUATE_JOB, evaluating.job.id),
+        (TaskName.EXECUTE_JOB, executing.job.id),
+        (TaskName.SEND_PAYOUT, payout.id),
+        (TaskName.RUN_DEMO, run_id),
+    }
+
+
+def test_what_waits_for_money_has_ended_or_was_put_off_is_not_rung_for(life: Life) -> None:
+    life.create()
+    life.complete()
+    later = life.evaluating()
+    rows.change(life.tools, Job, due_at=Job.due_at + timedelta(hours=1))
+    assert life.view(later).job.due_at is not None
+
+    assert _rung(life) == set()
+
+
+def test_ringing_takes_nothing(life: Life) -> None:
+    view = life.evaluating()
+
+    assert _rung(life) == _rung(life) != set()
+    assert life.view(view).job.claim == 0
+
+
+def test_a_job_whose_ring_was_lost_is_worked_on_all_the_same(life: Life) -> None:
+    view = life.evaluating()
+    life.doorbell.rung.clear()
+
+    dispatch.ring_for_due_rows(life.tools)
+    life.work()
+
+    assert life.view(view).job.state == "awaiting_work_payment"

@@ -1,0 +1,128 @@
+"""Readiness: only an unusable database stops us; everything else is said, without a balance."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete
+
+from config.queues import EVERY
+from models import schema
+from models.btc_price import BtcPrice
+from models.database import Database
+from models.job import Job
+from models.payout import Payout
+from models.tick import Tick
+from services.operate import health, ticks
+from services.operate.health import Health, Readiness
+from tests.support import rows
+from tests.support.life import Life
+from tests.support.owing import claimed
+
+
+def _check(life: Life) -> Health:
+    return health.check(life.tools, schema_revision=schema.HEAD)
+
+
+@pytest.fixture
+def well(life: Life) -> Life:
+    """Every duty has just run, and there is a price."""
+    for name in EVERY:
+        ticks.run(life.tools, name)
+    with life.tools.database.transaction("test.price") as session:
+        session.execute(delete(BtcPrice))
+        session.add(BtcPrice(price_usd=100_000, feeds={}))
+    return life
+
+
+def test_given_duties_that_run_and_a_price_then_we_are_ready(well: Life) -> None:
+    found = _check(well)
+
+    assert found.status is Readiness.READY, found.parts
+    assert all(part["ok"] for part in found.parts.values())
+
+
+def test_a_service_that_has_just_started_is_degraded_until_its_duties_have_run(life: Life) -> None:
+    found = _check(life)
+
+    assert found.status is Readiness.DEGRADED
+    assert set(found.parts["duties"]["late"]) == {name.value for name in EVERY}
+
+
+def test_a_duty_that_stopped_is_named(well: Life) -> None:
+    rows.let_pass(well.tools, Tick, timedelta(seconds=20))
+
+    found = _check(well)
+
+    assert found.status is Readiness.DEGRADED
+    assert "dispatch" in found.parts["duties"]["late"]
+    assert "price.refresh" not in found.parts["duties"]["late"]
+
+
+def test_a_job_that_nobody_takes_degrades(well: Life) -> None:
+    well.evaluating()
+    assert _check(well).parts["backlog"]["ok"]
+    rows.let_pass(well.tools, Job, timedelta(seconds=61))
+
+    found = _check(well)
+
+    assert found.status is Readiness.DEGRADED
+    assert found.parts["backlog"]["dueJobs"] == 1
+    assert found.parts["backlog"]["oldestSeconds"] >= 61
+
+
+def test_a_payout_in_doubt_for_an_hour_is_a_persons_business(well: Life) -> None:
+    claimed(well)
+    assert _check(well).parts["refunds"]["ok"]
+    rows.let_pass(well.tools, Payout, timedelta(hours=1, seconds=1))
+
+    found = _check(well)
+
+    assert found.status is Readiness.DEGRADED
+    assert found.parts["refunds"]["underWay"] == 1
+
+
+def test_without_a_live_price_we_are_degraded(well: Life) -> None:
+    with well.tools.database.transaction("test.price") as session:
+        session.execute(delete(BtcPrice))
+
+    found = _check(well)
+
+    assert (found.status, found.parts["price"]["source"]) == (Readiness.DEGRADED, "fallback")
+
+
+def test_a_schema_of_another_version_makes_us_unready(well: Life) -> None:
+    found = health.check(well.tools, schema_revision="9999")
+
+    assert found.status is Readiness.UNREADY
+    assert not found.parts["migrations"]["ok"]
+
+
+def test_a_database_that_cannot_be_reached_makes_us_unready(life: Life) -> None:
+    nowhere = Database("postgresql+psycopg2://nobody:nothing@127.0.0.1:1/none")
+
+    found = health.check(life.tools.with_(database=nowhere), schema_revision=schema.HEAD)
+
+    assert found.status is Readiness.UNREADY
+    assert found.parts == {"database": {"ok": False}}
+    nowhere.close()
+
+
+def test_readiness_asks_nothing_outside(well: Life) -> None:
+    def asked() -> dict[str, int]:
+        seen = well.stand_in.counts().requests
+        return {route: times for route, times in seen.items() if "/stand-in/" not in route}
+
+    before = asked()
+    _check(well)
+
+    assert asked() == before
+
+
+def test_readiness_tells_no_balance(well: Life) -> None:
+    claimed(well)
+    well.complete()
+
+    told = str(_check(well).parts).lower()
+
+    assert "sats" not in told
+    assert "balance" not in told

@@ -1,0 +1,92 @@
+"""What must hold before a process serves anybody: known prices, a fee that pays for itself."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from config.settings import ModelPrice, Settings, SettingsError
+from services import toolbox
+from services.operate import startup
+from services.toolbox import Role, Toolbox
+
+
+def _built(tools: Toolbox, role: Role = Role.WEB, **settings: Any) -> Toolbox:
+    """A toolbox as a process builds it, with other settings; it connects to nothing."""
+    return toolbox.build(tools.settings.model_copy(update=settings), role)
+
+
+def _problems(built: Toolbox) -> str:
+    with pytest.raises(SettingsError) as refused:
+        startup.check(built)
+    return str(refused.value)
+
+
+def test_the_defaults_start(tools: Toolbox) -> None:
+    startup.check(_built(tools))
+
+
+def test_models_without_a_known_price_are_named_all_at_once(tools: Toolbox) -> None:
+    problems = _problems(_built(tools, eval_model="llama-x", work_model="llama-y")).splitlines()
+
+    assert ["EVAL_MODEL=llama-x" in problems[0], "WORK_MODEL=llama-y" in problems[1]] == [True] * 2
+
+
+def test_a_model_with_a_price_of_our_own_starts(tools: Toolbox) -> None:
+    price = ModelPrice(input=Decimal("0.1"), output=Decimal("0.2"))
+
+    startup.check(_built(tools, work_model="llama-y", model_prices={"llama-y": price}))
+
+
+def test_an_evaluation_fee_below_the_worst_evaluation_is_refused(tools: Toolbox) -> None:
+    problems = _problems(_built(tools, eval_fee_sats=1))
+
+    assert "EVAL_FEE_SATS=1" in problems
+    assert "ALLOW_EVAL_LOSS" in problems
+
+
+def test_the_same_fee_starts_when_the_loss_is_wanted(tools: Toolbox) -> None:
+    startup.check(_built(tools, eval_fee_sats=1, allow_eval_loss=True))
+
+
+def test_a_model_that_costs_nothing_can_be_evaluated_for_the_smallest_fee(tools: Toolbox) -> None:
+    free = ModelPrice(input=Decimal(0), output=Decimal(0))
+
+    startup.check(_built(tools, eval_fee_sats=1, eval_model="mine", model_prices={"mine": free}))
+
+
+def test_a_longer_request_makes_the_same_fee_too_small(tools: Toolbox) -> None:
+    assert "EVAL_FEE_SATS" in _problems(_built(tools, request_max_chars=100_000))
+
+
+@pytest.mark.parametrize("role", [Role.WEB, Role.MODELS])
+def test_only_the_money_worker_holds_the_key_that_pays(tools: Toolbox, role: Role) -> None:
+    assert _built(tools, role).payouts is None
+    assert _built(tools, Role.MONEY).payouts is not None
+
+
+def test_the_money_worker_does_not_start_without_the_key_that_pays(tools: Toolbox) -> None:
+    real = {"lnbits_url": "https://lnbits.example", "lnbits_invoice_key": "canary-key"}
+
+    _built(tools, Role.WEB, **real)
+    with pytest.raises(SettingsError, match="LNBITS_ADMIN_KEY"):
+        _built(tools, Role.MONEY, **real)
+
+
+def test_a_price_feed_that_nobody_knows_is_refused(tools: Toolbox) -> None:
+    environ = {
+        "DATABASE_URL": tools.settings.database_url,
+        "REDIS_URL": tools.settings.redis_url,
+        "STAND_IN_URL": tools.settings.stand_in_url or "",
+        "PRICE_FEEDS": "kraken,crystal-ball",
+    }
+
+    with pytest.raises(SettingsError, match=r"PRICE_FEEDS.*crystal-ball"):
+        toolbox.build(Settings.load(environ), Role.WEB)
+
+
+def test_nobody_pays_our_invoices_for_us_beside_a_real_lightning(tools: Toolbox) -> None:
+    real = {"lnbits_url": "https://lnbits.example", "lnbits_invoice_key": "canary-key"}
+
+    assert _built(tools, Role.WEB).bench_payer is not None
+    assert _built(tools, Role.WEB, **real).bench_payer is None

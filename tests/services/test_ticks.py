@@ -1,0 +1,130 @@
+"""Duties that come round: once at a time, slower in trouble, and never lost with a worker."""
+
+from datetime import timedelta
+
+import pytest
+
+from config.queues import EVERY, TaskName
+from local.stand_in.faults import Fault
+from models.invoice import InvoiceKind
+from models.lifecycle import JobState
+from models.tick import Tick
+from services.operate import ticks
+from tests.support import rows
+from tests.support.life import Life
+
+POLL = TaskName.POLL_PAYMENTS
+
+
+def _fault(**details: object) -> Fault:
+    return Fault.model_validate({"target": "lnbits.feed", "kind": "status", **details})
+
+
+def _tick(life: Life) -> Tick:
+    tick: Tick = rows.only(life.tools, Tick)
+    return tick
+
+
+def _later(life: Life, name: TaskName = POLL, after: timedelta = timedelta(seconds=10)) -> bool:
+    rows.let_pass(life.tools, Tick, after)
+    return ticks.run(life.tools, name)
+
+
+def test_every_duty_that_comes_round_is_known_here() -> None:
+    assert set(ticks.DUTIES) == set(EVERY)
+
+
+def test_a_duty_runs_when_its_time_has_come_and_not_before(life: Life) -> None:
+    assert ticks.run(life.tools, POLL) is True
+    assert ticks.run(life.tools, POLL) is False
+
+    due_in = rows.due_in(life.tools, Tick)
+    assert timedelta(0) < due_in <= EVERY[POLL]
+    assert _later(life, after=due_in) is True
+
+
+def test_a_finished_run_is_on_record(life: Life) -> None:
+    ticks.run(life.tools, POLL)
+
+    tick = _tick(life)
+    assert (tick.name, tick.claim, tick.last_error) == ("payments.poll", 1, None)
+    assert tick.ran_at is not None
+    assert ticks.ages(life.tools)["payments.poll"].age is not None
+
+
+def test_a_duty_does_what_it_is_for(life: Life) -> None:
+    view = life.create()
+    life.pay(view, InvoiceKind.EVAL)
+
+    ticks.run(life.tools, POLL)
+
+    assert life.state(view) is JobState.EVALUATING
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_trouble_outside_slows_a_duty_down_and_is_on_record(life: Life, status: int) -> None:
+    life.stand_in.arm(_fault(status=status, times=2))
+
+    assert ticks.run(life.tools, POLL) is True
+
+    assert _tick(life).last_error == f"http_{status}"
+    assert _tick(life).ran_at is None
+    assert timedelta(seconds=4) < rows.due_in(life.tools, Tick) <= timedelta(seconds=5)
+
+
+def test_a_wish_of_lnbits_for_more_time_is_honoured(life: Life) -> None:
+    life.stand_in.arm(_fault(status=429, retry_after="90"))
+
+    ticks.run(life.tools, POLL)
+
+    assert timedelta(seconds=85) < rows.due_in(life.tools, Tick) <= timedelta(seconds=90)
+
+
+def test_after_the_trouble_the_record_is_clean_again(life: Life) -> None:
+    life.stand_in.arm(_fault(status=503))
+    ticks.run(life.tools, POLL)
+
+    assert _later(life) is True
+
+    assert _tick(life).last_error is None
+    assert _tick(life).ran_at is not None
+
+
+def test_a_duty_whose_worker_died_is_taken_over_when_its_lease_is_over(life: Life) -> None:
+    assert ticks._claim(life.tools, POLL) is not None
+
+    assert ticks.run(life.tools, POLL) is False
+    assert _later(life, after=ticks.TICK_LEASE) is True
+
+
+def test_a_worker_that_comes_back_late_does_not_overwrite_its_successors_record(
+    life: Life,
+) -> None:
+    zombie = ticks._claim(life.tools, POLL)
+    assert zombie is not None
+    assert _later(life, after=ticks.TICK_LEASE) is True
+    after_successor = rows.due_in(life.tools, Tick)
+
+    ticks._rest(life.tools, POLL, zombie, timedelta(hours=1), "late")
+
+    assert _tick(life).last_error is None
+    assert rows.due_in(life.tools, Tick) <= after_successor
+
+
+def test_a_defect_is_not_taken_for_trouble_outside(life: Life) -> None:
+    class Broken:
+        def settled_payments(self, **_: object) -> object:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ticks.run(life.tools.with_(income=Broken()), POLL)
+
+    assert _tick(life).ran_at is None
+    assert _later(life, after=ticks.TICK_LEASE) is True
+
+
+def test_one_duty_in_trouble_does_not_hold_up_another(life: Life) -> None:
+    life.stand_in.arm(_fault(status=503))
+    ticks.run(life.tools, POLL)
+
+    assert ticks.run(life.tools, TaskName.DISPATCH) is True

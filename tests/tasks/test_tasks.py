@@ -1,0 +1,183 @@
+"""A task is a name and one call; the doorbell carries one number, and may break without harm."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from config.broker import KEY_PREFIX, make_celery
+from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
+from models.job import Job
+from models.lifecycle import JobState
+from models.tick import Tick
+from services.doorbell import QUIET_SECONDS, CeleryDoorbell
+from services.toolbox import Toolbox
+from tasks import base, jobs, money, ticks
+from tests.support import rows
+from tests.support.life import Life
+
+WORK: dict[TaskName, Callable[[int], None]] = {
+    TaskName.EVALUATE_JOB: jobs.evaluate_job,
+    TaskName.EXECUTE_JOB: jobs.execute_job,
+    TaskName.RUN_DEMO: jobs.run_demo,
+    TaskName.SEND_PAYOUT: money.send_payout,
+}
+NOBODY = 987_654
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[redis.Redis]:
+    """The real Valkey of this worker, empty before and after."""
+    connection = redis.Redis.from_url(redis_url)
+    connection.flushdb()
+    yield connection
+    connection.flushdb()
+    connection.close()
+
+
+@pytest.fixture
+def celery(tools: Toolbox) -> Iterator[Celery]:
+    app = make_celery(tools.settings)
+    yield app
+    app.close()
+
+
+def _waiting(broker: redis.Redis, queue: QueueName) -> list[dict[str, Any]]:
+    """The messages in a queue, newest first, as they lie in Redis."""
+    raw: Any = broker.lrange(KEY_PREFIX + queue.value, 0, -1)
+    return [json.loads(message) for message in raw]
+
+
+def test_every_name_is_a_task(celery: Celery) -> None:
+    celery.finalize()
+
+    known = {name for name in celery.tasks if not name.startswith("celery.")}
+    assert known == {name.value for name in TaskName}
+
+
+def test_every_name_has_a_queue_and_what_is_no_row_comes_round() -> None:
+    assert set(QUEUE_OF) == set(TaskName)
+    assert set(EVERY) == set(TaskName) - set(WORK)
+    assert all(interval <= timedelta(minutes=1) for interval in EVERY.values())
+
+
+@pytest.mark.parametrize("name", sorted(WORK))
+def test_a_ring_for_a_row_that_is_gone_does_nothing(life: Life, name: TaskName) -> None:
+    base.install(life.tools)
+
+    WORK[name](NOBODY)
+
+    assert life.stand_in.counts().model_calls == 0
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_every_duty_runs_by_its_task(life: Life, celery: Celery, name: TaskName) -> None:
+    base.install(life.tools)
+    celery.finalize()
+
+    celery.tasks[name.value]()
+
+    assert rows.only(life.tools, Tick).name == name.value
+
+
+def test_a_ring_twice_or_thrice_is_one_piece_of_work(life: Life) -> None:
+    view = life.evaluating()
+    base.install(life.tools)
+
+    for _ in range(3):
+        jobs.evaluate_job(view.job.id)
+
+    assert life.state(view) is JobState.AWAITING_WORK_PAYMENT
+    assert life.stand_in.counts().model_calls == 1
+
+
+def test_a_process_that_is_no_worker_has_no_toolbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base._Installed, "toolbox", None)
+
+    with pytest.raises(RuntimeError, match="worker"):
+        ticks.poll_payments()
+
+
+@pytest.mark.parametrize(
+    ("name", "row_id"), [(TaskName.EVALUATE_JOB, 7), (TaskName.POLL_PAYMENTS, None)]
+)
+def test_a_ring_is_a_message_with_one_number_at_most_that_does_not_keep(
+    broker: redis.Redis, celery: Celery, name: TaskName, row_id: int | None
+) -> None:
+    doorbell = CeleryDoorbell(celery)
+
+    doorbell.ring(name, row_id)
+    doorbell.answered()
+
+    (message,) = _waiting(broker, QUEUE_OF[name])
+    assert message["headers"]["task"] == name.value
+    assert message["headers"]["argsrepr"] == ("()" if row_id is None else "[7]")
+    assert message["headers"]["expires"] is not None
+    assert message["headers"]["eta"] is None
+
+
+def test_no_ring_ever_holds_more_than_the_number_of_the_row(
+    broker: redis.Redis, celery: Celery, life: Life
+) -> None:
+    view = life.evaluating()
+    doorbell = CeleryDoorbell(celery)
+
+    doorbell.ring(TaskName.EVALUATE_JOB, view.job.id)
+    doorbell.answered()
+
+    lying_there = str(_waiting(broker, QueueName.MODELS))
+    assert str(view.job.public_id) not in lying_there
+    assert view.job.request not in lying_there
+
+
+def test_a_broker_that_is_gone_holds_nobody_up_and_is_left_alone_for_a_while(
+    tools: Toolbox,
+) -> None:
+    nowhere = make_celery(tools.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+    clock = [1000.0]
+    doorbell = CeleryDoorbell(nowhere, clock=lambda: clock[0])
+
+    for row_id in range(50):
+        doorbell.ring(TaskName.EVALUATE_JOB, row_id)
+    finished = threading.Thread(target=doorbell.answered)
+    finished.start()
+    finished.join(timeout=20)
+
+    assert not finished.is_alive(), "fifty rings cost one time-out, not fifty"
+    assert doorbell._quiet_until == clock[0] + QUIET_SECONDS
+    nowhere.close()
+
+
+def test_a_broker_that_comes_back_is_rung_again(broker: redis.Redis, celery: Celery) -> None:
+    clock = [1000.0]
+    doorbell = CeleryDoorbell(celery, clock=lambda: clock[0])
+    doorbell._quiet_until = 1005.0
+    doorbell.ring(TaskName.EVALUATE_JOB, 1)
+    doorbell.answered()
+    clock[0] = 1005.0
+
+    doorbell.ring(TaskName.EVALUATE_JOB, 2)
+    doorbell.answered()
+
+    assert [m["headers"]["argsrepr"] for m in _waiting(broker, QueueName.MODELS)] == ["[2]"]
+
+
+def test_an_emptied_broker_loses_no_job(broker: redis.Redis, celery: Celery, life: Life) -> None:
+    view = life.evaluating()
+    doorbell = CeleryDoorbell(celery)
+    doorbell.ring(TaskName.EVALUATE_JOB, view.job.id)
+    doorbell.answered()
+    broker.flushdb()
+    base.install(life.tools.with_(doorbell=doorbell))
+
+    ticks.ring_for_due_rows()
+    doorbell.answered()
+
+    rung = [message["headers"]["argsrepr"] for message in _waiting(broker, QueueName.MODELS)]
+    assert rung == [f"[{view.job.id}]"]
+    assert rows.only(life.tools, Job).claim == 0
