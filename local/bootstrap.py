@@ -11,6 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -82,7 +84,13 @@ def _ensure(*, dev: bool) -> None:
     STAMP.unlink(missing_ok=True)
     if stamp.get("place", str(VENV)) != str(VENV):  # moved: its scripts name the old place
         shutil.rmtree(VENV)
-    _install(ROOT / lock)
+    is_new = not VENV.exists()
+    try:
+        _install(ROOT / lock)
+    except SetupError as error:
+        if is_new:
+            shutil.rmtree(VENV, ignore_errors=True)
+        raise SetupError(_sentence(str(error))) from error
     _write_stamp(dev=lock == DEV_LOCK)
     _say(f"Installed in {time.monotonic() - began_at:.1f} s.")
 
@@ -134,6 +142,20 @@ def _install(lock: Path) -> None:
         else:
             return
     raise SetupError("\n".join(problems))
+
+
+def _sentence(problems: str) -> str:
+    """Say plainly what the tools' last words mean, when that is known."""
+    if "No space left on device" in problems or "os error 28" in problems:
+        return f"The disk of {ROOT} is full: an installation needs about 1 GB."
+    found = re.search(r"Because (\S+)==(\S+) has no\s+wheels\s+with", problems)
+    if found:
+        machine = f"{sys.platform} {platform.machine()}, Python {_python_version()}"
+        return (
+            f"There is no wheel of {found.group(1)} {found.group(2)} for this machine ({machine}): "
+            "try another Python with `make run PYTHON=…`, or the containers of docker-compose.yml."
+        )
+    return f"Nothing could be installed, neither with uv nor with pip:\n{problems}"
 
 
 def _install_with_uv(lock: Path) -> None:

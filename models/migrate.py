@@ -2,20 +2,24 @@
 
 import os
 import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import psycopg2
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import create_engine, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from config.settings import psycopg2_url
+from models import schema
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Alembic and SQLAlchemy are imported where they are used: loading them takes a second, which every
+# start of the product would wait for and only the first one of a version needs.
 
 
-def configuration(url: str) -> Config:
+def configuration(url: str) -> "Config":
     """Alembic's configuration for one database; needs no alembic.ini."""
+    from alembic.config import Config
+
     config = Config(toml_file="pyproject.toml")
     config.attributes["url"] = url
     return config
@@ -23,16 +27,22 @@ def configuration(url: str) -> Config:
 
 def upgrade(url: str) -> None:
     """Run what is missing, each migration in its own transaction."""
+    from alembic import command
+
     command.upgrade(configuration(url), "head")
 
 
 def revision_here(url: str) -> str:
     """The revision that this code wants."""
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(configuration(url)).get_current_head() or ""
 
 
 def revision_there(url: str) -> str | None:
     """The revision that the database has; None = an empty database."""
+    from sqlalchemy import create_engine, inspect, text
+
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
@@ -48,7 +58,28 @@ def revision_there(url: str) -> str | None:
 
 def main() -> int:
     """0 when the database is up to date, 1 when it cannot be, 2 when no database was named."""
-    url = psycopg2_url(os.environ.get("DATABASE_URL", ""))
+    given = os.environ.get("DATABASE_URL", "")
+    return 0 if is_up_to_date(given) else _bring_up_to_date(given)
+
+
+def is_up_to_date(url: str) -> bool:
+    """Whether there is nothing to do. False also when that could not be learned this quick way."""
+    try:
+        with closing(psycopg2.connect(url.replace("+psycopg2", "", 1))) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SELECT version_num FROM alembic_version")
+            return bool(cursor.fetchall() == [(schema.HEAD,)])
+    except psycopg2.Error:
+        return False
+
+
+def _bring_up_to_date(given: str) -> int:
+    from alembic.util import CommandError
+    from sqlalchemy.exc import DBAPIError
+
+    from config.settings import psycopg2_url
+
+    url = psycopg2_url(given)
     if not url:
         return _refuse("DATABASE_URL is not set: it names the database to bring up to date.", 2)
     if not _is_address(url):
@@ -71,6 +102,9 @@ _NOT_OUR_FAULT = (psycopg2.OperationalError, psycopg2.errors.InsufficientPrivile
 
 
 def _is_address(url: str) -> bool:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(url).drivername == "postgresql+psycopg2"
     except (ArgumentError, ValueError):

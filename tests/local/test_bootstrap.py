@@ -11,6 +11,7 @@ import pytest
 from local.environment import ROOT
 
 PLAYED_UV = f"""#!/bin/sh
+[ -s broken ] && cat broken >&2
 case " $*" in
   " --version") exit 0 ;;
   *" venv "*) [ ! -e broken ] && {sys.executable} -m venv --without-pip .venv ;;
@@ -113,6 +114,30 @@ def test_when_the_checkout_was_moved_then_the_environment_is_made_anew(checkout:
     assert installs(moved) == ["requirements.lock"] * 2
     assert str(moved) in (moved / ".venv/pyvenv.cfg").read_text()
     moved.rename(checkout)
+
+
+@pytest.mark.parametrize(
+    ("last_words", "sentence"),
+    [
+        ("error: No space left on device (os error 28)", "is full: an installation needs"),
+        (
+            "Because thing==1.2 has no wheels with a matching platform tag and you require it",
+            "There is no wheel of thing 1.2 for this machine",
+        ),
+    ],
+)
+def test_what_an_installer_means_is_said_in_one_sentence_and_nothing_is_left(
+    checkout: Path, last_words: str, sentence: str
+) -> None:
+    (checkout / "broken").write_text(last_words)
+    (checkout / "sitecustomize.py").write_text(HIDE_PIP)
+
+    code, said = bootstrap(checkout, PYTHONPATH=str(checkout))
+
+    assert code == 1
+    assert sentence in said
+    assert said.count("\n") == 2  # the first says what is being done
+    assert not (checkout / ".venv").exists()
 
 
 def test_given_no_way_to_install_then_the_missing_packages_are_named_and_nothing_counts_as_done(

@@ -95,8 +95,11 @@ def test_a_database_with_an_odd_name_user_and_password_is_migrated_and_used(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", odd_database)
 
+    assert not migrate.is_up_to_date(odd_database)
     assert migrate.main() == 0
 
+    assert migrate.is_up_to_date(odd_database)
+    assert migrate.main() == 0
     url = settings_with(database_url=odd_database).database_url
     assert migrate.revision_there(url) == schema.HEAD
     Database(url).ping()

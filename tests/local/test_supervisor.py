@@ -1,4 +1,7 @@
-"""`make run`: everything comes up, nothing is left behind, and running work is waited for."""
+"""`make run`: everything comes up, nothing is left behind, and running work is waited for.
+
+More of the supervisor is in tests/machines, because each start takes seconds.
+"""
 
 import os
 import signal
@@ -10,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from local.data_dir import DataDir
-from local.environment import ADMIN_KEY, ROOT
+from local.environment import ROOT
 from local.processes import free_port
-from tests.local.running import ALL_REAL, environment, is_running, running, wait_until_gone
+from tests.local.running import environment, running, wait_until_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -54,7 +57,7 @@ def test_given_running_work_when_ctrl_c_is_pressed_then_it_is_finished_before_th
     assert 0 < done < stopped
 
 
-def test_given_a_running_system_when_the_supervisor_is_killed_then_no_process_is_left(
+def test_when_the_supervisor_is_killed_then_no_process_is_left_and_it_can_be_started_again(
     folder: Path,
 ) -> None:
     with running(folder / "data") as system:
@@ -68,65 +71,10 @@ def test_given_a_running_system_when_the_supervisor_is_killed_then_no_process_is
     commands = "\n".join(family.values())
     for name in ("gunicorn", "money@", "models@", " beat ", "postgres", "valkey-server"):
         assert name in commands
-
-
-def test_given_a_killed_system_when_it_is_started_again_then_it_comes_up_on_the_same_data(
-    folder: Path,
-) -> None:
-    with running(folder / "data") as system:
-        system.wait_for("ready in")
-        system.send(signal.SIGKILL)
-
     with running(folder / "data") as system:
         system.wait_for("ready in")
         system.send(signal.SIGTERM)
         assert system.wait_end() == 0
-
-
-def test_when_processes_die_then_they_are_started_again_at_the_same_address(folder: Path) -> None:
-    with running(folder / "data") as system:
-        system.wait_for("ready in")
-        before = {name: system.main_process(name) for name in ("gunicorn", "postgres", "valkey")}
-
-        for pid in before.values():
-            os.kill(pid, signal.SIGKILL)
-        for name in ("web", "postgres", "valkey"):
-            system.wait_for(rf"\| {name} ended \(SIGKILL\); again in 0.5 s")
-        system.wait_for(r"(?s:again in .*)database system is ready")
-
-        wait_until_gone(list(before.values()))
-        system.send(signal.SIGTERM)
-        assert system.wait_end() == 0
-
-
-def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(folder: Path) -> None:
-    with running(folder / "data", SLOW_SECONDS="25") as system:
-        system.wait_for("slow work begins")
-        system.wait_for("ready in")
-
-        system.send(signal.SIGINT)
-        system.wait_for("stopping")
-        system.send(signal.SIGINT)
-        code = system.wait_end()
-
-    assert code == 0
-    assert "slow work is done" not in system.log
-    assert "database system is shut down" in system.log
-
-
-def test_only_the_money_worker_is_given_the_key_that_can_pay(folder: Path) -> None:
-    with running(folder / "data") as system:
-        system.wait_for("ready in")
-        key = ALL_REAL[ADMIN_KEY].encode()
-
-        holders = [
-            command
-            for pid, command in system.descendants().items()
-            if is_running(pid) and key in Path(f"/proc/{pid}/environ").read_bytes()
-        ]
-
-    assert len(holders) == 1
-    assert "money@" in holders[0]
 
 
 def test_given_a_running_system_when_another_uses_its_data_then_that_one_is_refused(
