@@ -38,6 +38,14 @@ class Caller:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    def answers(self, job_id: str) -> bool:
+        """Whether a job can be read now. An outage must say so, and blame no caller."""
+        status = requests.get(
+            f"{self.product.url}/api/jobs/{job_id}", timeout=TIMEOUT_SECONDS
+        ).status_code
+        assert status in {200, 503}, status
+        return status == 200
+
     def pay(self, invoice: Json) -> None:
         """Pay without a wallet, as the bench allows."""
         answer = self.post(f"/api/dev/stub/pay/{invoice['paymentHash']}")

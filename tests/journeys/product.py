@@ -18,6 +18,7 @@ from local.servers import temporary_folder
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
 
+START_SECONDS = 120
 STOP_SECONDS = 45
 LOG_SHOWN = 6000
 
@@ -106,7 +107,7 @@ def running_product(**settings: str) -> Iterator[Product]:
     with temporary_folder() as folder:
         product = _start(folder, free_port(), free_port(), settings)
         try:
-            wait_until("the product is ready", product.is_ready)
+            wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
             assert requests.get(f"{product.url}/api/healthz", timeout=10).ok
             yield product
             assert product.stop() == 0

@@ -1,10 +1,11 @@
 """Killed workers, an emptied Redis, at the worst moments: the job completes, nothing runs twice."""
 
 from collections import Counter
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-import redis
+from redis import Redis
 
 from config.broker import KEY_PREFIX
 from config.queues import QueueName
@@ -45,6 +46,17 @@ def books(impatient_books: Books) -> Books:
 def request_text() -> str:
     """One that no other test asks, so that its calls can be told from theirs."""
     return f"Say something kind about {uuid4()}."
+
+
+@pytest.fixture
+def redis(product: Product) -> Iterator[Redis]:
+    with Redis.from_url(product.environ("web")["REDIS_URL"]) as server:
+        yield server
+
+
+def blocked_clients(redis: Redis) -> int:
+    """How many wait for a message, and would be handed it at once."""
+    return int(redis.info("clients")["blocked_clients"])
 
 
 def calls_of(product: Product, caller: Caller, request: str) -> Counter[Step]:
@@ -118,35 +130,34 @@ def test_given_the_money_worker_killed_between_payment_and_settlement_then_the_m
 
 
 def test_given_redis_is_emptied_between_payment_and_evaluation_then_the_job_completes(
-    product: Product, caller: Caller, books: Books, request_text: str
+    product: Product, caller: Caller, books: Books, redis: Redis, request_text: str
 ) -> None:
-    server = redis.Redis.from_url(product.environ("web")["REDIS_URL"])
     queue = KEY_PREFIX + QueueName.MODELS
     created = caller.create(request_text)
     with product.frozen("worker-models"):
+        with product.frozen("worker-money"):
+            wait_until("nobody has an ear at the bell", lambda: not blocked_clients(redis))
         caller.pay(created["evalInvoice"])
         caller.wait_for(created["jobId"], "evaluating")
+        assert wait_until("a worker was rung for", lambda: redis.llen(queue))
         with product.frozen("worker-money"):
-            wait_until("the worker was rung for", lambda: server.llen(queue))
-            server.flushall()
-            assert server.dbsize() == 0
+            redis.flushall()
+            assert redis.llen(queue) == 0
 
     quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
     complete(caller, quoted)
-    server.close()
 
     assert calls_of(product, caller, request_text) == CALLS_ONCE
     assert books.attempts(created["jobId"]) == ANSWERED
 
 
 def test_given_redis_is_emptied_before_a_payment_is_noticed_then_the_job_completes(
-    product: Product, caller: Caller, request_text: str
+    product: Product, caller: Caller, redis: Redis, request_text: str
 ) -> None:
     created = caller.create(request_text)
     with product.frozen("worker-money"):
         caller.pay(created["evalInvoice"])
-        with redis.Redis.from_url(product.environ("web")["REDIS_URL"]) as server:
-            server.flushall()
+        redis.flushall()
 
     quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
     complete(caller, quoted)
@@ -154,13 +165,17 @@ def test_given_redis_is_emptied_before_a_payment_is_noticed_then_the_job_complet
     assert calls_of(product, caller, request_text) == CALLS_ONCE
 
 
-def test_given_the_broker_is_killed_between_payment_and_evaluation_then_the_job_completes(
-    product: Product, caller: Caller, request_text: str
+@pytest.mark.parametrize("server", ["valkey", "postgres"])
+def test_given_a_server_is_killed_between_payment_and_evaluation_then_the_job_completes(
+    product: Product, caller: Caller, request_text: str, server: str
 ) -> None:
     created = caller.create(request_text)
-    caller.pay(created["evalInvoice"])
+    with product.frozen("worker-models"):
+        caller.pay(created["evalInvoice"])
+        caller.wait_for(created["jobId"], "evaluating")
+        product.kill(server)
 
-    product.kill("valkey")
+    wait_until("jobs can be read", lambda: caller.answers(created["jobId"]))
     quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
     complete(caller, quoted)
 
