@@ -39,7 +39,7 @@ imports: ## prove that imports point down
 	@$(SETUP_DEV) && .venv/bin/lint-imports
 
 docs: ## regenerate what docs/ takes from the code
-	@$(SETUP_DEV) && $(VENV) -m models.lifecycle > docs/job-lifecycle.md
+	@$(SETUP_DEV) && $(VENV) -m models.diagram > docs/job-lifecycle.md
 
 openapi: ## write the OpenAPI document
 	@$(SETUP_DEV) && $(VENV) -m app.openapi > docs/openapi.json

@@ -1,0 +1,44 @@
+"""What docs/ takes from the code is fresh, and what is drawn is what holds."""
+
+import json
+import re
+
+from app import openapi
+from models import diagram
+from models.lifecycle import ARROWS, JobState
+from tests.architecture.source import ROOT
+
+
+def test_the_lifecycle_page_is_drawn_from_the_code() -> None:
+    written = (ROOT / "docs/job-lifecycle.md").read_text()
+
+    assert written == diagram.page(), "run `make docs`"
+
+
+def test_the_openapi_document_is_made_from_the_code() -> None:
+    written = json.loads((ROOT / "docs/openapi.json").read_text())
+
+    assert written == openapi.with_defaults(), "run `make openapi`"
+
+
+def test_the_page_shows_every_state_and_every_arrow() -> None:
+    page = diagram.page()
+
+    for state in JobState:
+        assert f"| `{state.value}` |" in page
+    for arrow in ARROWS:
+        source = "[*]" if arrow.source is None else arrow.source.value
+        assert f"    {source} --> {arrow.target.value}: {arrow.because}\n" in page
+
+
+def test_no_label_breaks_the_diagram() -> None:
+    """A colon, a semicolon or a bracket would end the label for Mermaid."""
+    for arrow in ARROWS:
+        assert re.fullmatch(r"[\w ,.'-]+", arrow.because), arrow
+
+
+def test_the_makefile_knows_how_to_make_them() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+
+    assert "-m models.diagram > docs/job-lifecycle.md" in makefile
+    assert "-m app.openapi > docs/openapi.json" in makefile

@@ -1,0 +1,68 @@
+"""Who may call each route is decided here, in one table; a route that is not in it fails."""
+
+from enum import StrEnum
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+
+class Access(StrEnum):
+    PUBLIC = "anybody; what it costs us is limited"
+    JOB_ID = "whoever knows the job's id"
+    TOKEN = "whoever knows the token in the path"
+    BENCH = "anybody, and only beside the Lightning stand-in"
+
+
+ROUTES = {
+    ("GET", "/api/healthz"): Access.PUBLIC,
+    ("GET", "/api/readyz"): Access.PUBLIC,
+    ("GET", "/api/openapi.json"): Access.PUBLIC,
+    ("GET", "/api/docs"): Access.PUBLIC,
+    ("GET", "/api/docs/static/<path:filename>"): Access.PUBLIC,
+    ("POST", "/api/jobs"): Access.PUBLIC,
+    ("GET", "/api/demo"): Access.PUBLIC,
+    ("GET", "/api/jobs/<string:id>"): Access.JOB_ID,
+    ("POST", "/api/jobs/<string:id>/refund"): Access.JOB_ID,
+    ("POST", "/api/jobs/<string:id>/cancel"): Access.JOB_ID,
+    ("POST", "/api/hooks/lnbits/<string:token>"): Access.TOKEN,
+    ("POST", "/api/dev/stub/pay/<string:payment_hash>"): Access.BENCH,
+}
+AUTOMATIC = {"HEAD", "OPTIONS"}
+
+
+def routes_of(web: Flask) -> set[tuple[str, str]]:
+    return {
+        (method, str(rule))
+        for rule in web.url_map.iter_rules()
+        for method in (rule.methods or set()) - AUTOMATIC
+    }
+
+
+def test_every_route_has_an_access_decision_and_every_decision_a_route(web: Flask) -> None:
+    assert routes_of(web) == set(ROUTES)
+
+
+def test_a_route_without_a_decision_would_be_seen(web: Flask) -> None:
+    web.add_url_rule("/api/planted", "planted", lambda: "")
+
+    assert routes_of(web) - set(ROUTES) == {("GET", "/api/planted")}
+
+
+@pytest.mark.parametrize(
+    ("method", "rule"), [route for route, access in ROUTES.items() if access is Access.JOB_ID]
+)
+def test_an_id_that_nobody_has_opens_nothing(client: FlaskClient, method: str, rule: str) -> None:
+    address = rule.replace("<string:id>", str(uuid4()))
+
+    assert client.open(address, method=method, json={}).status_code == 404
+
+
+def test_a_token_that_nobody_has_opens_nothing(client: FlaskClient) -> None:
+    assert client.post(f"/api/hooks/lnbits/{uuid4().hex}").status_code == 404
+
+
+def test_no_route_lists_jobs(client: FlaskClient) -> None:
+    for address in ("/api/jobs", "/api/jobs/"):
+        assert client.get(address).status_code == 405

@@ -1,0 +1,186 @@
+"""The rules of the house hold, and each of them finds a violation that was planted."""
+
+import pytest
+
+from tests.architecture import rules
+from tests.architecture.rules import Rule
+from tests.architecture.source import PACKAGES, PRODUCTION, module, modules
+from tests.architecture.transactions import (
+    outside_calls_in_transactions,
+    transactions_in_transactions,
+)
+
+OF_PRODUCTION: list[Rule] = [
+    rules.states_written_elsewhere,
+    rules.environment_read,
+    rules.retries_left_to_celery,
+    rules.calls_past_the_gateways,
+    rules.hosts_clocks,
+    rules.floats_near_money,
+    outside_calls_in_transactions,
+    transactions_in_transactions,
+]
+OF_ALL: list[Rule] = [rules.environment_read, rules.vague_names]
+
+
+@pytest.mark.parametrize("rule", OF_PRODUCTION, ids=lambda rule: rule.__name__)
+def test_production_keeps_the_rule(rule: Rule) -> None:
+    assert rule(modules(*PRODUCTION)) == [], rule.__doc__
+
+
+@pytest.mark.parametrize("rule", OF_ALL, ids=lambda rule: rule.__name__)
+def test_the_bench_keeps_the_rule_too(rule: Rule) -> None:
+    assert rule(modules(*PACKAGES)) == [], rule.__doc__
+
+
+PLANTS: list[tuple[Rule, str, str]] = [
+    (rules.states_written_elsewhere, "services/x.py", "job.state = JobState.COMPLETE"),
+    (rules.states_written_elsewhere, "services/x.py", "a, job.state = 1, 2"),
+    (rules.states_written_elsewhere, "services/x.py", "update(Job).where(x).values(state=new)"),
+    (rules.states_written_elsewhere, "services/x.py", "update(Job).values({'state': new})"),
+    (rules.states_written_elsewhere, "services/x.py", "update(Job).values({Job.state: new})"),
+    (rules.states_written_elsewhere, "services/x.py", "insert(Debt).values(state=new)"),
+    (rules.states_written_elsewhere, "services/x.py", "Payout(job_id=1, state=new)"),
+    (rules.states_written_elsewhere, "services/x.py", "demo_run.DemoRun(state=new)"),
+    (rules.states_written_elsewhere, "app/x.py", "setattr(job, 'state', new)"),
+    (rules.states_written_elsewhere, "models/debt.py", "self.state = new"),
+    (rules.environment_read, "services/x.py", "import os\nos.environ['HOME']"),
+    (rules.environment_read, "services/x.py", "import os\nos.getenv('HOME')"),
+    (rules.environment_read, "config/settings.py", "from os import environ"),
+    (rules.retries_left_to_celery, "tasks/x.py", "raise self.retry(exc=error)"),
+    (rules.retries_left_to_celery, "tasks/x.py", "task.apply_async(args=[1])"),
+    (rules.retries_left_to_celery, "app/x.py", "evaluate_job.delay(1)"),
+    (rules.retries_left_to_celery, "services/x.py", "celery.send_task('x', countdown=60)"),
+    (rules.retries_left_to_celery, "services/x.py", "celery.send_task('x', eta=then)"),
+    (
+        rules.retries_left_to_celery,
+        "tasks/x.py",
+        "@shared_task(name='x', acks_late=True)\ndef x(): ...",
+    ),
+    (rules.retries_left_to_celery, "tasks/x.py", "@shared_task(bind=True)\ndef x(self): ..."),
+    (rules.calls_past_the_gateways, "services/x.py", "import requests"),
+    (rules.calls_past_the_gateways, "services/x.py", "from urllib.request import urlopen"),
+    (rules.calls_past_the_gateways, "app/x.py", "from urllib import request"),
+    (rules.calls_past_the_gateways, "app/x.py", "def f():\n    import http.client"),
+    (rules.calls_past_the_gateways, "models/x.py", "import socket"),
+    (rules.hosts_clocks, "services/x.py", "datetime.now(UTC)"),
+    (rules.hosts_clocks, "models/x.py", "time.time()"),
+    (rules.hosts_clocks, "tasks/x.py", "time.sleep(1)"),
+    (rules.floats_near_money, "services/money/x.py", "sats * 1.25"),
+    (rules.floats_near_money, "models/money.py", "float(usd)"),
+    (rules.floats_near_money, "models/x.py", "mapped_column(Float())"),
+    (rules.vague_names, "services/utils.py", ""),
+    (rules.vague_names, "app/helpers/dates.py", ""),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "text"), PLANTS)
+def test_a_planted_violation_is_found(rule: Rule, path: str, text: str) -> None:
+    assert rule([module(path, text)]) != []
+
+
+INNOCENT: list[tuple[Rule, str, str]] = [
+    (rules.states_written_elsewhere, "models/moves.py", "job.state = new"),
+    (rules.states_written_elsewhere, "services/x.py", "select(Job).where(Job.state == old)"),
+    (rules.states_written_elsewhere, "services/x.py", "Claim(state=payout.state)"),
+    (rules.environment_read, "workers/beat.py", "import os\nos.environ"),
+    (rules.environment_read, "app/x.py", "request.environ"),
+    (rules.calls_past_the_gateways, "gateways/http.py", "import requests"),
+    (rules.calls_past_the_gateways, "services/x.py", "from urllib.parse import urlsplit"),
+    (rules.hosts_clocks, "services/x.py", "time.monotonic()"),
+    (rules.retries_left_to_celery, "services/x.py", "retry.backoff(3)"),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "text"), INNOCENT)
+def test_what_is_allowed_is_not_found(rule: Rule, path: str, text: str) -> None:
+    assert rule([module(path, text)]) == []
+
+
+HELPER = module(
+    "services/far.py",
+    """
+def near(tools):
+    return tools.income.settled_payments()
+
+def further(tools):
+    return near(tools)
+
+def writes(tools):
+    with tools.database.transaction("x") as session:
+        session.flush()
+
+def writes_further(tools):
+    writes(tools)
+
+def pure(tools):
+    return 1
+
+def pays(lightning: Payouts):
+    lightning.send("x")
+""",
+)
+
+
+def opened(body: str, imports: str = "from services import far") -> str:
+    header = "def f(tools):\n    with tools.database.transaction('x') as s:"
+    return f"{imports}\n{header}\n        {body}\n"
+
+
+OUTSIDE = [
+    opened("tools.income.create_invoice(1)"),
+    opened("tools.language_model('m').ask(q)"),
+    opened("for feed in tools.price_feeds: pass"),
+    opened("self.tools.payouts.send(p)"),
+    opened("tools.doorbell.ring(task, 1)"),
+    opened("far.near(tools)"),
+    opened("far.further(tools)"),
+    opened("x = [far.further(tools) for _ in s]"),
+    opened("near(tools)", "from services.far import near"),
+    opened("n(tools)", "from services.far import near as n"),
+    opened("far.pays(x)"),
+    opened("g(tools)") + "def g(tools):\n    far.near(tools)\n",
+]
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_an_outside_call_in_a_transaction_is_found(text: str) -> None:
+    assert outside_calls_in_transactions([HELPER, module("services/x.py", text)]) != []
+
+
+@pytest.mark.parametrize("text", [opened("far.writes(tools)"), opened("far.writes_further(tools)")])
+def test_a_transaction_in_a_transaction_is_found(text: str) -> None:
+    assert transactions_in_transactions([HELPER, module("services/x.py", text)]) != []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        opened("s.add(far.pure(tools))"),
+        opened("s.flush()")
+        + "    far.near(tools)\n    far.writes(tools)\n    tools.doorbell.ring(1)\n",
+        "from services import far\ndef f(tools):\n    far.near(tools)\n",
+    ],
+)
+def test_claim_call_record_is_fine(text: str) -> None:
+    found = [HELPER, module("services/x.py", text)]
+
+    assert outside_calls_in_transactions(found) == []
+    assert transactions_in_transactions(found) == []
+
+
+def test_the_walk_knows_the_outside_calls_of_the_house() -> None:
+    """Or the rule could be kept because nothing was recognised."""
+    from tests.architecture.transactions import _functions, _is_outside, _reaching
+
+    functions = list(_functions(modules(*PRODUCTION)))
+    reaching = _reaching(functions, {f.name for f in functions if _is_outside(f)})
+
+    assert {
+        "services.jobs.intake.create",
+        "services.jobs.evaluation.evaluate",
+        "services.money.payments.poll",
+        "services.money.payouts.send",
+        "services.jobs.expiry.sweep",
+        "app.api.jobs.create_job",
+    } <= reaching
