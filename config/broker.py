@@ -15,7 +15,8 @@ KEY_PREFIX = "honestwork:"
 def broker_url(redis_url: str) -> str:
     """Say to kombu what an address means everywhere else.
 
-    With ``rediss`` it would trust any certificate unless told not to; Unix sockets it calls otherwise.
+    With ``rediss`` it would trust any certificate unless told not to; Unix sockets it calls
+    otherwise.
     """
     address = urlsplit(redis_url)
     options = dict(parse_qsl(address.query))
@@ -79,7 +80,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Build the Celery application: the doorbell's sender and the workers' receiver are the same."""
+    """Build the Celery application: the doorbell sends with it, the workers receive with it."""
     celery = Celery("honestwork", set_as_current=False)
     celery.conf.update(celery_settings(settings))
     return celery

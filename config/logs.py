@@ -1,4 +1,7 @@
-"""Logs: one line an event, constant messages, ids beside them. ``pretty`` for eyes, ``json`` for machines."""
+"""Logs: one line an event, constant messages, ids beside them.
+
+``pretty`` is for eyes, ``json`` for machines.
+"""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Every setting of a deployment: read once at an entry point, frozen, all problems reported together."""
+"""Every setting of a deployment: read once at an entry point, frozen, all problems at once."""
 
 import json
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class LightningNetwork(StrEnum):
 
 
 class SettingsError(Exception):
-    """The environment does not describe a deployment that may run; the message says all that is wrong."""
+    """The environment describes no deployment that may run; the message says all that is wrong."""
 
 
 TokenRate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=20, decimal_places=10)]
@@ -51,7 +51,7 @@ class ModelPrice(BaseModel):
 
 
 class OutputTokens(BaseModel):
-    """The output cap by size of the request: the first tier that is large enough, else ``otherwise``."""
+    """The output cap by size of the request: the first tier that fits, else ``otherwise``."""
 
     model_config = ConfigDict(frozen=True)
     tiers: tuple[tuple[int, int], ...] = ((500, 1024), (2000, 2048))
@@ -202,7 +202,8 @@ class Settings(BaseModel):
         problems += settings.contradictions()
         if settings.app_env is AppEnv.PRODUCTION and "BTC_PRICE_USD_FALLBACK" not in environ:
             problems.append(
-                "BTC_PRICE_USD_FALLBACK must be set in production (empty: refuse new invoices without a live price)."
+                "BTC_PRICE_USD_FALLBACK must be set in production"
+                " (empty: refuse new invoices without a live price)."
             )
         if problems:
             raise SettingsError("\n".join(problems))
@@ -222,27 +223,32 @@ class Settings(BaseModel):
     def contradictions(self) -> list[str]:
         """Everything that is valid by itself and wrong together, one sentence each."""
         rules = {
-            "Production never runs with the Lightning stand-in: set LNBITS_URL and LNBITS_INVOICE_KEY.": (
-                self.app_env is AppEnv.PRODUCTION and self.lightning_is_stand_in
-            ),
-            "Production never runs with the model stand-in: set ANTHROPIC_API_KEY or OPENAI_API_KEY.": (
-                self.app_env is AppEnv.PRODUCTION and self.has_stand_in_model
-            ),
-            "A real model key with the Lightning stand-in gives work away: set LNBITS_URL, or ALLOW_FREE_WORK=1.": (
-                self.lightning_is_stand_in and self.has_real_model and not self.allow_free_work
-            ),
+            (
+                "Production never runs with the Lightning stand-in:"
+                " set LNBITS_URL and LNBITS_INVOICE_KEY."
+            ): (self.app_env is AppEnv.PRODUCTION and self.lightning_is_stand_in),
+            (
+                "Production never runs with the model stand-in:"
+                " set ANTHROPIC_API_KEY or OPENAI_API_KEY."
+            ): (self.app_env is AppEnv.PRODUCTION and self.has_stand_in_model),
+            (
+                "A real model key with the Lightning stand-in gives work away:"
+                " set LNBITS_URL, or ALLOW_FREE_WORK=1."
+            ): (self.lightning_is_stand_in and self.has_real_model and not self.allow_free_work),
             "LNBITS_URL is set but LNBITS_INVOICE_KEY is not.": (
                 self.lnbits_url is not None and self.lnbits_invoice_key is None
             ),
             "LNBITS_INVOICE_KEY or LNBITS_ADMIN_KEY is set but LNBITS_URL is not.": (
                 self.lnbits_url is None and bool(self.lnbits_invoice_key or self.lnbits_admin_key)
             ),
-            "No Lightning: set LNBITS_URL and its keys, or start with `make run`, which brings a stand-in.": (
-                self.lnbits_url is None and self.stand_in_url is None
-            ),
-            "No model: set ANTHROPIC_API_KEY or OPENAI_API_KEY, or start with `make run`, which brings a stand-in.": (
-                self.has_stand_in_model and self.stand_in_url is None
-            ),
+            (
+                "No Lightning: set LNBITS_URL and its keys,"
+                " or start with `make run`, which brings a stand-in."
+            ): (self.lnbits_url is None and self.stand_in_url is None),
+            (
+                "No model: set ANTHROPIC_API_KEY or OPENAI_API_KEY,"
+                " or start with `make run`, which brings a stand-in."
+            ): (self.has_stand_in_model and self.stand_in_url is None),
         }
         return [sentence for sentence, is_broken in rules.items() if is_broken]
 
@@ -274,7 +280,7 @@ class Settings(BaseModel):
 
 
 def is_anthropic(model: str) -> bool:
-    """Claude models go through the anthropic SDK, every other name to the OpenAI-compatible server."""
+    """Claude models go through the anthropic SDK, all others to the OpenAI-compatible server."""
     return model.startswith("claude-")
 
 

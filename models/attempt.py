@@ -1,4 +1,4 @@
-"""The journal of model calls: a row is committed before the call and holds the answer before anyone reads it."""
+"""The journal of model calls: a row before each call, and its answer before anyone reads it."""
 
 from datetime import datetime
 from enum import StrEnum

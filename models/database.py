@@ -65,7 +65,10 @@ class Base(DeclarativeBase):
 
 
 class Database:
-    """One engine, made after fork and handed in. All times that decide anything are PostgreSQL's ``now()``."""
+    """One engine, made after fork and handed in.
+
+    All times that decide anything are PostgreSQL's ``now()``.
+    """
 
     def __init__(self, url: str, *, connections: int = 10) -> None:
         """``connections`` bounds how many this process holds open at once."""
@@ -83,7 +86,7 @@ class Database:
                 "keepalives_count": 3,
                 "tcp_user_timeout": 20_000,
                 "application_name": "honestwork",
-                # A frozen process must not hold row locks for ever, a lost plan must not run for ever.
+                # A frozen process must not hold locks for ever, nor a lost plan run for ever.
                 "options": "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=3s"
                 " -c idle_in_transaction_session_timeout=15s",
             },
@@ -94,7 +97,7 @@ class Database:
     def transaction(self, name: str) -> Iterator[Session]:
         """Commit at the end, roll back on any exception.
 
-        ``name`` says what the transaction is for (``area.step``); faults are injected by it in tests.
+        ``name`` says what the transaction is for (``area.step``); tests inject faults by it.
         Nothing outside may be called while it is open.
         """
         with self._sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""One way to be due: claim a row, keep it, put it off. Every decision is PostgreSQL's, by its own clock.
+"""One way to be due: claim a row, keep it, put it off. PostgreSQL decides, by its own clock.
 
 ``due_at`` says when a row wants a worker (NULL = never), ``claim`` is the fencing token: whoever
 claims adds one, and whoever records must still hold the same number.
@@ -25,7 +25,7 @@ def claim(
     lease: timedelta,
     where: ColumnElement[bool],
 ) -> int | None:
-    """Take a due row for the length of a lease. None = it is not due, or somebody else was first."""
+    """Take a due row for the length of a lease. None = it is not due, or somebody was first."""
     return session.scalar(
         update(model)
         .where(model.id == row_id, where, model.due_at <= func.now())

@@ -33,7 +33,7 @@ class InvoiceKind(StrEnum):
 
 
 class Invoice(Base):
-    """One of at most two invoices of a job. Whether it was paid is told by its receipt, not here."""
+    """One of at most two invoices of a job. Whether it was paid is told by its receipt."""
 
     __tablename__ = "invoices"
     __table_args__ = (
@@ -64,7 +64,7 @@ class Invoice(Base):
 
 
 class Receipt(Base):
-    """Money that arrived, once per payment hash. Without an invoice it is nobody's, and an alarm."""
+    """Money that arrived, once per payment hash. Without an invoice it is an alarm."""
 
     __tablename__ = "receipts"
     __table_args__ = (CheckConstraint("amount_msats > 0", name="amount_positive"),)

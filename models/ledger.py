@@ -28,7 +28,7 @@ class Account(StrEnum):
 
 
 class LedgerEntry(Base):
-    """Never updated, never deleted (a trigger refuses). ``event_key`` makes writing twice impossible."""
+    """Never updated or deleted (a trigger refuses). ``event_key``: nothing is written twice."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = (

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is. The two working states are moved on by workers, the two awaiting ones by money."""
+    """Where a job is. Workers move the two working states on, money the two awaiting ones."""
 
     AWAITING_EVAL_PAYMENT = "awaiting_eval_payment"
     EVALUATING = "evaluating"
@@ -36,7 +36,7 @@ class JobEvent(StrEnum):
 
 @dataclass(frozen=True)
 class Arrow:
-    """One move: in state ``source``, on ``event``, to ``target``. ``because`` is the label in the diagram."""
+    """One move: from ``source``, on ``event``, to ``target``; ``because`` is its label."""
 
     source: JobState | None
     event: JobEvent

@@ -1,4 +1,7 @@
-"""Bring the database to this code's schema: ``python -m models.migrate``. Safe to repeat and to run twice at once."""
+"""Bring the database to this code's schema: ``python -m models.migrate``.
+
+Safe to repeat, and to run twice at once.
+"""
 
 import os
 import sys

@@ -1,6 +1,7 @@
 """Units of money, and the few conversions between them. No float ever enters.
 
-``Usd`` is an exact decimal; ``Sats`` and ``Msats`` are integers (1 bitcoin = 10⁸ sats = 10¹¹ msats).
+``Usd`` is an exact decimal; ``Sats`` and ``Msats`` are integers (1 bitcoin = 10⁸ sats = 10¹¹
+msats).
 """
 
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
@@ -17,7 +18,7 @@ BTC_PRICE_PLACES = Decimal("0.01")
 
 
 def usd_rounded_up(amount: Decimal) -> Usd:
-    """Round up to the 8 places that the wire shows, so that what is shown is what is computed with."""
+    """Round up to the 8 places that the wire shows: what is shown is what is computed with."""
     return Usd(amount.quantize(USD_PLACES, rounding=ROUND_CEILING))
 
 

@@ -1,4 +1,4 @@
-"""The only code that changes a state. Every move is one guarded UPDATE; 0 rows = somebody was first.
+"""The only code that changes a state. A move is one guarded UPDATE; 0 rows = somebody was first.
 
 A move and what it tells (event, ledger, debts) belong into one transaction: the caller's.
 """
@@ -134,7 +134,7 @@ def cover_debts(session: Session, payout: Payout) -> int:
 
 
 def reopen_payout(session: Session, payout_id: int) -> Payout | None:
-    """Try the same BOLT11 again after a failure that was proved: the one safe way to repeat a payout.
+    """Try the same BOLT11 again after a proved failure: the one safe way to repeat a payout.
 
     Evidence is gathered anew. None = it is not failed.
     """
@@ -167,7 +167,10 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
 def move_demo(
     session: Session, run_id: int, *, expect: DemoState, to: DemoState, **values: Any
 ) -> DemoRun | None:
-    """Move a demo run on. ``due_at`` must be in ``values`` unless ``to`` is final. None = it was elsewhere."""
+    """Move a demo run on. None = it was elsewhere.
+
+    ``due_at`` must be in ``values`` unless ``to`` is final.
+    """
     return session.scalar(
         update(DemoRun)
         .where(DemoRun.id == run_id, DemoRun.state == expect)

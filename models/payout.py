@@ -37,7 +37,8 @@ class PayoutState(StrEnum):
 class Payout(Base):
     """At most one is live per job. The payment hash is committed before the first POST.
 
-    The counters below are the evidence on which alone FAILED may be concluded (services.money.refunds).
+    The counters below are the evidence on which alone FAILED may be concluded
+    (services.money.payout_evidence).
     """
 
     __tablename__ = "payouts"

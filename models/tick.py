@@ -1,4 +1,4 @@
-"""A periodic duty as a row: none, one or two beats are all safe, and its age is the health check that counts."""
+"""A periodic duty as a row: no, one or two beats are all safe, and its age tells its health."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from models.database import Base, Instant
 
 
 class Tick(Base):
-    """Due when ``due_at`` has come; claimed by whoever is first. ``ran_at`` is the last finished run."""
+    """Due when ``due_at`` has come; claimed by whoever is first. ``ran_at``: last finished run."""
 
     __tablename__ = "ticks"
 

@@ -22,13 +22,13 @@ logger = structlog.get_logger(__name__)
 RING_EXPIRES_SECONDS = 10
 """A ring that waited longer is worth nothing: dispatch has rung again."""
 QUIET_SECONDS = 5
-"""After a failure nothing is published for this long: an outage must not cost every ring a time-out."""
+"""After a failure nothing is published for so long: not every ring shall cost a time-out."""
 BACKLOG = 10_000
 
 
 class Doorbell(Protocol):
     def ring(self, task: TaskName, row_id: int | None = None) -> None:
-        """Wake a worker for this row, or for a duty. Never blocks or raises; call it after the commit."""
+        """Wake a worker for a row, or for a duty. Never blocks or raises; call after the commit."""
 
 
 class CeleryDoorbell:

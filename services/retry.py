@@ -19,7 +19,7 @@ def backoff(failures: int, *, retry_after: timedelta | None = None) -> timedelta
 
 
 def patience(waited: timedelta, *, at_least: timedelta, at_most: timedelta) -> timedelta:
-    """How long to wait when we have waited that long already: an eighth of it, within bounds, ± 25 %.
+    """How long to wait when we have waited so long already: an eighth, within bounds, ± 25 %.
 
     Exponential without a counter: the row's own age is the memory.
     """
@@ -28,4 +28,4 @@ def patience(waited: timedelta, *, at_least: timedelta, at_most: timedelta) -> t
 
 def jittered(delay: timedelta) -> timedelta:
     """Spread a delay by ± 25 %, so that what failed together does not come back together."""
-    return delay * random.uniform(1 - JITTER, 1 + JITTER)
+    return delay * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - guards nothing

@@ -1,4 +1,4 @@
-"""Every collaborator, built once per process and handed down. The only place that names concrete gateways."""
+"""Every collaborator, built once per process and handed down: only here gateways have names."""
 
 import hashlib
 import hmac
@@ -99,7 +99,7 @@ def _income(settings: Settings, http: HttpClient) -> Income:
 
 
 def webhook_token(invoice_key: str) -> str:
-    """What LNbits' webhook must know: 128 bits that follow from the invoice key, so nothing is stored."""
+    """What LNbits' webhook must know: 128 bits that follow from the invoice key, stored nowhere."""
     return hmac.new(invoice_key.encode(), b"lnbits webhook", hashlib.sha256).hexdigest()[:32]
 
 
@@ -119,7 +119,7 @@ def _bench_payer(settings: Settings, http: HttpClient) -> BenchPayer | None:
 
 
 def _language_model(settings: Settings, model: str) -> LanguageModel:
-    """Import the provider's SDK only here: it takes seconds, and most processes never call a model."""
+    """Import the provider's SDK only here: it takes seconds, and most processes need none."""
     key = settings.model_key(model)
     if is_anthropic(model):
         from gateways.llms.anthropic import AnthropicModel

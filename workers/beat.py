@@ -1,4 +1,7 @@
-"""The entry point of beat: ``celery -A workers.beat beat``. It knows names and intervals, and no database."""
+"""The entry point of beat: ``celery -A workers.beat beat``.
+
+It knows names and intervals, and no database.
+"""
 
 import os
 import sys

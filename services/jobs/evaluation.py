@@ -1,4 +1,4 @@
-"""Evaluation: will we do this job, and for how much? Ends in a work invoice, a rejection, or later."""
+"""Evaluation: will we do this job, and for how much? Ends in an invoice, a rejection, or later."""
 
 from datetime import timedelta
 
@@ -58,7 +58,7 @@ def eval_question(settings: Settings, request: str) -> Question:
 
 
 def evaluate(tools: Toolbox, job_id: int) -> None:
-    """Take a job through its evaluation. Safe to call any number of times, from anywhere, at once."""
+    """Take a job through its evaluation. Safe to call any number of times, anywhere, at once."""
     assignment = steps.take(
         tools,
         job_id,
@@ -87,7 +87,7 @@ def _act_on(tools: Toolbox, assignment: Assignment, answer: Answer) -> None:
 
 
 def read_verdict(answer: Answer) -> Verdict | None:
-    """Read the evaluator's answer; a refusal of its provider is a verdict too. None = unreadable."""
+    """Read the evaluator's answer; a provider's refusal is a verdict too. None = unreadable."""
     if answer.stop is Stop.REFUSED:
         return Verdict(
             accepted=False, reason="The request was declined by the model's safety policy."
@@ -116,7 +116,7 @@ def _decline(tools: Toolbox, assignment: Assignment, reason: str) -> None:
 
 
 def _accept(tools: Toolbox, assignment: Assignment) -> None:
-    """Price the work and issue its invoice; without price or Lightning, wait with the verdict kept."""
+    """Price the work and issue its invoice; without price or Lightning, wait with the verdict."""
     try:
         with tools.database.transaction("price.current") as session:
             price = btc_price.current(session, tools.settings)

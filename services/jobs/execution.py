@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def execute(tools: Toolbox, job_id: int) -> None:
-    """Take a paid job through its work. Safe to call any number of times, from anywhere, at once."""
+    """Take a paid job through its work. Safe to call any number of times, anywhere, at once."""
     assignment = steps.take(
         tools,
         job_id,

@@ -1,4 +1,4 @@
-"""The sweep over open invoices: finds payments that the feed missed, and expires what was never paid.
+"""The sweep over open invoices: finds what the feed missed, and expires what was never paid.
 
 Nothing expires on our word alone: LNbits is asked once more, and while it cannot say, nothing ends.
 """
@@ -28,7 +28,9 @@ _IS_OPEN = or_(
 
 
 def sweep(tools: Toolbox) -> int:
-    """Ask about at most one page of open invoices whose time has come; returns how many jobs expired.
+    """Ask about at most one page of open invoices whose time has come.
+
+    Returns how many jobs expired.
 
     Raises Unavailable or Refused when LNbits does not answer; then nothing has expired.
     """

@@ -1,4 +1,7 @@
-"""Ending a paid job badly: failed and the debt, in one transaction; the database refuses the one without the other."""
+"""Ending a paid job badly: failed and the debt, in one transaction.
+
+The database refuses the one without the other.
+"""
 
 from dataclasses import dataclass
 
@@ -47,7 +50,7 @@ _PAID_BY = {
 
 
 def receipt_of(session: Session, job_id: int, kind: InvoiceKind) -> tuple[Receipt, Sats]:
-    """The receipt that paid for a step, and the price that it paid (what came above that is owed already)."""
+    """The receipt that paid for a step, and the price it paid (anything above is owed already)."""
     receipt, price = session.execute(
         select(Receipt, Invoice.amount_sats)
         .join(Invoice, Receipt.invoice_id == Invoice.id)
@@ -57,7 +60,7 @@ def receipt_of(session: Session, job_id: int, kind: InvoiceKind) -> tuple[Receip
 
 
 def give_up(session: Session, job: Job, claim: int, why: Failure) -> Job | None:
-    """Fail a working job that we hold and owe the undelivered payment back. None = it was ours no longer."""
+    """Fail a working job that we hold and owe its payment back. None = it was ours no longer."""
     kind, cause = _PAID_BY[job.state]
     nothing_kept = {"actual_amount_sats": 0} if kind is InvoiceKind.WORK else {}
     failed = moves.advance(

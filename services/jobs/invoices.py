@@ -12,7 +12,7 @@ from services.money.payments import LATE_GRACE
 from services.toolbox import Toolbox
 
 CHECKS = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10))
-"""After issue, when the node itself is asked whether a payment was missed; then once at the deadline."""
+"""How long after issue the node is asked whether a payment was missed; then at the deadline."""
 
 _PURPOSE = {InvoiceKind.EVAL: "evaluation", InvoiceKind.WORK: "work"}
 

@@ -50,7 +50,9 @@ def poll(tools: Toolbox) -> int:
 
 
 def read_back(tools: Toolbox, overlap: timedelta) -> int:
-    """Read the feed once more as far back as ``overlap`` before its newest entry; returns how many were new.
+    """Read the feed once more as far back as ``overlap`` before its newest entry.
+
+    Returns how many were new.
 
     Catches what a poll can miss: entries that LNbits re-ordered between two pages.
     """
@@ -83,7 +85,7 @@ def _settle_unknown(tools: Toolbox, payments: list[SettledPayment]) -> int:
 
 
 def settle(tools: Toolbox, payment: SettledPayment) -> bool:
-    """Take one payment in, in one transaction: receipt, ledger, move. False = it was taken in before."""
+    """Take one payment in, in one transaction: receipt, ledger, move. False = it was in already."""
     with tools.database.transaction("payments.settle") as session:
         invoice = session.scalar(
             select(Invoice).where(Invoice.payment_hash == payment.payment_hash)

@@ -1,4 +1,4 @@
-"""What may be concluded about money that was sent: pure, and the only place that knows when FAILED is proved.
+"""What may be concluded about money that was sent: only here FAILED is known to be proved.
 
 Being wrong on one side pays twice, on the other leaves a payout in doubt until a person looks. So
 everything that is not proof is WAIT.
@@ -11,7 +11,7 @@ from enum import StrEnum
 from gateways.lightning import PayoutOutcome
 
 BETWEEN_POSTS = timedelta(seconds=60)
-"""LNbits may still be working on the last POST; also the time that must lie between two failed readings."""
+"""LNbits may still be working on the last POST; also lies between two failed readings."""
 MISSING_AFTER_EXPIRY = timedelta(hours=1)
 
 
@@ -64,7 +64,7 @@ def conclude(reading: PayoutOutcome, evidence: Evidence) -> Conclusion:
 
 
 def _after_failed(evidence: Evidence) -> Conclusion:
-    """LNbits has said "failed" of paid ones: only a second look after asking again, and expiry, prove it."""
+    """LNbits has said "failed" of paid ones: asking again, a second look and expiry prove it."""
     seen_twice = (
         evidence.since_first_failed is not None
         and evidence.since_first_failed >= BETWEEN_POSTS

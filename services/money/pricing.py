@@ -1,4 +1,4 @@
-"""What a job costs: pure functions over exact decimals, as CONTRACT.md section 1 spells the arithmetic.
+"""What a job costs: pure functions over exact decimals, as the contract spells the arithmetic.
 
 Every figure that enters a later one is rounded first, as the wire shows it, so that anyone can
 recompute sats from what GET shows.
@@ -46,7 +46,7 @@ class Quote:
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
-    """What the work really cost, and what stays with us: ``kept`` plus ``unused`` is what was paid."""
+    """What the work really cost, and what stays: ``kept`` plus ``unused`` is what was paid."""
 
     actual_cost: Usd
     charge: Usd
@@ -60,7 +60,7 @@ def infra_per_job(monthly_cost: Decimal, monthly_jobs: int) -> Usd:
 
 
 def input_bound(*texts: str) -> int:
-    """Bound the input tokens of these texts: a byte-level tokenizer never makes more tokens than bytes."""
+    """Bound the input tokens of these texts: no tokenizer makes more tokens than bytes."""
     return sum(len(text.encode()) for text in texts) + OVERHEAD_TOKENS
 
 
@@ -91,7 +91,7 @@ def quote(bound: TokenBound, *, rates: TokenRates, terms: CostTerms, btc_price: 
 
 
 def charge(locked: Quote, *, input_tokens: int, output_tokens: int) -> Charge:
-    """Settle delivered work at the locked rates, margin and BTC price; never above what was paid."""
+    """Settle delivered work at the locked rates, margin and BTC price, within what was paid."""
     actual = token_cost(locked.rates, input_tokens=input_tokens, output_tokens=output_tokens)
     charged = min(locked.estimated_cost, with_margin(actual, locked.terms))
     kept = min(locked.amount, sats_for(charged, btc_price=locked.btc_price))

@@ -1,4 +1,4 @@
-"""Which BOLT11 we accept for a refund. Reading it is ``gateways.bolt11``; paying it is a promise."""
+"""Which BOLT11 we accept for a refund: ``gateways.bolt11`` reads it, paying it is a promise."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Dispatch: ring for every row that is due. With this, Redis may lose everything and only a second is lost."""
+"""Dispatch: ring for every row that is due. Redis may lose everything: it costs a second."""
 
 from collections.abc import Callable
 

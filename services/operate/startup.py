@@ -1,4 +1,4 @@
-"""What must hold before a process serves anybody; beyond what the settings can tell by themselves."""
+"""What must hold before a process serves anybody, beyond what the settings tell by themselves."""
 
 from decimal import Decimal
 
@@ -37,6 +37,8 @@ def _fee_below_cost(tools: Toolbox) -> list[str]:
     if worst == 0 or sats_for(worst, btc_price=price) <= settings.eval_fee_sats:
         return []
     return [
-        f"EVAL_FEE_SATS={settings.eval_fee_sats} is below the worst cost of an evaluation"
-        f" (${worst}): raise it, choose a cheaper EVAL_MODEL, or set ALLOW_EVAL_LOSS=1."
+        (
+            f"EVAL_FEE_SATS={settings.eval_fee_sats} is below the worst cost of an evaluation"
+            f" (${worst}): raise it, choose a cheaper EVAL_MODEL, or set ALLOW_EVAL_LOSS=1."
+        )
     ]

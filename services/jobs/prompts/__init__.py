@@ -1,4 +1,4 @@
-"""The prompts: text files that a person can edit, named in the journal by a digest of their text."""
+"""The prompts: text files that a person can edit, named in the journal by their digest."""
 
 import hashlib
 import re
@@ -27,5 +27,5 @@ def load(name: str) -> Prompt:
 
 
 def as_data(request: str) -> str:
-    """Mark a stranger's text as data. It cannot close the mark: its own closing tags are defused."""
+    """Mark a stranger's text as data. It cannot close the mark: closing tags in it are defused."""
     return f"<request>\n{_CLOSING.sub('&lt;', request)}\n</request>"
