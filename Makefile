@@ -7,10 +7,10 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t check lint fix types imports docs openapi migration migrate test-lnbits clean
+.PHONY: help setup run test t check lint fix types imports docs openapi migration migrate test-lnbits test-machines clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything into .venv, exactly as locked (again only when a lock changed)
 	@$(SETUP_DEV)
@@ -53,6 +53,9 @@ migrate: ## bring the database of DATABASE_URL up to date (`make run` does that 
 
 test-lnbits: ## run the money tests against a real LNbits, installed beside
 	@$(SETUP_DEV) && tests/lnbits/run
+
+test-machines: ## prove it on other Pythons, as another user, on full disks (minutes; best as root)
+	@tests/machines/run
 
 clean: ## remove what tools left behind; never .data
 	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -11,16 +11,15 @@ from pathlib import Path
 WANTED = ("3.11", "3.12", "3.13")
 
 
-@cache
 def found_pythons() -> dict[str, str]:
-    """One interpreter that really runs by version; the PATH's before those of pyenv and uv."""
-    found: dict[str, str] = {}
-    for version in WANTED:
-        places = (path for path in _places(version) if _is(path, version))
-        place = next(places, None)
-        if place is not None:
-            found[version] = place
-    return found
+    """One interpreter that really runs by version."""
+    return {version: pythons(version)[0] for version in WANTED if pythons(version)}
+
+
+@cache
+def pythons(version: str) -> list[str]:
+    """All that really run; the PATH's before those of pyenv and uv."""
+    return [path for path in _places(version) if _is(path, version)]
 
 
 def _places(version: str) -> Iterator[str]:

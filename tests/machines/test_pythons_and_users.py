@@ -3,16 +3,20 @@
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.machines.machine import NOBODY, Machine, fresh_checkout
-from tests.machines.pythons import WANTED, found_pythons
+from tests.machines.pythons import WANTED, found_pythons, pythons
 
 IS_ROOT = os.geteuid() == 0
-INSIDE = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
-"""In a mount namespace of its own: an interpreter below a closed folder becomes reachable."""
+INSIDE = (
+    'mount --bind "$2" "$3" && mount -t tmpfs -o mode=755 tmpfs "$1" && mkdir -p "$2"'
+    ' && mount --move "$3" "$2" && shift 3 && exec "$@"'
+)
+"""In a mount namespace of its own: what lies below a closed folder is reachable at its place."""
 
 
 def machine_for(folder: Path, uid: int) -> Machine:
@@ -25,20 +29,21 @@ def machine_for(folder: Path, uid: int) -> Machine:
     return machine
 
 
-def reachable(folder: Path, python: str, machine: Machine) -> tuple[str, Machine]:
+def reachable(folder: Path, version: str, machine: Machine) -> tuple[str, Machine]:
     """An interpreter that the user of this machine can start, and the machine that has it."""
     user = Machine(checkout=folder, home=folder, uid=machine.uid)
-    if _starts(user, python):
-        return python, machine
-    program = "import sys; print(sys.base_prefix)"
-    prefix = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True)
-    place = folder / "python"
-    place.mkdir()
-    before = ("unshare", "--mount", "sh", "-c", INSIDE, "sh", prefix.stdout.strip(), str(place))
-    elsewhere = Machine(
-        checkout=machine.checkout, home=machine.home, uid=machine.uid, before=before
+    for python in pythons(version):
+        if _starts(user, python):
+            return python, machine
+    python = pythons(version)[-1]
+    closed = next(
+        path for path in reversed(Path(python).parents) if not path.stat().st_mode & 0o001
     )
-    return str(place / "bin" / Path(python).name), elsewhere
+    opened = closed / Path(python).relative_to(closed).parts[0]
+    place = folder / "opened"
+    place.mkdir()
+    before = ("unshare", "--mount", "sh", "-c", INSIDE, "sh", *map(str, (closed, opened, place)))
+    return python, replace(machine, before=before)
 
 
 def _starts(machine: Machine, python: str) -> bool:
@@ -58,7 +63,7 @@ def test_a_fresh_checkout_in_a_closed_home_takes_jobs_and_does_so_again(
         pytest.skip(f"Python {version} is not here: not proved on it")
     if uid and not IS_ROOT:
         pytest.skip("only root can become another user: proved as ourselves only")
-    python, machine = reachable(folder, found_pythons()[version], machine_for(folder, uid))
+    python, machine = reachable(folder, version, machine_for(folder, uid))
 
     with machine.running(f"PYTHON={python}") as first:
         first_seconds = first.wait_ready()
