@@ -1,4 +1,7 @@
-"""The names that join doorbell, beat and workers. A typo is an AttributeError, not a queue nobody reads."""
+"""The names that join doorbell, beat and workers.
+
+A typo is an AttributeError, not a queue nobody reads.
+"""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -24,6 +27,8 @@ class TaskName(StrEnum):
     REREAD_PAYMENTS = "payments.reread"
     SWEEP_INVOICES = "invoices.sweep"
     REFRESH_PRICE = "price.refresh"
+    CHECK_INCOME = "lightning.income"
+    CHECK_PAYOUTS = "lightning.payouts"
 
 
 QUEUE_OF: dict[TaskName, QueueName] = {
@@ -36,6 +41,8 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.REREAD_PAYMENTS: QueueName.TICKS,
     TaskName.SWEEP_INVOICES: QueueName.TICKS,
     TaskName.REFRESH_PRICE: QueueName.TICKS,
+    TaskName.CHECK_INCOME: QueueName.TICKS,
+    TaskName.CHECK_PAYOUTS: QueueName.TICKS,
 }
 
 EVERY: dict[TaskName, timedelta] = {
@@ -44,5 +51,7 @@ EVERY: dict[TaskName, timedelta] = {
     TaskName.SWEEP_INVOICES: timedelta(seconds=5),
     TaskName.REFRESH_PRICE: timedelta(seconds=30),
     TaskName.REREAD_PAYMENTS: timedelta(seconds=60),
+    TaskName.CHECK_INCOME: timedelta(seconds=60),
+    TaskName.CHECK_PAYOUTS: timedelta(seconds=60),
 }
 """The duties that come round, and how often."""

@@ -30,3 +30,13 @@ def sweep_invoices() -> None:
 @shared_task(name=TaskName.REFRESH_PRICE.value)
 def refresh_price() -> None:
     ticks.run(tools(), TaskName.REFRESH_PRICE)
+
+
+@shared_task(name=TaskName.CHECK_INCOME.value)
+def check_income() -> None:
+    ticks.run(tools(), TaskName.CHECK_INCOME)
+
+
+@shared_task(name=TaskName.CHECK_PAYOUTS.value)
+def check_payouts() -> None:
+    ticks.run(tools(), TaskName.CHECK_PAYOUTS)

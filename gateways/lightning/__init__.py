@@ -74,6 +74,12 @@ class Income(Protocol):
     def balance(self) -> Msats:
         """Balance of the income wallet."""
 
+    def check_key(self) -> None:
+        """Prove that the key opens a wallet and cannot pay; changes nothing.
+
+        Raises Refused with ``wrong_key`` or ``key_can_pay`` when it is the key.
+        """
+
 
 class PayoutOutcome(StrEnum):
     """What is known of money that we sent. Doubt is a value of its own."""
@@ -119,7 +125,7 @@ class SendReport:
 class Payouts(Protocol):
     """Paying: needs the admin key of the paying wallet.
 
-    No method raises for trouble outside, except ``balance``.
+    No method raises for trouble outside, except ``balance`` and ``wallet_id``.
     """
 
     def send(self, payment_request: str) -> SendReport:
@@ -135,6 +141,15 @@ class Payouts(Protocol):
 
         Success also proves that the key is good.
         """
+
+    def wallet_id(self) -> str:
+        """Which wallet is paid from, by asking; proves that the key is good and may pay.
+
+        Raises Unavailable, or Refused with ``wrong_key`` or ``key_cannot_pay`` when it is the key.
+        """
+
+    def key_mark(self) -> str:
+        """Tells this key from any other one, without giving it away; asks nobody."""
 
 
 class BenchPayer(Protocol):

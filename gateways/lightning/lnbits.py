@@ -5,6 +5,7 @@ differs from what one would expect, was observed on 1.6.2 and read in its source
 """
 
 import hashlib
+import hmac
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -79,10 +80,14 @@ class _Lnbits:
 
     def balance(self) -> Msats:
         """Raises Unavailable or Refused; the path has been seen to know a wrong key."""
-        balance = self.get("/wallet").required().object().get("balance")
+        balance = self.wallet().get("balance")
         if type(balance) is not int:
             raise Unavailable("LNbits: a wallet without a balance", code="bad_answer")
         return Msats(balance)
+
+    def wallet(self) -> dict[str, Any]:
+        """The wallet as its key sees it: only a key that can pay is told the wallet's ``id``."""
+        return _success(self.get("/wallet")).object()
 
 
 class LnbitsIncome:
@@ -112,20 +117,24 @@ class LnbitsIncome:
         code = _refusal(reply, _REFUSALS_TO_CREATE)
         if code is not None:
             raise Refused(f"LNbits makes no such invoice: {code}", code=code)
-        return _issued(reply.required().object(), amount)
+        return _issued(_success(reply).object(), amount)
 
     def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
         """As the protocol says. Every row is looked at: LNbits ignores filters it does not know."""
-        rows = self._rows(
-            {
+        reply = self._lnbits.get(
+            "/payments/paginated",
+            **{
                 "status": "success",
                 "amount[gt]": "0",
                 "sortby": "updated_at",
                 "direction": "desc",
                 "limit": str(page_size),
                 "offset": str(page * page_size),
-            }
+            },
         )
+        if reply.status == 400:
+            raise Refused("LNbits cannot sort as we want it; it is too old", code="too_old")
+        rows = _rows_of(reply)
         found = [payment for payment in map(_settled, rows) if payment is not None]
         settled = list({payment.payment_hash: payment for payment in found}.values())
         if len(rows) >= page_size and not settled:
@@ -145,8 +154,10 @@ class LnbitsIncome:
         """As the protocol says."""
         return self._lnbits.balance()
 
-    def _rows(self, params: dict[str, str]) -> list[dict[str, Any]]:
-        return _rows_of(self._lnbits.get("/payments/paginated", **params))
+    def check_key(self) -> None:
+        """As the protocol says."""
+        if self._lnbits.wallet().get("id") is not None:
+            raise Refused("LNbits: the key of the income can pay", code="key_can_pay")
 
     def _states_in_one_request(self, wanted: list[str]) -> dict[str, InvoiceState] | None:
         """None: this LNbits cannot be asked for a page."""
@@ -187,6 +198,8 @@ class LnbitsPayouts:
 
     def __init__(self, base_url: str, admin_key: str, http: HttpClient) -> None:
         self._lnbits = _Lnbits(base_url, admin_key, http)
+        digest = hmac.new(admin_key.encode(), b"which key pays", hashlib.sha256)
+        self._key_mark = digest.hexdigest()[:32]
 
     def send(self, payment_request: str) -> SendReport:
         """As the protocol says: 201 may be pending, failed, or another wallet's row."""
@@ -213,11 +226,22 @@ class LnbitsPayouts:
         """As the protocol says."""
         return self._lnbits.balance()
 
+    def wallet_id(self) -> str:
+        """As the protocol says."""
+        wallet_id = self._lnbits.wallet().get("id")
+        if not isinstance(wallet_id, str) or not wallet_id:
+            raise Refused("LNbits: the key of the payouts cannot pay", code="key_cannot_pay")
+        return wallet_id
+
+    def key_mark(self) -> str:
+        """As the protocol says."""
+        return self._key_mark
+
     def _read(self, payment_hash: str) -> PayoutReading:
         reply = self._lnbits.get(_path(payment_hash))
         if reply.status == 404 and _detail(reply) == UNKNOWN_PAYMENT:
             return self._missing()
-        return _payout_reading(payment_hash, reply.required().object())
+        return _payout_reading(payment_hash, _success(reply).object())
 
     def _missing(self) -> PayoutReading:
         """A wrong key is read as no key, and its 404 is the same: ask where keys are looked at."""
@@ -230,6 +254,13 @@ class LnbitsPayouts:
 
 def _path(payment_hash: str) -> str:
     return f"/payments/{payment_hash}"
+
+
+def _success(reply: Reply) -> Reply:
+    """As ``Reply.required``, with the one 404 told apart that is about our key."""
+    if reply.status == 404 and _detail(reply) == UNKNOWN_WALLET:
+        raise Refused(f"{reply.asked}: LNbits knows no wallet with our key", code="wrong_key")
+    return reply.required()
 
 
 def _detail(reply: Reply) -> str:
@@ -275,7 +306,7 @@ def _chokes_on_filters(reply: Reply) -> bool:
 
 
 def _rows_of(reply: Reply) -> list[dict[str, Any]]:
-    rows = reply.required().object().get("data")
+    rows = _success(reply).object().get("data")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Unavailable(f"{reply.asked}: no list of payments", code="bad_answer")
     return rows

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,8 @@ from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyReques
 from services.jobs.invoices import first_check, issue
 from services.money import btc_price
 from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
 
 MINUTE = timedelta(minutes=1)
 LIGHTNING_RETRY = timedelta(seconds=10)
@@ -48,6 +51,7 @@ def create(
     try:
         issued = issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime)
     except OutsideError as error:
+        logger.warning("invoice not issued", code=error.code)
         raise NotNow(
             "Lightning is not available at the moment; no job was made, try again shortly.",
             code=ErrorCode.LIGHTNING_UNAVAILABLE,

@@ -16,7 +16,7 @@ from models.ledger import Account
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
 from services import retry
-from services.money import ledger, payout_evidence
+from services.money import ledger, payout_evidence, wallets
 from services.money.payout_evidence import Conclusion, Evidence
 from services.toolbox import Toolbox
 
@@ -48,6 +48,11 @@ def send(tools: Toolbox, payout_id: int) -> None:
 
 
 def _take_on(tools: Toolbox, lightning: Payouts, held: _Held) -> None:
+    if not wallets.is_paying_wallet_proved(tools, lightning):
+        # another wallet would not know of a payout that the first one has sent
+        reading = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="wallet_not_proved")
+        _record(tools, held, reading, Conclusion.WAIT)
+        return
     if held.evidence.posts == 0:
         reading = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="not_sent")
         next_step = payout_evidence.before_first_post(held.evidence)
@@ -71,7 +76,7 @@ def _claim(tools: Toolbox, payout_id: int) -> _Held | None:
 
 
 def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
-    """Read a payout we hold, with every span computed by the database. None = it is ours no longer."""
+    """Read a payout we hold, every span computed by the database. None = it is ours no longer."""
     row = session.execute(
         select(
             Payout.payment_hash,
@@ -105,7 +110,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
 
 
 def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
-    """Count the POST, commit, then send. None = the payout is ours no longer and nothing was sent."""
+    """Count the POST, commit, then send. None = it is ours no longer and nothing was sent."""
     posting = {"posts": Payout.posts + 1, "last_post_at": func.now()}
     counted = _note(tools, "payouts.posting", held, posting)
     if counted is None:
@@ -131,7 +136,7 @@ def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReadin
 
 
 def _key_is_good(lightning: Payouts) -> bool:
-    """A wrong key sees no payments at all, so a 404 means something only beside a readable wallet."""
+    """A wrong key sees no payments: a 404 means something only beside a readable wallet."""
     try:
         lightning.balance()
     except OutsideError:

@@ -1,4 +1,4 @@
-"""Whether this service can do its work: figures for the operator, never a balance, never a paid call."""
+"""Whether this service can do its work: figures for the operator, no balance, no paid call."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from config.queues import EVERY
+from config.queues import EVERY, TaskName
 from models.btc_price import BtcPrice
 from models.database import ago
 from models.debt import Debt, DebtState
@@ -51,6 +51,8 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
                 "backlog": _backlog(session),
                 "refunds": _refunds(session),
                 "price": _price(session, tools),
+                "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
+                "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
             }
     except SQLAlchemyError:
         return Health(status=Readiness.UNREADY, parts={"database": {"ok": False}})
@@ -79,6 +81,18 @@ def _duties(session: Session) -> dict[str, Any]:
         "late": late,
         "ageSeconds": {name: _seconds(age) for name, age in ages.items()},
         "errors": {name: error for name, _, error in rows if error},
+    }
+
+
+def _wallet(session: Session, duty: TaskName) -> dict[str, Any]:
+    """What the money worker last found: the web process has no key to ask with."""
+    age, error = session.execute(
+        select(ago(Tick.ran_at), Tick.last_error).where(Tick.name == duty.value)
+    ).one_or_none() or (None, None)
+    return {
+        "ok": error is None and age is not None and age <= EVERY[duty] + TICK_TOO_OLD,
+        "error": error,
+        "ageSeconds": _seconds(age),
     }
 
 

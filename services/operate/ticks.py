@@ -1,4 +1,4 @@
-"""Duties that come round: each is a row that is claimed, so that none, one or two beats are all safe."""
+"""Duties that come round: each is a row that is claimed, so no, one or two beats are all safe."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from config.queues import EVERY, TaskName
-from gateways.errors import OutsideError, Unavailable
+from gateways.errors import OutsideError, Refused, Unavailable
 from models.database import ago
 from models.tick import Tick
 from services.jobs import expiry
-from services.money import btc_price, payments
+from services.money import btc_price, payments, wallets
 from services.operate import dispatch
 from services.toolbox import Toolbox
 
@@ -25,7 +25,7 @@ SLOWED_DOWN = timedelta(seconds=5)
 """How long a duty rests at least after LNbits or a feed turned it away."""
 HURRY_AT_MOST_EVERY = timedelta(milliseconds=500)
 EARLY = 0.8
-"""Due after this share of the interval, so that a beat that is a little early is not told to wait."""
+"""Due after this share of the interval, so that a beat that is a little early need not wait."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,16 @@ class _Held:
 
 
 def _read_back(tools: Toolbox, since_last_run: timedelta | None) -> None:
-    """Once a minute two minutes back; after a pause of the service a whole day."""
-    was_away = since_last_run is None or since_last_run > payments.OVERLAP
-    payments.read_back(tools, payments.START_UP_OVERLAP if was_away else payments.OVERLAP)
+    """Once a minute to two minutes before its last good run; after a pause a whole day at least.
+
+    A poll that was cut off between two pages leaves payments behind those that it knows.
+    """
+    if since_last_run is None:
+        payments.read_back(tools, payments.START_UP_OVERLAP)
+        return
+    overlap = since_last_run + payments.OVERLAP
+    was_away = since_last_run > payments.OVERLAP
+    payments.read_back(tools, max(overlap, payments.START_UP_OVERLAP) if was_away else overlap)
 
 
 Duty = Callable[[Toolbox, timedelta | None], object]
@@ -49,6 +56,8 @@ DUTIES: dict[TaskName, Duty] = {
     TaskName.REREAD_PAYMENTS: _read_back,
     TaskName.SWEEP_INVOICES: lambda tools, _: expiry.sweep(tools),
     TaskName.REFRESH_PRICE: lambda tools, _: btc_price.refresh(tools),
+    TaskName.CHECK_INCOME: lambda tools, _: wallets.check_income(tools),
+    TaskName.CHECK_PAYOUTS: lambda tools, _: wallets.check_payouts(tools),
 }
 
 
@@ -64,7 +73,9 @@ def run(tools: Toolbox, name: TaskName) -> bool:
         DUTIES[name](tools, held.since_last_run)
     except OutsideError as error:
         wish = error.retry_after if isinstance(error, Unavailable) else None
-        logger.warning("duty turned away", duty=name.value, code=error.code)
+        # what was refused will be refused again: that is for a person
+        log = logger.error if isinstance(error, Refused) else logger.warning
+        log("duty turned away", duty=name.value, code=error.code)
         _rest(tools, name, held, max(wish or SLOWED_DOWN, SLOWED_DOWN), error.code)
         return True
     _finish(tools, name, held, EVERY[name] * EARLY)
@@ -72,7 +83,7 @@ def run(tools: Toolbox, name: TaskName) -> bool:
 
 
 def hurry(tools: Toolbox, name: TaskName) -> bool:
-    """Pull the next run of a duty forward. False = it is due or has just run: at most two a second."""
+    """Pull the next run of a duty forward, twice a second at most. False = due, or just run."""
     with tools.database.transaction("ticks.hurry") as session:
         hurried = session.scalar(
             update(Tick)

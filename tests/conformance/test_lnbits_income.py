@@ -153,7 +153,7 @@ def failed(detail: str) -> dict[str, str]:
             "http_400",
         ),
         (json_answer({"detail": "No Api Key provided."}, 401), Refused, "http_401"),
-        (json_answer({"detail": "Wallet not found."}, 404), Refused, "http_404"),
+        (json_answer({"detail": "Wallet not found."}, 404), Refused, "wrong_key"),
         (
             json_answer({"error": "Rate limit exceeded: 200 per 1 minute"}, 429),
             Unavailable,
@@ -242,6 +242,15 @@ def test_a_full_page_without_any_settled_income_is_not_the_end_of_the_feed(
         income.settled_payments(page=0, page_size=2)
 
     assert caught.value.code == "filters_ignored"
+
+
+def test_an_lnbits_too_old_to_sort_says_so(server: ScriptedServer, income: Income) -> None:
+    server.says(json_answer({"detail": "Invalid sortby field."}, 400))
+
+    with pytest.raises(Refused) as caught:
+        income.settled_payments(page=0, page_size=2)
+
+    assert caught.value.code == "too_old"
 
 
 def test_an_empty_feed_is_empty(server: ScriptedServer, income: Income) -> None:
@@ -507,3 +516,30 @@ def test_a_balance_that_cannot_be_read_is_an_error(
 
     with pytest.raises(kind):
         income.balance()
+
+
+@pytest.mark.parametrize(
+    ("say", "code"),
+    [
+        (json_answer({"name": "ours", "balance": 1, "id": "w1"}), "key_can_pay"),
+        (json_answer({"detail": "Wallet not found."}, 404), "wrong_key"),
+        (answer(404, "<html>not found</html>"), "http_404"),
+    ],
+)
+def test_a_key_of_the_income_that_is_not_the_right_one_is_refused_by_name(
+    server: ScriptedServer, income: Income, say: Say, code: str
+) -> None:
+    server.says(say)
+
+    with pytest.raises(Refused) as refused:
+        income.check_key()
+
+    assert refused.value.code == code
+
+
+def test_a_key_that_opens_a_wallet_and_cannot_pay_is_the_right_kind(
+    server: ScriptedServer, income: Income
+) -> None:
+    server.says(json_answer({"name": "ours", "balance": 1}))
+
+    income.check_key()

@@ -275,7 +275,7 @@ def test_whatever_is_not_plain_is_unknown(
         (json_answer([]), "not_an_object"),
         (json_answer({"error": "Rate limit exceeded"}, 429), "http_429"),
         (json_answer({"detail": "Unexpected error! ID: x"}, 500), "http_500"),
-        (json_answer({"detail": "Wallet not found."}, 404), "http_404"),
+        (json_answer({"detail": "Wallet not found."}, 404), "wrong_key"),
         (answer(404, "<html>not found</html>"), "http_404"),
         (json_answer({"detail": "No Api Key provided."}, 401), "http_401"),
     ],
@@ -343,3 +343,30 @@ def test_the_balance_proves_that_the_key_is_good(server: ScriptedServer, payouts
         payouts.balance()
     with pytest.raises(Unavailable):
         payouts.balance()
+
+
+def test_the_wallet_is_told_to_a_key_that_may_pay(server: ScriptedServer, payouts: Payouts) -> None:
+    server.says(json_answer({"name": "ours", "balance": 1, "id": "w1"}))
+
+    assert payouts.wallet_id() == "w1"
+
+
+@pytest.mark.parametrize("wallet_id", [{}, {"id": None}, {"id": ""}, {"id": 7}])
+def test_a_key_that_is_not_told_its_wallet_cannot_pay(
+    server: ScriptedServer, payouts: Payouts, wallet_id: dict[str, object]
+) -> None:
+    server.says(json_answer({"name": "ours", "balance": 1, **wallet_id}))
+
+    with pytest.raises(Refused) as refused:
+        payouts.wallet_id()
+
+    assert refused.value.code == "key_cannot_pay"
+
+
+def test_the_mark_of_a_key_is_its_own_and_gives_it_away_to_nobody(server: ScriptedServer) -> None:
+    one, same, other = (
+        LnbitsPayouts(server.url, key, HttpClient()) for key in ("ab" * 16, "ab" * 16, "cd" * 16)
+    )
+
+    assert one.key_mark() == same.key_mark() != other.key_mark()
+    assert "ab" * 4 not in one.key_mark()

@@ -43,7 +43,10 @@ class Line:
         return f"http://127.0.0.1:{self.port}"
 
     def delay_answers(self, seconds: float) -> None:
-        """The node hears at once; its answers arrive this much later, in their order."""
+        """The node hears at once; its answers arrive this much later, in their order.
+
+        It does not hear that B has given up: what was asked of it, it does.
+        """
         self._do(self._set_delay(seconds))
 
     def cut(self) -> None:
@@ -129,9 +132,19 @@ class Line:
         self._open |= ends
         held: Held = asyncio.Queue()
         await asyncio.gather(
-            _pump(reader, far_writer), self._hold(far_reader, held), self._let_go(held, writer)
+            self._pass_on(reader, far_writer),
+            self._hold(far_reader, held),
+            self._let_go(held, writer),
         )
         self._open -= ends
+
+    async def _pass_on(self, asked: asyncio.StreamReader, node: asyncio.StreamWriter) -> None:
+        """At once; but that B has given up waiting the node hears only over a mended line."""
+        with suppress(OSError):
+            while chunk := await asked.read(CHUNK):
+                node.write(chunk)
+        await self._mended.wait()
+        node.close()
 
     async def _hold(self, answers: asyncio.StreamReader, held: Held) -> None:
         with suppress(OSError):
@@ -150,13 +163,6 @@ class Line:
             if not sink.is_closing():
                 sink.write(chunk)
         sink.close()
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while chunk := await source.read(CHUNK):
-            sink.write(chunk)
-    sink.close()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

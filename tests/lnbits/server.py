@@ -15,6 +15,7 @@ from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import Wallet, body_of
 
+LONGER_THAN_ANY_FREEZE_SECONDS = 120
 START_SECONDS = 90
 STOP_SECONDS = 10
 TOP_UP_SATS = 10_000_000
@@ -173,6 +174,8 @@ class LnbitsServer:
         # not the ``lnbits`` command: it forks, and leaves the child serving when it is ended
         uvicorn = (
             f"-m uvicorn lnbits.__main__:app --loop uvloop --host 127.0.0.1 --port {self.port}"
+            # else, thawed, it closes idle connections before it reads what was asked on them
+            f" --timeout-keep-alive {LONGER_THAN_ANY_FREEZE_SECONDS}"
         )
         return [str(self._python), *uvicorn.split()]
 

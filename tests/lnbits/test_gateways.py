@@ -113,7 +113,10 @@ class TestIncome:
         assert (newest.payment_hash, newest.amount) == (invoice.payment_hash, 21_000)
         assert newest.settled_at.utcoffset() == timedelta(0)
         assert state.reading is InvoiceReading.PAID
-        assert state.payment == newest
+        # all but the time of settlement: LNbits writes the row of a payment more than once
+        assert state.payment is not None
+        assert state.payment.payment_hash == invoice.payment_hash
+        assert state.payment.amount == newest.amount
         assert income.balance() == (OPENING_SATS + 21) * 1000
 
     def test_the_feed_is_in_the_order_of_payment_and_can_be_read_in_pages(

@@ -1,0 +1,84 @@
+"""Whether our two keys open the wallets that they should: mistakes that fail no request.
+
+A key of another wallet works perfectly well. It only sees none of our payments, or pays a second
+time what the first wallet has sent.
+"""
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from config.queues import TaskName
+from gateways.errors import Refused
+from gateways.lightning import Payouts
+from models.invoice import Invoice
+from models.job import Job
+from models.payout import Payout, PayoutState
+from models.tick import Tick
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+_PROOF = Tick.name == TaskName.CHECK_PAYOUTS.value
+"""The duty's row, whose cursor is ``wallet id:mark of the key that opened it``."""
+
+
+def check_income(tools: Toolbox) -> None:
+    """Prove that the invoice key cannot pay and opens the wallet that our invoices are in.
+
+    Two requests at most. Raises Unavailable, or Refused with ``wrong_key``, ``key_can_pay`` or
+    ``other_wallet``.
+    """
+    tools.income.check_key()
+    ours = _invoices_that_must_be_there(tools)
+    missing = set(ours) - tools.income.invoice_states(ours).keys()
+    if missing:
+        raise Refused("LNbits does not know an open invoice of ours", code="other_wallet")
+
+
+def _invoices_that_must_be_there(tools: Toolbox) -> list[str]:
+    """The newest that can be paid, whoever issued it, and the one that has been open the longest.
+
+    Not any invoice: LNbits may tidy away what has expired.
+    """
+    payable = select(Invoice.payment_hash).where(Invoice.expires_at > func.now())
+    still_open = (
+        select(Invoice.payment_hash)
+        .join(Job, Job.id == Invoice.job_id)
+        .where(Job.payable_until.is_not(None))
+    )
+    with tools.database.transaction("wallets.invoices") as session:
+        newest = session.scalar(payable.order_by(Invoice.id.desc()).limit(1))
+        oldest = session.scalar(still_open.order_by(Invoice.id).limit(1))
+    return [payment_hash for payment_hash in (newest, oldest) if payment_hash is not None]
+
+
+def check_payouts(tools: Toolbox) -> None:
+    """Prove that the admin key may pay, and put on record which wallet it pays from.
+
+    One request. While a payout is in doubt only the wallet that it was handed to can tell what
+    became of it. Raises Unavailable, or Refused with ``wrong_key``, ``key_cannot_pay`` or
+    ``other_wallet``.
+    """
+    assert tools.payouts is not None, "only the money worker pays"
+    wallet, mark = tools.payouts.wallet_id(), tools.payouts.key_mark()
+    with tools.database.transaction("wallets.paying") as session:
+        proved = session.scalar(select(Tick.cursor).where(_PROOF).with_for_update())
+        is_new = proved is not None and proved.partition(":")[0] != wallet
+        if is_new and _is_any_payout_in_doubt(session):
+            raise Refused("payouts of another wallet are in doubt", code="other_wallet")
+        session.execute(update(Tick).where(_PROOF).values(cursor=f"{wallet}:{mark}"))
+    if is_new:
+        logger.warning("paying from another wallet now")
+
+
+def _is_any_payout_in_doubt(session: Session) -> bool:
+    handed_over = select(Payout.id).where(Payout.state == PayoutState.SENDING, Payout.posts > 0)
+    return session.scalar(handed_over.limit(1)) is not None
+
+
+def is_paying_wallet_proved(tools: Toolbox, lightning: Payouts) -> bool:
+    """Whether this very key was seen to open the wallet on record, or none is on record so far."""
+    with tools.database.transaction("wallets.proved") as session:
+        proved = session.scalar(select(Tick.cursor).where(_PROOF))
+    return proved is None or proved.partition(":")[2] == lightning.key_mark()

@@ -1,0 +1,1 @@
+"""Bad weather around LNbits: every trouble is told apart, and no payment is lost or invented."""
