@@ -16,6 +16,7 @@ from sqlalchemy import (
     Numeric,
     create_engine,
     func,
+    make_url,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -64,6 +65,19 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {}
 
 
+SESSION_OPTIONS = (
+    # A frozen process must not hold locks for ever, nor a lost plan run for ever.
+    "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=3s"
+    " -c idle_in_transaction_session_timeout=15s"
+)
+
+
+def _options(url: str) -> str:
+    """Ours after the address's own (a ``search_path``, say), which ours would otherwise replace."""
+    given = make_url(url).query.get("options", "")
+    return f"{given if isinstance(given, str) else ' '.join(given)} {SESSION_OPTIONS}".strip()
+
+
 class Database:
     """One engine, made after fork and handed in.
 
@@ -86,9 +100,7 @@ class Database:
                 "keepalives_count": 3,
                 "tcp_user_timeout": 20_000,
                 "application_name": "honestwork",
-                # A frozen process must not hold locks for ever, nor a lost plan run for ever.
-                "options": "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=3s"
-                " -c idle_in_transaction_session_timeout=15s",
+                "options": _options(url),
             },
         )
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)

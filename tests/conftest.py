@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Valkey for every test that asks: started once, migrated once, copied per worker."""
+"""Real PostgreSQL and Valkey for every test that asks: started once, migrated once, copied."""
 
 import logging
 from collections.abc import Iterator
@@ -36,7 +36,10 @@ _until_the_end = ExitStack()
 
 @dataclass(frozen=True)
 class Servers:
-    """Addresses of the session's servers. ``template_url`` is a migrated database that nobody is in."""
+    """Addresses of the session's servers.
+
+    ``template_url`` is a migrated database that nobody is in.
+    """
 
     postgres_url: str
     redis_url: str

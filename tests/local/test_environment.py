@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from config.queues import QueueName
 from config.settings import STAND_IN_MODEL_KEY, Settings

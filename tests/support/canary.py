@@ -1,4 +1,4 @@
-"""What must never stand in a log line: whatever opens a job, moves money or was said in confidence."""
+"""What must never stand in a log line: what opens a job, moves money, was said in confidence."""
 
 import logging
 import re
@@ -19,7 +19,10 @@ _FORBIDDEN = {
 
 
 def secrets_in(line: str, *, confidential: Iterable[str] = ()) -> list[str]:
-    """What a log line gives away, in words; empty = nothing. ``confidential`` are texts of callers."""
+    """What a log line gives away, in words; empty = nothing.
+
+    ``confidential`` are texts of callers.
+    """
     found = [what for what, pattern in _FORBIDDEN.items() if pattern.search(line)]
     found += [f"the key {key}" for key in KEYS if key in line]
     return found + ["a caller's text" for text in confidential if text and text in line]

@@ -17,7 +17,7 @@ ANSWERS: dict[TaskName, Callable[..., Any]] = {
 
 
 class RecordingDoorbell:
-    """Nothing runs until it is answered, so a test decides when workers are quick and when they are not."""
+    """Nothing runs until it is answered: a test decides when workers are quick."""
 
     def __init__(self) -> None:
         self.rung: deque[tuple[TaskName, int | None]] = deque()

@@ -23,7 +23,7 @@ REQUEST = "Write a haiku about honest work."
 
 @dataclass(frozen=True)
 class Life:
-    """One deployment without processes: the test is the caller, the payer, the beat and the worker."""
+    """One deployment without processes: the test is caller, payer, beat and worker."""
 
     tools: Toolbox
     doorbell: RecordingDoorbell
