@@ -1,9 +1,10 @@
 """The OpenAPI document: generated from the code, with the names that clients rely on."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from functools import cache
+from typing import Any
 
-from flask import Flask, Response, current_app
+from flask import Flask, current_app
 from flask_smorest import Api
 
 from app.api.fields import NOT_BLANK, JobStateField, PlainText, RequestText, TextPairs, UsdField
@@ -54,7 +55,8 @@ def make(app: Flask, settings: Settings) -> ContractApi:
         "JobState", {"type": "string", "enum": JOB_STATES, "description": "Where a job is."}
     )
     _teach_fields(api, settings)
-    app.add_url_rule("/api/openapi.json", "openapi", lambda: _serve(api))
+    once = cache(lambda: published(api))  # at the first request, when all routes are there
+    app.add_url_rule("/api/openapi.json", "openapi", lambda: current_app.json.response(once()))
     return api
 
 
@@ -143,7 +145,3 @@ def _schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     if name.endswith("Request"):
         return schema
     return {key: value for key, value in schema.items() if key != "additionalProperties"}
-
-
-def _serve(api: ContractApi) -> Response:
-    return cast("Response", current_app.json.response(published(api)))

@@ -15,6 +15,9 @@ ADDRESSES = [
     # the same host, spelled in the other family
     ("::ffff:192.0.2.7", Client(key="192.0.2.7", network="192.0.2.7")),
     ("fe80::1%eth0", Client(key="fe80::/64", network="fe80::/48")),
+    # as some proxies forward them
+    ("192.0.2.7:4711", Client(key="192.0.2.7", network="192.0.2.7")),
+    ("[2001:db8:1:2::3]:4711", Client(key="2001:db8:1:2::/64", network="2001:db8:1::/48")),
     ("", Client(key=UNKNOWN, network=UNKNOWN)),
     ("no address", Client(key=UNKNOWN, network=UNKNOWN)),
 ]
