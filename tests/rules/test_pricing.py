@@ -190,6 +190,18 @@ def test_anyone_can_recompute_the_charge_and_the_refund_from_the_cost_ledger(
 
 
 @given(priced=work())
+@example(priced=PRICE_BELOW_THE_CENT)
+def test_dollars_are_shown_to_eight_places_and_the_price_of_a_bitcoin_to_the_cent(
+    priced: tuple[Quote, Charge, tuple[int, int]],
+) -> None:
+    ledger = _shown(priced, JobState.COMPLETE)["costLedger"]
+
+    for name in ("actualCostUsd", "actualChargeUsd", "estimatedCostUsd", "infraUsd"):
+        assert (Fraction(ledger[name]) * 10**8).denominator == 1, name
+    assert (Fraction(ledger["btcPriceUsd"]) * 100).denominator == 1
+
+
+@given(priced=work())
 @example(priced=FREE_MODEL)
 @example(priced=WORTHLESS_BITCOIN)
 @example(priced=AT_THE_BOUND)

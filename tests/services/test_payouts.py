@@ -364,6 +364,20 @@ def test_a_zombie_cannot_fail_what_another_worker_has_paid(life: Life) -> None:
     assert _posts(life) == 1
 
 
+def test_a_zombie_cannot_fail_what_another_worker_is_looking_at(life: Life) -> None:
+    view = claimed(life)
+    zombie = payouts._claim(life.tools, _payout(life).id)
+    assert zombie is not None
+    life.make_due()
+    assert payouts._claim(life.tools, zombie.id) is not None
+
+    reading = PayoutReading(outcome=PayoutOutcome.FAILED)
+    payouts._record(life.tools, zombie, reading, Conclusion.FAILED)
+
+    assert _payout(life).state is PayoutState.SENDING
+    assert life.debts(view) == [("late", 10, "paying")]
+
+
 def _lightning(life: Life) -> Payouts:
     assert life.tools.payouts is not None
     return life.tools.payouts
