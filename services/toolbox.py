@@ -28,7 +28,7 @@ from gateways.prices.model_rates import LibraryRates
 from models.database import Database
 from services.doorbell import CeleryDoorbell, Doorbell
 from services.leases import Leases
-from services.money.resting_feed import RestingFeed
+from services.resting_feed import RestingFeed
 
 
 class Role(StrEnum):

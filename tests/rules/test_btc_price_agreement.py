@@ -11,7 +11,7 @@ from gateways.errors import Unavailable
 from gateways.prices import FeedPrice
 from models.money import Usd
 from services.money.price_agreement import LastPrice, agreeing, believe
-from services.money.resting_feed import RestingFeed
+from services.resting_feed import RestingFeed
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
