@@ -1,4 +1,4 @@
-"""The free demo: one call of the work model with a small cap, run by a worker, counted per address."""
+"""The free demo: one capped call of the work model, run by a worker, counted per address."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from config.queues import TaskName
 from config.settings import Settings
-from gateways.errors import OutsideError
+from gateways.errors import Billed, OutsideError
 from gateways.llms import Answer, Question
 from models import due, moves
 from models.attempt import Attempt, AttemptOutcome, Step
@@ -18,7 +18,7 @@ from models.database import ago
 from models.demo_run import DemoRun, DemoState
 from models.money import Usd
 from services.errors import ErrorCode, NotNow, TooManyRequests
-from services.jobs import prompts, terms
+from services.jobs import prompts, steps, terms
 from services.money import pricing
 from services.toolbox import Toolbox
 
@@ -39,7 +39,7 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """How the limit stands after an admission. ``resets_in`` is until the oldest try is forgotten."""
+    """How the limit stands after an admission. ``resets_in``: until the oldest try is forgotten."""
 
     limit: int
     remaining: int
@@ -149,7 +149,7 @@ def run(tools: Toolbox, run_id: int) -> None:
         try:
             answer = tools.language_model(question.model).ask(question)
         except OutsideError as error:
-            _end(tools, run_id, attempt_id, AttemptOutcome.UNAVAILABLE, {"code": error.code})
+            _end(tools, run_id, attempt_id, steps.outcome_of(error), _cost_of(error))
             return
         _keep(tools, run_id, attempt_id, question.model, answer)
 
@@ -190,6 +190,12 @@ def _keep(tools: Toolbox, run_id: int, attempt_id: int, model: str, answer: Answ
     cost = pricing.token_cost(rates, **tokens) if rates else None
     values = {**tokens, "usage": dict(answer.usage), "cost_usd": cost, "stop": answer.stop.value}
     _end(tools, run_id, attempt_id, AttemptOutcome.ANSWERED, values, result=answer.text)
+
+
+def _cost_of(error: OutsideError) -> dict[str, object]:
+    """What may have been billed stays reserved; the rest of an outage costs the budget nothing."""
+    cost = Usd(Decimal(0)) if error.billed is Billed.NO else None
+    return {"code": error.code, "cost_usd": cost}
 
 
 def _end(

@@ -1,4 +1,4 @@
-"""One model call of a job: claimed, journalled before it is made, its answer stored before it is read.
+"""One model call of a job: claimed, journalled before it is made, stored before it is read.
 
 A worker that takes a job over finds the stored answer and does not call again, so at most the call
 that was under way when a worker died is made twice.
@@ -28,7 +28,7 @@ logger = structlog.get_logger(__name__)
 
 CRASHES_ARE_POISON = 3
 SPENT_ATTEMPTS_MAX = 2
-"""Attempts of one step that may end with billed or unknown usage: we pay for them, not the caller."""
+"""Attempts of a step that may end with billed or unknown usage: we pay, not the caller."""
 OPERATORS_TROUBLE = frozenset({"http_401", "http_402", "http_403", "http_404"})
 """Refusals that are about our key or model, not about the request: the operator can mend them."""
 
@@ -172,7 +172,7 @@ def _store(tools: Toolbox, assignment: Assignment, model: str, answer: Answer) -
 
 
 def _still_ours(session: Session, assignment: Assignment) -> bool:
-    """Whether our claim is the last one, with the row locked so that it stays so until the commit."""
+    """Whether our claim is the last one; the row is locked, so it stays so until the commit."""
     claim = session.scalar(
         select(Job.claim)
         .where(Job.id == assignment.job.id, Job.state == STATE_OF[assignment.step])
@@ -192,13 +192,13 @@ def _end(
 
 
 def _record_error(tools: Toolbox, assignment: Assignment, error: OutsideError) -> None:
-    """Journal a call that ended in an error, and put the job off, or give it up, in the same commit."""
+    """Journal a call that ended in an error, and put the job off or give it up, in one commit."""
     is_final = isinstance(error, Refused) and error.code not in OPERATORS_TROUBLE
     logger.warning(
         "model call failed", job=assignment.job.id, step=assignment.step.value, code=error.code
     )
     with tools.database.transaction("attempts.failed") as session:
-        _end(session, assignment, _outcome_of(error), code=error.code)
+        _end(session, assignment, outcome_of(error), code=error.code)
         if is_final:
             failure.give_up(session, assignment.job, assignment.claim, failure.REFUSED)
             return
@@ -219,14 +219,15 @@ def _try_again(session: Session, assignment: Assignment, delay: timedelta) -> No
     )
 
 
-def _outcome_of(error: OutsideError) -> AttemptOutcome:
+def outcome_of(error: OutsideError) -> AttemptOutcome:
+    """How the journal names a call that ended in an error."""
     if error.billed is Billed.UNKNOWN:
         return AttemptOutcome.DOUBTFUL
     return AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.UNAVAILABLE
 
 
 def reject_answer(tools: Toolbox, assignment: Assignment) -> None:
-    """The answer is not what was asked for: billed, no use to anyone; try again within the limits."""
+    """The answer is not what was asked for: billed, of no use; try again within the limits."""
     logger.warning("unreadable answer", job=assignment.job.id, step=assignment.step.value)
     with tools.database.transaction("attempts.unreadable") as session:
         _end(session, assignment, AttemptOutcome.UNREADABLE, code="unreadable")

@@ -1,6 +1,7 @@
 """Refunds as a caller sees them: what is owed, and claiming it with an invoice.
 
-A claim is one INSERT of a payout with the invoice's payment hash, committed before anything is sent.
+A claim is one INSERT of a payout with the invoice's payment hash, committed before anything is
+sent.
 Sending is ``services.money.payouts``, in another process.
 """
 
@@ -20,7 +21,7 @@ from models.ledger import Account
 from models.lifecycle import AWAITING, WORKING
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
-from services.errors import Conflict, ErrorCode, InvalidRequest
+from services.errors import Conflict, ErrorCode, InvalidRequest, RuleBroken
 from services.money import ledger, refund_invoice
 from services.toolbox import Toolbox
 
@@ -46,8 +47,19 @@ def claim(tools: Toolbox, job: Job, invoice_text: str) -> Claim:
     Raises Conflict or InvalidRequest; then nothing was written.
     """
     known = _known(tools, job, invoice_text)
-    if known is not None and known.state is not PayoutState.FAILED:
+    if known is not None:
         return known
+    try:
+        return _claim_anew(tools, job, invoice_text)
+    except RuleBroken:
+        # The same invoice may have come twice at once: then the other one is its claim, too.
+        known = _known(tools, job, invoice_text)
+        if known is None:
+            raise
+        return known
+
+
+def _claim_anew(tools: Toolbox, job: Job, invoice_text: str) -> Claim:
     _check_state(tools, job)
     invoice = refund_invoice.parse(invoice_text)
     try:
@@ -74,7 +86,7 @@ def _as_claim(payout: Payout) -> Claim:
 
 
 def _known(tools: Toolbox, job: Job, invoice_text: str) -> Claim | None:
-    """The payout of this job that this very invoice has, if any."""
+    """The payout of this job that this very invoice has; one that failed counts no more."""
     try:
         invoice = refund_invoice.parse(invoice_text)
     except InvalidRequest:
@@ -82,7 +94,9 @@ def _known(tools: Toolbox, job: Job, invoice_text: str) -> Claim | None:
     with tools.database.transaction("refunds.known") as session:
         payout = session.scalar(
             select(Payout).where(
-                Payout.payment_hash == invoice.payment_hash, Payout.job_id == job.id
+                Payout.payment_hash == invoice.payment_hash,
+                Payout.job_id == job.id,
+                Payout.state != PayoutState.FAILED,
             )
         )
         return _as_claim(payout) if payout else None
