@@ -8,14 +8,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from config.queues import QUEUE_OF, TaskName
+from config.queues import QUEUE_OF, QueueName, TaskName
 
 logger = structlog.get_logger(__name__)
 
@@ -24,11 +24,16 @@ RING_EXPIRES_SECONDS = 10
 QUIET_SECONDS = 5
 """After a failure nothing is published for so long: not every ring shall cost a time-out."""
 BACKLOG = 10_000
+ASK_SECONDS = 2
+"""How long to wait for a connection to ask with."""
 
 
 class Doorbell(Protocol):
     def ring(self, task: TaskName, row_id: int | None = None) -> None:
         """Wake a worker for a row, or for a duty. Never blocks or raises; call after the commit."""
+
+    def unanswered(self, queue: QueueName) -> int:
+        """How many rings wait in a queue; 0 while nobody can tell. Asks outside, never raises."""
 
 
 class CeleryDoorbell:
@@ -48,6 +53,18 @@ class CeleryDoorbell:
             self._rings.put_nowait((task, row_id))
         except queue.Full:
             logger.warning("doorbell backlog full", task=task.value)
+
+    def unanswered(self, queue: QueueName) -> int:
+        if self._clock() < self._quiet_until:
+            return 0
+        try:
+            with self._celery.producer_pool.acquire(block=True, timeout=ASK_SECONDS) as producer:
+                channel: Any = producer.channel
+                # Declaring makes nothing on Redis; it is how kombu says the length.
+                return int(channel.queue_declare(queue.value).message_count)
+        except (KombuError, RedisError, OSError) as error:
+            logger.warning("doorbell is deaf", error=type(error).__name__)
+            return 0
 
     def _start(self) -> None:
         with self._starting:

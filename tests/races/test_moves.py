@@ -4,13 +4,17 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import func
 
-from gateways.lightning import SettledPayment
+from config.queues import TaskName
+from gateways.lightning import PayoutOutcome, PayoutReading, SettledPayment
+from models import moves
 from models.demo_run import DemoRun, DemoState
 from models.invoice import Invoice, InvoiceKind, Receipt
 from models.job import Job
 from models.lifecycle import JobEvent, JobState
 from models.payout import Payout, PayoutState
+from models.tick import Tick
 from services.errors import Conflict, ErrorCode, InvalidRequest
 from services.jobs import demo, evaluation, execution, expiry, intake, steps
 from services.jobs.demo import Client
@@ -18,6 +22,7 @@ from services.jobs.intake import JobView
 from services.jobs.steps import Assignment
 from services.money import payments, payouts, refunds
 from services.money.refunds import Claim
+from services.operate import ticks
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claim, claimed
@@ -75,11 +80,11 @@ def test_a_cancel_that_meets_the_payment_of_the_work_either_moves_on_or_owes_it_
     price = view.invoices[InvoiceKind.WORK].amount_sats
     payment = _paid_unnoticed(life, view, InvoiceKind.WORK)
 
-    moves: list[Callable[[], object]] = [
+    both: list[Callable[[], object]] = [
         lambda: payments.settle(life.tools, payment),
         lambda: intake.cancel(life.tools, view.job.public_id),
     ]
-    together(*(moves if round_ % 2 else reversed(moves)))
+    together(*(both if round_ % 2 else reversed(both)))
 
     if life.state(view) is JobState.EXECUTING:
         assert life.debts(view) == []
@@ -205,20 +210,23 @@ def test_a_verdict_that_many_act_on_is_given_once(life: Life, request_text: str)
     assert offered == events.count(JobEvent.ACCEPTED)
 
 
-def test_the_end_of_a_call_that_meets_a_takeover_is_recorded_by_one(life: Life) -> None:
+def test_a_job_that_is_put_off_and_taken_over_at_once_is_one_of_both(life: Life) -> None:
     view = life.executing()
     first = _taken(life, view)
     rows.change(life.tools, Job, due_at=Job.created_at)
 
-    together(
-        lambda: steps.put_off(life.tools, first, at_least=DAY),
-        lambda: steps.take(life.tools, view.job.id, first.step, model="m", prompt_version="p@1"),
+    results: list[object] = list(
+        together(
+            lambda: steps.put_off(life.tools, first, at_least=DAY),
+            lambda: steps.take(
+                life.tools, view.job.id, first.step, model="m", prompt_version="p@1"
+            ),
+        )
     )
 
-    job = life.view(view).job
-    assert job.claim == first.claim + 1
-    is_put_off = rows.due_in(life.tools, Job) > timedelta(hours=1)
-    journal = [None] if is_put_off else [None, None]
+    assert not _errors(results)
+    assert life.view(view).job.claim == first.claim + 1
+    journal = [None] if results[1] is None else [None, None]
     assert [end for end in rows.outcomes(life.tools, view) if end is None] == journal
 
 
@@ -296,6 +304,82 @@ def test_a_failed_payout_that_is_reopened_and_replaced_at_once_is_one_of_both(li
     life.make_due()
     life.work()
     assert life.debts(view) == [("late", 10, "paid")]
+
+
+def test_a_failed_payout_that_many_reopen_is_reopened_by_one(life: Life) -> None:
+    _failed_payout(life)
+    payout_id = rows.only(life.tools, Payout).id
+
+    def reopen() -> bool:
+        with life.tools.database.transaction("test.reopen") as session:
+            payout = moves.reopen_payout(session, payout_id)
+            if payout is not None:
+                refunds._cover(session, payout)
+            return payout is not None
+
+    results = all_at_once(reopen)
+
+    assert sorted(results, key=str) == [False] * 7 + [True]
+    assert rows.only(life.tools, Payout).sends == 2
+
+
+def test_a_payout_that_many_record_as_failed_gives_its_debt_back_once(life: Life) -> None:
+    view = claimed(life)
+    held = payouts._claim(life.tools, rows.only(life.tools, Payout).id)
+    assert held is not None
+    missing = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="not_sent")
+
+    results = all_at_once(lambda: payouts._record_failed(life.tools, held, missing))
+
+    assert results == [None] * 8
+    assert life.debts(view) == [("late", 10, "owed")]
+
+
+def test_a_payout_that_many_read_back_as_paid_is_booked_once(life: Life) -> None:
+    view = claimed(life)
+    held = payouts._claim(life.tools, rows.only(life.tools, Payout).id)
+    assert held is not None
+    assert life.tools.payouts is not None
+    posted = payouts._post(life.tools, life.tools.payouts, held)
+    assert posted is not None
+    reading = life.tools.payouts.read(held.payment_hash)
+
+    results = all_at_once(lambda: payouts._record_paid(life.tools, posted, reading))
+
+    assert results == [None] * 8
+    assert life.debts(view) == [("late", 10, "paid")]
+
+
+def test_of_many_nudges_at_once_one_poll_comes(life: Life) -> None:
+    ticks.run(life.tools, TaskName.POLL_PAYMENTS)
+    now, resting = func.now(), timedelta(seconds=1.2)
+    rows.change(life.tools, Tick, ran_at=now - timedelta(seconds=0.7), due_at=now + resting)
+    before = _polls(life)
+
+    results = all_at_once(lambda: ticks.hurry(life.tools, TaskName.POLL_PAYMENTS))
+
+    assert not _errors(list(results))
+    together(*[lambda: ticks.run(life.tools, TaskName.POLL_PAYMENTS)] * 8)
+    assert _polls(life) == before + 1
+
+
+def test_a_nudge_that_meets_a_poll_does_not_start_another_beside_it(life: Life) -> None:
+    ticks.run(life.tools, TaskName.POLL_PAYMENTS)
+    rows.change(life.tools, Tick, due_at=Tick.ran_at, ran_at=Tick.ran_at - timedelta(seconds=1))
+    before = _polls(life)
+
+    def nudge() -> bool:
+        ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
+        return ticks.run(life.tools, TaskName.POLL_PAYMENTS)
+
+    results = together(*[nudge] * 4, *[lambda: ticks.run(life.tools, TaskName.POLL_PAYMENTS)] * 4)
+
+    assert sorted(results, key=str) == [False] * 7 + [True]
+    assert _polls(life) == before + 1
+
+
+def _polls(life: Life) -> int:
+    return life.stand_in.counts().requests["GET /api/v1/payments/paginated"]
 
 
 @pytest.mark.parametrize("round_", ROUNDS)

@@ -62,3 +62,17 @@ def test_a_job_whose_ring_was_lost_is_worked_on_all_the_same(life: Life) -> None
     life.work()
 
     assert life.view(view).job.state == "awaiting_work_payment"
+
+
+def test_while_enough_rings_wait_in_a_queue_none_is_added_to_it_alone(life: Life) -> None:
+    view = life.evaluating()
+    claimed(life)
+    payout = rows.only(life.tools, Payout)
+    life.doorbell.rung.clear()
+    for _ in range(dispatch.ENOUGH_RINGS):
+        life.doorbell.ring(TaskName.EVALUATE_JOB, view.job.id)
+
+    assert dispatch.ring_for_due_rows(life.tools) == 1
+    assert life.doorbell.rung.pop() == (TaskName.SEND_PAYOUT, payout.id)
+    life.doorbell.rung.pop()
+    assert dispatch.ring_for_due_rows(life.tools) == 2

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from config.queues import TaskName
+from config.queues import QUEUE_OF, QueueName, TaskName
 from services.toolbox import Toolbox
 from tasks import base, jobs, money
 
@@ -24,6 +24,9 @@ class RecordingDoorbell:
 
     def ring(self, task: TaskName, row_id: int | None = None) -> None:
         self.rung.append((task, row_id))
+
+    def unanswered(self, queue: QueueName) -> int:
+        return sum(QUEUE_OF[task] is queue for task, _ in self.rung)
 
     def answer_all(self, tools: Toolbox) -> int:
         """Run everything that was rung for, and what that rings for, until it is quiet."""

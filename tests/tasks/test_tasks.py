@@ -181,3 +181,22 @@ def test_an_emptied_broker_loses_no_job(broker: redis.Redis, celery: Celery, lif
     rung = [message["headers"]["argsrepr"] for message in _waiting(broker, QueueName.MODELS)]
     assert rung == [f"[{view.job.id}]"]
     assert rows.only(life.tools, Job).claim == 0
+
+
+def test_rings_that_wait_in_a_queue_are_counted(broker: redis.Redis, celery: Celery) -> None:
+    doorbell = CeleryDoorbell(celery)
+    assert doorbell.unanswered(QueueName.MODELS) == 0
+    for row_id in range(3):
+        doorbell.ring(TaskName.EVALUATE_JOB, row_id)
+    doorbell.ring(TaskName.SEND_PAYOUT, 1)
+    doorbell.answered()
+
+    assert doorbell.unanswered(QueueName.MODELS) == len(_waiting(broker, QueueName.MODELS)) == 3
+    assert doorbell.unanswered(QueueName.TICKS) == 0
+
+
+def test_while_the_broker_is_gone_no_ring_counts_as_waiting(tools: Toolbox) -> None:
+    nowhere = make_celery(tools.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
+
+    assert CeleryDoorbell(nowhere).unanswered(QueueName.MODELS) == 0
+    nowhere.close()
