@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t check lint fix types imports docs openapi migration migrate test-lnbits test-machines clean
+.PHONY: help setup run test t fuzz check lint fix types imports docs openapi migration migrate test-system test-lnbits test-machines clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -18,11 +18,20 @@ setup: ## install everything into .venv, exactly as locked (again only when a lo
 run: ## run the whole product here; PORT=8000 HOST=… DATA_DIR=… or a .env file change what it uses
 	@$(SETUP) && exec $(VENV) -m local.supervisor
 
-test: ## run every test, on servers of their own
-	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS)
+# Left to test-system: what starts whole processes, and the fuzzer, whose plugin costs every process seconds.
+SYSTEM_TESTS = tests/journeys tests/local tests/contract/test_schemathesis.py
+
+test: ## run the tests, on servers of their own
+	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) -p no:schemathesis $(addprefix --ignore=,$(SYSTEM_TESTS))
+
+test-system: ## run whole lives of jobs as processes that are killed and restarted, this bench, and the fuzzer
+	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) $(SYSTEM_TESTS)
 
 t: ## run one test alone: make t T=tests/rules/test_money.py
 	@$(SETUP_DEV) && $(VENV) -m pytest $(T)
+
+fuzz: ## hold many more requests against the document; MAX_EXAMPLES=1000 and SEED=… per operation
+	@$(SETUP_DEV) && MAX_EXAMPLES=$(MAX_EXAMPLES) SEED=$(SEED) WORKERS=$(WORKERS) $(VENV) -m tests.contract
 
 check: lint types imports test ## all that must be green before a change goes in
 

@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
 
+from app import context
 from app.factory import create_app
 from config import logs
 from config.settings import Settings, psycopg2_url
@@ -196,9 +197,16 @@ def life(tools: Toolbox, doorbell: RecordingDoorbell, stand_in: StandInClient) -
     return Life(tools, doorbell, stand_in)
 
 
+@pytest.fixture(scope="session")
+def built_web(built_tools: Toolbox) -> Flask:
+    return create_app(built_tools, schema_revision=schema.HEAD)
+
+
 @pytest.fixture
-def web(tools: Toolbox) -> Flask:
-    return create_app(tools, schema_revision=schema.HEAD)
+def web(built_web: Flask, tools: Toolbox) -> Flask:
+    """The web application with this test's tools; it is built once, which costs more than a test."""
+    context.install(built_web, tools)
+    return built_web
 
 
 @pytest.fixture

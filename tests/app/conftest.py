@@ -66,7 +66,9 @@ def client_with(tools: Toolbox) -> Build:
 def client_of(web: Flask) -> CheckedClient:
     """A test client of an application, with its own document as judge."""
     made = CheckedClient(web, web.response_class)
-    made.contract = Contract(document.published(web.extensions["openapi"]))
+    if "judge" not in web.extensions:
+        web.extensions["judge"] = Contract(document.published(web.extensions["openapi"]))
+    made.contract = web.extensions["judge"]
     return made
 
 
