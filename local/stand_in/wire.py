@@ -5,6 +5,7 @@ import re
 import select
 import socket
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -144,6 +145,11 @@ class StandInServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], answer: Callable[[Request], Reply]) -> None:
         super().__init__(address, _Handler)
         self.answer = answer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Show what went wrong here. A client that has left or was killed is nothing wrong."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ import requests
 from config.settings import STAND_IN_ADMIN_KEY
 from gateways import bolt11
 from local.stand_in.testing import CHECKOUT, StandInClient, StandInError, running_stand_in
+from local.stand_in.wire import StandInServer
 
 
 def balance(client: StandInClient) -> int:
@@ -133,3 +134,19 @@ def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> N
             parent.kill()
 
             assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(("error", "is_shown"), [(ConnectionResetError, False), (KeyError, True)])
+def test_a_client_that_was_killed_is_not_shown_as_an_error_of_ours(
+    capsys: pytest.CaptureFixture[str], error: type[Exception], is_shown: bool
+) -> None:
+    def serve() -> None:
+        raise error
+
+    with StandInServer(("127.0.0.1", 0), lambda _: pytest.fail("nobody asks")) as server:
+        try:
+            serve()
+        except error:
+            server.handle_error(None, ("127.0.0.1", 1))
+
+    assert ("Traceback" in capsys.readouterr().err) is is_shown
