@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
@@ -21,6 +21,7 @@ from tests.local.running import is_running, wait_until_gone
 START_SECONDS = 120
 STOP_SECONDS = 45
 LOG_SHOWN = 6000
+ENTRY_POINT = "local.supervisor"
 
 COMMANDS = {
     "web": "gunicorn",
@@ -43,6 +44,7 @@ class Product:
     data_dir: Path
     supervisor: subprocess.Popen[bytes]
     log_file: Path
+    commands: Mapping[str, str] = field(default_factory=lambda: COMMANDS)
 
     @property
     def log(self) -> str:
@@ -51,7 +53,7 @@ class Product:
     def pid(self, name: str) -> int | None:
         """The process of this name that runs now."""
         running = (pid for pid in _children(self.supervisor.pid) if is_running(pid))
-        return next((pid for pid in running if COMMANDS[name] in _command_line(pid)), None)
+        return next((pid for pid in running if self.commands[name] in _command_line(pid)), None)
 
     def environ(self, name: str) -> dict[str, str]:
         """The environment that the supervisor gave a process."""
@@ -102,10 +104,10 @@ class Product:
 
 
 @contextmanager
-def running_product(**settings: str) -> Iterator[Product]:
+def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator[Product]:
     """Run it on ports and data of its own. Afterwards it is gone, and must have ended well."""
     with temporary_folder() as folder:
-        product = _start(folder, free_port(), free_port(), settings)
+        product = _start(folder, entry_point, settings)
         try:
             wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
             assert requests.get(f"{product.url}/api/healthz", timeout=10).ok
@@ -119,7 +121,8 @@ def running_product(**settings: str) -> Iterator[Product]:
             product.supervisor.wait()
 
 
-def _start(folder: Path, port: int, stand_in_port: int, settings: dict[str, str]) -> Product:
+def _start(folder: Path, entry_point: str, settings: dict[str, str]) -> Product:
+    port, stand_in_port = free_port(), free_port()
     machine = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     ours = {
         "ENV_FILE": "",
@@ -129,7 +132,7 @@ def _start(folder: Path, port: int, stand_in_port: int, settings: dict[str, str]
     }
     program = Program(
         name="supervisor",
-        argv=[sys.executable, "-m", "local.supervisor"],
+        argv=[sys.executable, "-m", entry_point],
         environ=machine | ours | settings,
         cwd=ROOT,
     )

@@ -1,0 +1,1 @@
+"""Two of everything. Left out of `make test`: ``tests/fleet/run`` runs it, in some minutes."""

@@ -1,0 +1,83 @@
+"""A product of two of everything, as its callers and its operator see it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from requests.exceptions import ConnectionError as NobodyThere
+
+from local.processes import LOOPBACK, free_port
+from local.stand_in.testing import StandInClient
+from tests.fleet.__main__ import SECOND
+from tests.journeys.caller import Caller, Json
+from tests.journeys.product import Product, running_product
+
+KINDS = ("web", "worker-money", "worker-models", "beat")
+PAID, UNDER_WAY = 200, 202
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Two doors to one product."""
+
+    product: Product
+    second_url: str
+
+    @property
+    def wallet(self) -> StandInClient:
+        return self.doors[0].wallet
+
+    @cached_property
+    def doors(self) -> tuple[Caller, Caller]:
+        return Caller(self.product), Caller(replace(self.product, url=self.second_url))
+
+    def create(self, text: str) -> Json:
+        return self.doors[hash(text) % 2].create(text)
+
+    def job(self, job_id: str) -> Json:
+        return self.doors[hash(job_id) % 2].job(job_id)
+
+    def claim(self, job: Json, invoice: str, *, door: int) -> int:
+        """Claim at this door, or at the other one while nobody is at this one."""
+        try:
+            answer = self.doors[door].claim(job, invoice)
+        except NobodyThere:
+            answer = self.doors[1 - door].claim(job, invoice)
+        assert answer.status_code in {PAID, UNDER_WAY}, answer.text
+        return answer.status_code
+
+    def kill_second(self, kind: str) -> None:
+        self.product.kill(kind + SECOND)
+
+    def lines_of(self, process: str, text: str) -> int:
+        """How often a process has written this into the log."""
+        lines = self.product.log.splitlines()
+        return sum(line.partition("|")[0].strip() == process and text in line for line in lines)
+
+
+@contextmanager
+def running_fleet() -> Iterator[Fleet]:
+    second_port = free_port()
+    settings = {
+        "SECOND_PORT": str(second_port),
+        "OPEN_INVOICES_PER_CLIENT": "2000",
+        # Long enough that nobody is thought dead on a busy machine.
+        "LEASE_SECONDS": "20",
+    }
+    with running_product("tests.fleet", **settings) as product:
+        commands = {
+            "web": _listening_on(product.url),
+            "web-2": f"{LOOPBACK}:{second_port} ",
+            "worker-money": "money@",
+            "worker-money-2": "money-2@",
+            "worker-models": "models@",
+            "worker-models-2": "models-2@",
+            "beat": "celerybeat-schedule ",
+            "beat-2": "celerybeat-schedule-2 ",
+        }
+        yield Fleet(replace(product, commands=commands), f"http://{LOOPBACK}:{second_port}")
+
+
+def _listening_on(url: str) -> str:
+    return f"{url.removeprefix('http://')} "
