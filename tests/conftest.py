@@ -204,7 +204,7 @@ def built_web(built_tools: Toolbox) -> Flask:
 
 @pytest.fixture
 def web(built_web: Flask, tools: Toolbox) -> Flask:
-    """The web application with this test's tools; it is built once, which costs more than a test."""
+    """The web application with this test's tools. Building it costs more than a test does."""
     context.install(built_web, tools)
     return built_web
 
