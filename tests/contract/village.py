@@ -1,10 +1,9 @@
-"""Jobs in every state, for requests to meet; who leaves is replaced."""
+"""Jobs in every state, for requests to meet; what a request has changed is replaced."""
 
 from collections.abc import Callable
 
 from config.queues import TaskName
 from local.stand_in.faults import Fault, FaultKind
-from models.invoice import InvoiceKind
 from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import refunds
@@ -57,9 +56,7 @@ def _refunded(life: Life) -> JobView:
 
 
 def _labelled(life: Life) -> JobView:
-    return intake.create(
-        life.tools, "A poem.", client_key="192.0.2.1", metadata={"order": "7 ½"}
-    )
+    return intake.create(life.tools, "A poem.", client_key="192.0.2.1", metadata={"order": "7 ½"})
 
 
 ROADS: dict[str, Callable[[Life], JobView]] = {
@@ -80,21 +77,24 @@ ROADS: dict[str, Callable[[Life], JobView]] = {
 
 
 class Village:
-    """One job of each kind. Requests change them: ``renew`` puts another in the place of one."""
+    """One job of each kind, there as soon as somebody asks for it."""
 
     def __init__(self, life: Life) -> None:
+        self.stand_in = life.stand_in
         self._life = life
-        self.jobs = {kind: self._arrive(road) for kind, road in ROADS.items()}
+        self._jobs: dict[str, JobView] = {}
 
-    def _arrive(self, road: Callable[[Life], JobView]) -> JobView:
-        view = road(self._life)
-        self._life.doorbell.rung.clear()  # or the next who is answered would take this one along
-        return view
+    def job(self, kind: str) -> JobView:
+        if kind not in self._jobs:
+            self._jobs[kind] = ROADS[kind](self._life)
+            self._life.doorbell.rung.clear()  # or whoever is answered next would take it along
+        return self._jobs[kind]
 
-    def renew(self, kind: str) -> None:
-        self.jobs[kind] = self._arrive(ROADS[kind])
+    def gone(self, kind: str) -> None:
+        """A request has changed this job: another will come in its place."""
+        del self._jobs[kind]
 
     def invoice_for(self, kind: str) -> str:
         """What a caller would claim with: a BOLT11 for exactly what is owed, or for a sat."""
-        debts = self._life.view(self.jobs[kind]).debts
+        debts = self._life.view(self.job(kind)).debts
         return self._life.stand_in.payer_invoice(refunds.owed(debts) or 1)
