@@ -250,13 +250,16 @@ def test_a_demo_that_ends_while_it_is_given_up_has_one_end(life: Life, round_: i
         rows.change(life.tools, DemoRun, due_at=DemoRun.created_at)
         (life.stand_in.release if round_ % 2 else lambda: None)()
         demo.run(life.tools, run_id)
+        ends.append(rows.only(life.tools, DemoRun).state)
         life.stand_in.release()
 
+    ends: list[DemoState] = []
     results = together(lambda: demo.run(life.tools, run_id), second)
 
     assert results == [None, None]
     run = rows.only(life.tools, DemoRun)
     assert run.state in {DemoState.DONE, DemoState.FAILED}
+    assert DemoState.FAILED not in ends or run.state is DemoState.FAILED, "an end is final"
     assert (run.result is not None) is (run.state is DemoState.DONE)
     assert life.stand_in.counts().model_calls == 1
 
