@@ -12,6 +12,8 @@ from pathlib import Path
 
 OPENSSL = shutil.which("openssl")
 _PATIENCE = 20
+ROUNDS_TO_CLOSE = 5
+"""Of the loop: a transport that was aborted closes its socket in one of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,11 @@ def tls_before(port: int, identity: Identity) -> Iterator[int]:
 async def _listen(port: int, identity: Identity) -> asyncio.Server:
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reader_behind, writer_behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(_copy(reader, writer_behind), _copy(reader_behind, writer))
+        try:
+            await asyncio.gather(_copy(reader, writer_behind), _copy(reader_behind, writer))
+        finally:
+            writer.transport.abort()
+            writer_behind.transport.abort()
 
     return await asyncio.start_server(join, "127.0.0.1", 0, ssl=identity.context)
 
@@ -76,3 +82,5 @@ async def _end(server: asyncio.Server) -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(ROUNDS_TO_CLOSE):
+        await asyncio.sleep(0)
