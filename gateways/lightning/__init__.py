@@ -86,7 +86,7 @@ class PayoutOutcome(StrEnum):
 
     PAID = "paid"
     FAILED = "failed"
-    """LNbits calls it failed. Not yet a proof: see services.money.refunds."""
+    """LNbits calls it failed. Not yet a proof: see services.money.payout_evidence."""
     PENDING = "pending"
     MISSING = "missing"
     """The paying wallet has no row for this hash."""
