@@ -17,7 +17,7 @@ from models.lifecycle import AWAITING
 from models.money import Sats
 from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyRequests
 from services.jobs.invoices import first_check, issue
-from services.money import btc_price
+from services.money import btc_price, payments
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -45,6 +45,9 @@ def create(
     with tools.database.transaction("intake.admit") as session:
         btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
         _check_limits(session, tools, client_key)
+        is_lnbits_silent = payments.is_lnbits_silent(session)
+    if is_lnbits_silent:
+        raise _no_invoice()
     public_id = uuid4()
     fee = Sats(tools.settings.eval_fee_sats)
     lifetime = timedelta(seconds=tools.settings.eval_invoice_expiry_seconds)
@@ -52,11 +55,7 @@ def create(
         issued = issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime)
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)
-        raise NotNow(
-            "Lightning is not available at the moment; no job was made, try again shortly.",
-            code=ErrorCode.LIGHTNING_UNAVAILABLE,
-            retry_after=LIGHTNING_RETRY,
-        ) from error
+        raise _no_invoice() from error
     payable_until = func.now() + lifetime
     with tools.database.transaction("intake.create") as session:
         job = moves.create(
@@ -83,6 +82,14 @@ def create(
         session.refresh(job)
         session.refresh(invoice)
         return JobView(job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[])
+
+
+def _no_invoice() -> NotNow:
+    return NotNow(
+        "Lightning is not available at the moment; no job was made, try again shortly.",
+        code=ErrorCode.LIGHTNING_UNAVAILABLE,
+        retry_after=LIGHTNING_RETRY,
+    )
 
 
 def _check_limits(session: Session, tools: Toolbox, client_key: str) -> None:

@@ -11,11 +11,13 @@ from sqlalchemy.orm import Session
 from config.queues import TaskName
 from gateways.lightning import SettledPayment
 from models import moves
+from models.database import ago
 from models.debt import DebtCause
 from models.invoice import Invoice, InvoiceKind, Receipt
 from models.job import Job
 from models.lifecycle import JobEvent, JobState
 from models.money import Msats, Sats, msats
+from models.tick import Tick
 from services.money import ledger
 from services.toolbox import Toolbox
 
@@ -27,6 +29,8 @@ LATE_GRACE = timedelta(seconds=600)
 """A payment found this long after the deadline still revives its job; the BOLT11 lives as long."""
 OVERLAP = timedelta(minutes=2)
 START_UP_OVERLAP = timedelta(hours=24)
+SILENCE_COUNTS_FOR = timedelta(seconds=15)
+"""How long after the next poll was due its last trouble still tells something."""
 
 _WAITS_FOR = {
     InvoiceKind.EVAL: (JobState.AWAITING_EVAL_PAYMENT, JobEvent.EVAL_PAID, TaskName.EVALUATE_JOB),
@@ -47,6 +51,19 @@ def poll(tools: Toolbox) -> int:
         if new == 0:  # not: a short page; rows that make no sense were left out of it
             break
     return found
+
+
+def is_lnbits_silent(session: Session) -> bool:
+    """Whether the last poll waited for LNbits in vain: asking now would only cost the same wait.
+
+    False while nobody polls: then nobody knows.
+    """
+    silent = session.scalar(
+        select(Tick.last_error == "timeout").where(
+            Tick.name == TaskName.POLL_PAYMENTS.value, ago(Tick.due_at) < SILENCE_COUNTS_FOR
+        )
+    )
+    return bool(silent)
 
 
 def read_back(tools: Toolbox, overlap: timedelta) -> int:

@@ -1,17 +1,21 @@
 """Taking a job in, finding it, giving it up: no job without an invoice, no limit without a word."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func
 
+from config.queues import TaskName
 from gateways import bolt11
 from local.stand_in.faults import Fault
 from models.event import JobEventRow
 from models.invoice import Invoice, InvoiceKind
 from models.job import Job
 from models.lifecycle import JobState
+from models.tick import Tick
 from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyRequests
 from services.jobs import intake
 from services.jobs.intake import JobView
@@ -155,3 +159,40 @@ def test_a_job_that_was_paid_cannot_be_cancelled(
 
     assert refused.value.code is ErrorCode.INVALID_STATE
     assert life.state(view) is view.job.state
+
+
+def _last_poll(life: Life, *, error: str | None, due_in: timedelta) -> None:
+    """Put on record how the last poll fared, and when the next is due."""
+    poll = Tick(name=TaskName.POLL_PAYMENTS.value, due_at=func.now() + due_in, last_error=error)
+    with life.tools.database.transaction("test.last_poll") as session:
+        session.add(poll)
+
+
+def test_given_an_lnbits_that_does_not_answer_then_nobody_is_made_to_wait_for_it(
+    life: Life,
+) -> None:
+    _last_poll(life, error="timeout", due_in=timedelta(seconds=5))
+
+    with pytest.raises(NotNow) as refused:
+        life.create()
+
+    assert refused.value.code is ErrorCode.LIGHTNING_UNAVAILABLE
+    assert "POST /api/v1/payments" not in life.stand_in.counts().requests
+
+
+@pytest.mark.parametrize(
+    ("error", "due_in"),
+    [
+        (None, timedelta(seconds=1)),
+        ("too_old", timedelta(seconds=5)),
+        ("http_500", timedelta(seconds=5)),
+        ("timeout", timedelta(seconds=-20)),
+    ],
+    ids=["polls well", "cannot poll but may invoice", "answers at once", "nobody polls any more"],
+)
+def test_given_an_lnbits_that_may_answer_then_it_is_asked(
+    life: Life, error: str | None, due_in: timedelta
+) -> None:
+    _last_poll(life, error=error, due_in=due_in)
+
+    assert life.create().job.state is JobState.AWAITING_EVAL_PAYMENT
