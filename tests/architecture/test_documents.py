@@ -2,6 +2,9 @@
 
 import json
 import re
+from pathlib import Path
+
+import pytest
 
 from app import openapi
 from models import diagram
@@ -35,6 +38,25 @@ def test_no_label_breaks_the_diagram() -> None:
     """A colon, a semicolon or a bracket would end the label for Mermaid."""
     for arrow in ARROWS:
         assert re.fullmatch(r"[\w ,.'-]+", arrow.because), arrow
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_test_that_a_page_names_as_its_proof_exists(page: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
+def test_each_part_that_can_die_has_a_proof() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    table = page.partition("## When a part dies")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    proofs = re.findall(r"^(\d+)\. `tests/", table, re.MULTILINE)
+
+    assert len(rows) >= 13
+    for row in rows:
+        cited = re.findall(r"\d+", row.rstrip(" |").rpartition("|")[2])
+        assert cited, row
+        assert set(cited) <= set(proofs), row
 
 
 def test_the_makefile_knows_how_to_make_them() -> None:
