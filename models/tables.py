@@ -1,6 +1,7 @@
 """Every table, imported in one place so that migrations see the whole schema."""
 
 from models import (
+    admission,
     attempt,
     btc_price,
     debt,
@@ -17,6 +18,7 @@ from models.database import Base
 metadata = Base.metadata
 
 __all__ = [
+    "admission",
     "attempt",
     "btc_price",
     "debt",

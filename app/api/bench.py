@@ -9,7 +9,7 @@ from app import context
 from config.queues import TaskName
 from gateways.errors import OutsideError
 from services.errors import ErrorCode, NotFound, NotNow
-from services.jobs.intake import LIGHTNING_RETRY
+from services.jobs.admission import LIGHTNING_RETRY
 from services.operate import ticks
 
 bench = Blueprint("bench", __name__, url_prefix="/api/dev/stub")

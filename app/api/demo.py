@@ -15,8 +15,8 @@ from app.waiting import WaitingRoom
 from models.demo_run import DemoRun, DemoState
 from services.errors import ErrorCode, NotNow, TooManyRequests
 from services.jobs import demo as demos
+from services.jobs.admission import LIGHTNING_RETRY
 from services.jobs.demo import Allowance
-from services.jobs.intake import LIGHTNING_RETRY
 from services.toolbox import Toolbox
 
 demo = ApiBlueprint("demo", __name__, url_prefix="/api", description="One free try.")

@@ -20,7 +20,8 @@ from app.api.schemas import (
 from models.payout import PayoutState
 from services.errors import ErrorCode, InvalidRequest, NotNow
 from services.jobs import intake
-from services.jobs.intake import LIGHTNING_RETRY, JobView
+from services.jobs.admission import LIGHTNING_RETRY
+from services.jobs.intake import JobView
 from services.money import refunds
 from services.money.refunds import Claim
 

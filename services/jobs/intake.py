@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from gateways.errors import OutsideError
 from models import moves
@@ -15,15 +14,14 @@ from models.invoice import Invoice, InvoiceKind
 from models.job import ExpiredReason, Job
 from models.lifecycle import AWAITING
 from models.money import Sats
-from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyRequests
+from services.errors import Conflict, ErrorCode, NotFound, NotNow
+from services.jobs import admission
+from services.jobs.admission import LIGHTNING_RETRY
 from services.jobs.invoices import first_check, issue
 from services.money import btc_price, payments
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
-
-MINUTE = timedelta(minutes=1)
-LIGHTNING_RETRY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +42,9 @@ def create(
     """
     with tools.database.transaction("intake.admit") as session:
         btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
-        _check_limits(session, tools, client_key)
-        is_lnbits_silent = payments.is_lnbits_silent(session)
-    if is_lnbits_silent:
-        raise _no_invoice()
+        if payments.is_lnbits_silent(session):
+            raise _no_invoice()
+        admission_id = admission.take(session, tools.settings, client_key)
     public_id = uuid4()
     fee = Sats(tools.settings.eval_fee_sats)
     lifetime = timedelta(seconds=tools.settings.eval_invoice_expiry_seconds)
@@ -55,6 +52,8 @@ def create(
         issued = issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime)
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)
+        with tools.database.transaction("intake.withdraw") as session:
+            admission.end(session, admission_id)
         raise _no_invoice() from error
     payable_until = func.now() + lifetime
     with tools.database.transaction("intake.create") as session:
@@ -78,6 +77,7 @@ def create(
             check_at=first_check(payable_until),
         )
         session.add(invoice)
+        admission.end(session, admission_id)
         session.flush()
         session.refresh(job)
         session.refresh(invoice)
@@ -90,34 +90,6 @@ def _no_invoice() -> NotNow:
         code=ErrorCode.LIGHTNING_UNAVAILABLE,
         retry_after=LIGHTNING_RETRY,
     )
-
-
-def _check_limits(session: Session, tools: Toolbox, client_key: str) -> None:
-    """Bound what strangers can make us keep open, and leave LNbits room for work and refunds."""
-    is_open = Job.payable_until.is_not(None)
-    of_client = _count(session, is_open, Job.client_key == client_key)
-    in_all = _count(session, is_open)
-    settings = tools.settings
-    if of_client >= settings.open_invoices_per_client or in_all >= settings.open_invoices_max:
-        raise TooManyRequests(
-            "Too many invoices are open; pay or cancel some, or wait until they expire.",
-            code=ErrorCode.TOO_MANY_OPEN_INVOICES,
-            retry_after=MINUTE,
-        )
-    if settings.lightning_is_stand_in:
-        return  # it has no request limit
-    recent = _count(session, Job.created_at > func.now() - MINUTE)
-    if recent >= settings.lnbits_requests_per_minute // 2:
-        raise NotNow(
-            "Too many jobs are being made at the moment; try again shortly.",
-            code=ErrorCode.LIGHTNING_UNAVAILABLE,
-            retry_after=LIGHTNING_RETRY,
-        )
-
-
-def _count(session: Session, *conditions: object) -> int:
-    query = select(func.count()).select_from(Job).where(*conditions)  # type: ignore[arg-type]
-    return session.scalar(query) or 0
 
 
 def find(tools: Toolbox, public_id: UUID) -> JobView:

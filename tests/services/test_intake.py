@@ -11,13 +11,14 @@ from sqlalchemy import func
 from config.queues import TaskName
 from gateways import bolt11
 from local.stand_in.faults import Fault
+from models.admission import Admission
 from models.event import JobEventRow
 from models.invoice import Invoice, InvoiceKind
 from models.job import Job
 from models.lifecycle import JobState
 from models.tick import Tick
 from services.errors import Conflict, ErrorCode, NotFound, NotNow, TooManyRequests
-from services.jobs import intake
+from services.jobs import admission, intake
 from services.jobs.intake import JobView
 from tests.support import rows
 from tests.support.life import Life
@@ -196,3 +197,24 @@ def test_given_an_lnbits_that_may_answer_then_it_is_asked(
     _last_poll(life, error=error, due_in=due_in)
 
     assert life.create().job.state is JobState.AWAITING_EVAL_PAYMENT
+
+
+def test_an_invoice_that_could_not_be_had_is_open_no_longer(life: Life) -> None:
+    small = _with(life, open_invoices_per_client=1)
+    life.stand_in.arm(Fault.model_validate({"target": "lnbits.create", "kind": "reset"}))
+    with pytest.raises(NotNow):
+        small.create()
+
+    assert small.create().job.state is JobState.AWAITING_EVAL_PAYMENT
+
+
+def test_an_admission_whose_process_died_counts_for_a_minute(life: Life) -> None:
+    small = _with(life, open_invoices_per_client=1)
+    with life.tools.database.transaction("test.died") as session:
+        admission.take(session, small.tools.settings, "192.0.2.1")
+
+    with pytest.raises(TooManyRequests):
+        small.create()
+    rows.let_pass(life.tools, Admission, timedelta(seconds=61))
+
+    assert small.create().job.state is JobState.AWAITING_EVAL_PAYMENT

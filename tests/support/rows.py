@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
+from models.admission import Admission
 from models.attempt import Attempt
 from models.demo_run import DemoRun
 from models.event import JobEventRow
@@ -30,6 +31,7 @@ _TIMES: dict[Any, list[str]] = {
     Tick: ["due_at", "ran_at"],
     DemoRun: ["created_at", "due_at"],
     Receipt: ["received_at"],
+    Admission: ["created_at"],
 }
 
 
