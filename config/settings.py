@@ -109,6 +109,20 @@ Count = Annotated[int, Field(gt=0)]
 Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
+MOST_MARGIN_PCT = 1000
+MARGIN_DECIMALS = 2
+
+
+def _margin(percent: Decimal) -> Decimal:
+    """Few digits: whoever recomputes a price multiplies by exactly what is shown."""
+    if not 0 <= percent <= MOST_MARGIN_PCT or percent != round(percent, MARGIN_DECIMALS):
+        raise ValueError(
+            f"wants a percentage from 0 to {MOST_MARGIN_PCT} with at most"
+            f" {MARGIN_DECIMALS} decimals, such as 25 or 12.5"
+        )
+    return percent
+
+
 class Settings(BaseModel):
     """One deployment. Each member is the environment variable of the same name in capitals."""
 
@@ -146,7 +160,7 @@ class Settings(BaseModel):
     model_timeout_seconds: Seconds = 300
 
     eval_fee_sats: Count = 10
-    margin_pct: Dollars = Decimal(25)
+    margin_pct: Annotated[Dollars, AfterValidator(_margin)] = Decimal(25)
     infra_monthly_cost_usd: Dollars = Decimal(50)
     infra_monthly_jobs: Count = 10_000
     output_tokens_by_tier: Annotated[OutputTokens, BeforeValidator(_output_tokens)] = OutputTokens()

@@ -81,10 +81,10 @@ def admit(tools: Toolbox, request: str, client: Client) -> tuple[int, Allowance]
 def _check_tries(session: Session, settings: Settings, client: Client) -> Allowance:
     limit = settings.demo_limit_per_hour
     used, resets_in = _tries(session, DemoRun.client_key == client.key)
-    if client.network != client.key:
-        used_by_network, _ = _tries(session, DemoRun.client_network == client.network)
-        if used_by_network >= limit * NETWORK_FACTOR:
-            used = limit
+    if client.network != client.key and used < limit:
+        by_network, network_resets_in = _tries(session, DemoRun.client_network == client.network)
+        if by_network >= limit * NETWORK_FACTOR:
+            used, resets_in = limit, network_resets_in
     if used >= limit:
         raise TooManyRequests(
             f"The demo is limited to {limit} tries an hour; try again later.",

@@ -33,8 +33,7 @@ OPERATORS_TROUBLE = frozenset({"http_401", "http_402", "http_403", "http_404"})
 """Refusals that are about our key or model, not about the request: the operator can mend them."""
 
 STATE_OF = {Step.EVALUATE: JobState.EVALUATING, Step.EXECUTE: JobState.EXECUTING}
-_SPENT = frozenset({AttemptOutcome.UNREADABLE, AttemptOutcome.DOUBTFUL})
-_CRASHED = frozenset({None, AttemptOutcome.SUPERSEDED})
+_SPENT = frozenset({AttemptOutcome.UNREADABLE, AttemptOutcome.DOUBTFUL, AttemptOutcome.SUPERSEDED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +111,11 @@ def _why_give_up(session: Session, job: Job, history: list[Attempt]) -> Failure 
         return failure.DEADLINE
     if has_answer:
         return None
-    if sum(outcome in _CRASHED for outcome in outcomes) >= CRASHES_ARE_POISON:
+    crashes, spent = outcomes.count(None), sum(outcome in _SPENT for outcome in outcomes)
+    if crashes >= CRASHES_ARE_POISON:
         return failure.CRASHED
-    if sum(outcome in _SPENT for outcome in outcomes) >= SPENT_ATTEMPTS_MAX:
+    # Nobody knows whether a crash was billed: in any mix no more than three calls may have been.
+    if spent >= SPENT_ATTEMPTS_MAX or crashes + spent >= CRASHES_ARE_POISON:
         return failure.SPENT
     return None
 

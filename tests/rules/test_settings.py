@@ -292,3 +292,22 @@ def test_settings_cannot_be_changed_after_the_start() -> None:
 
     with pytest.raises(ValidationError):
         settings.margin_pct = Decimal(0)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("margin", ["0", "25", "12.5", "33.33", "25.000", "1000"])
+def test_a_margin_that_can_be_shown_is_taken_as_it_is(margin: str) -> None:
+    assert Settings.load({**BENCH, "MARGIN_PCT": margin}).margin_pct == Decimal(margin)
+
+
+@pytest.mark.parametrize(
+    "margin",
+    ["33.333", "1000.01", f"1.{30 * '0'}1", f"0.{40 * '3'}", "1e9", "1e-9", "-1", "NaN", "sNaN"],
+)
+def test_a_margin_that_nobody_could_recompute_with_is_refused(margin: str) -> None:
+    assert "MARGIN_PCT" in _problems({**BENCH, "MARGIN_PCT": margin})
+
+
+def test_the_refusal_of_a_margin_says_what_is_wanted() -> None:
+    problems = _problems({**BENCH, "MARGIN_PCT": "33.333"})
+
+    assert "a percentage from 0 to 1000 with at most 2 decimals" in problems

@@ -92,6 +92,21 @@ def test_a_wide_network_has_twenty_times_the_tries_of_one_address(life: Life) ->
     _try_it(small, Client(key="2001:db8:1::/64", network="2001:db8:1::/48"))
 
 
+def test_a_wide_network_that_is_refused_is_told_when_its_own_oldest_try_is_forgotten(
+    life: Life,
+) -> None:
+    small = _with(life, demo_limit_per_hour=1)
+    for number in range(demo.NETWORK_FACTOR):
+        _try_it(small, _neighbour(number))
+    rows.let_pass(life.tools, DemoRun, timedelta(minutes=50))
+
+    with pytest.raises(TooManyRequests) as refused:
+        _try_it(small, _neighbour(demo.NETWORK_FACTOR))
+
+    assert refused.value.retry_after is not None
+    assert timedelta(minutes=9) < refused.value.retry_after <= timedelta(minutes=10)
+
+
 def test_the_days_budget_counts_what_tries_cost_at_most_until_it_is_known(life: Life) -> None:
     question = demo.demo_question(life.tools.settings, "What is honest work?")
     worst = terms.worst_cost(life.tools, question)

@@ -210,6 +210,47 @@ def test_given_two_workers_that_died_then_the_third_delivers(life: Life) -> None
     assert life.state(view) is JobState.COMPLETE
 
 
+DOUBTFUL, CRASHED, OVERTAKEN = AttemptOutcome.DOUBTFUL, None, AttemptOutcome.SUPERSEDED
+
+
+def _end_last_call(life: Life, outcome: AttemptOutcome | None) -> None:
+    """Let the call that was begun last have ended so; None = its worker died in it."""
+    with life.tools.database.transaction("test.ended") as session:
+        last = session.scalars(select(Attempt).order_by(Attempt.id.desc()).limit(1)).one()
+        last.outcome = outcome
+        last.ended_at = None if outcome is None else last.started_at
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ((CRASHED, CRASHED, DOUBTFUL), "attempts_spent"),
+        ((DOUBTFUL, CRASHED, CRASHED), "attempts_spent"),
+        ((CRASHED, DOUBTFUL, CRASHED), "attempts_spent"),
+        ((CRASHED, CRASHED, CRASHED), "crashed"),
+        ((DOUBTFUL, DOUBTFUL), "attempts_spent"),
+        ((CRASHED, DOUBTFUL, DOUBTFUL), "attempts_spent"),
+        ((OVERTAKEN, OVERTAKEN), "attempts_spent"),
+        ((OVERTAKEN, CRASHED, CRASHED), "attempts_spent"),
+    ],
+    ids=str,
+)
+def test_however_calls_end_without_an_answer_no_fourth_that_may_be_billed_is_made(
+    life: Life, ends: tuple[AttemptOutcome | None, ...], code: str
+) -> None:
+    view = life.executing()
+    for outcome in ends:
+        assert _begin(life, view.job.id) is not None, "one call more is allowed"
+        _end_last_call(life, outcome)
+        life.make_due()
+
+    assert _begin(life, view.job.id) is None
+
+    job = life.view(view).job
+    assert (job.state, job.error_code) == (JobState.FAILED, code)
+    assert life.debts(view) == [("failed_work", job.work_amount_sats, "owed")]
+
+
 def test_given_an_outage_until_the_deadline_then_the_job_fails(life: Life) -> None:
     view = life.executing()
     life.stand_in.arm(_fault(status=529, times=50))

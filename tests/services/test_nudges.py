@@ -1,10 +1,14 @@
 """A nudge makes us look sooner, and never more than that."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from config.queues import TaskName
+from models.database import Database
 from models.invoice import InvoiceKind
 from models.lifecycle import JobState
 from models.tick import Tick
@@ -58,3 +62,31 @@ def test_given_a_poll_that_was_turned_away_then_a_nudge_does_not_shorten_its_res
         )
 
     assert not ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
+
+
+class _BegunTooEarly:
+    """A database whose transactions take their time from before ``meanwhile`` happens."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], object]) -> None:
+        self._database = database
+        self._meanwhile = meanwhile
+
+    @contextmanager
+    def transaction(self, name: str) -> Iterator[Session]:
+        with self._database.transaction(name) as session:
+            session.execute(select(func.now()))
+            self._meanwhile()
+            yield session
+
+
+def test_given_two_nudges_at_once_then_only_one_of_them_rings(life: Life) -> None:
+    ticks.run(life.tools, TaskName.POLL_PAYMENTS)
+    _finished(life, timedelta(milliseconds=600))
+
+    def nudge() -> bool:
+        return ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
+
+    other = life.tools.with_(database=_BegunTooEarly(life.tools.database, nudge))
+
+    assert not ticks.hurry(other, TaskName.POLL_PAYMENTS)
+    assert list(life.doorbell.rung) == [(TaskName.POLL_PAYMENTS, None)]
