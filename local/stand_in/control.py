@@ -10,6 +10,7 @@ from local.stand_in.faults import Fault, FaultKind, Faults
 from local.stand_in.node import MSATS, Node
 from local.stand_in.price_feeds import SHAPES, PriceFeeds
 from local.stand_in.rows import Wallet
+from local.stand_in.weather import Forecast, Weather
 from local.stand_in.wire import Reply, Request, Route, json_reply
 
 MAX_WAIT_SECONDS = 60.0
@@ -23,12 +24,14 @@ class Control:
         effects: EffectLog,
         counts: Counts,
         faults: Faults,
+        weather: Weather,
         feeds: PriceFeeds,
     ) -> None:
         self._node = node
         self._effects = effects
         self._counts = counts
         self._faults = faults
+        self._weather = weather
         self._feeds = feeds
 
     def routes(self) -> list[Route]:
@@ -41,6 +44,8 @@ class Control:
             "GET /stand-in/faults": self.armed,
             "POST /stand-in/faults": self.arm,
             "DELETE /stand-in/faults": self.disarm,
+            "GET /stand-in/weather": lambda _: json_reply({"hits": self._weather.hits()}),
+            "POST /stand-in/weather": self.change_weather,
             "POST /stand-in/hold": self.hold,
             "POST /stand-in/release": self.release,
             "GET /stand-in/holds": self.holds,
@@ -90,6 +95,15 @@ class Control:
         self._faults.disarm()
         return json_reply({"ok": True})
 
+    def change_weather(self, request: Request) -> Reply:
+        """Let things go wrong by chance from now on; without chances: calm."""
+        try:
+            forecast = Forecast.model_validate_json(request.body)
+        except ValidationError as error:
+            return _bad(str(error))
+        self._weather.change(forecast)
+        return json_reply({"ok": True})
+
     def hold(self, request: Request) -> Reply:
         """Arm a HOLD; without a target for the next call of the Anthropic model."""
         body = {"target": "anthropic", **request.json(), "kind": FaultKind.HOLD}
@@ -137,6 +151,7 @@ class Control:
     def reset(self, _: Request) -> Reply:
         """A new world: no payments, no faults, no effects. Only the node's key stays."""
         self._faults.disarm()
+        self._weather.clear()
         self._faults.release()
         self._node.clear()
         self._feeds.reset()

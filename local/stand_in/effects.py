@@ -12,6 +12,8 @@ from typing import Any
 
 import simplejson
 
+from local.stand_in.faults import Fault
+
 
 class EffectKind(StrEnum):
     INVOICE_CREATED = "invoice_created"
@@ -58,8 +60,14 @@ class ModelCall:
     world: int
     """Which world it belongs to: a reset begins a new one, that old calls must not speak in."""
     outcome: str = "failed"
+    fault: str | None = None
+    """What goes wrong with it on purpose."""
     input_tokens: int = 0
     output_tokens: int = 0
+
+    def suffer(self, fault: Fault) -> None:
+        """Remember what was done to it, for the log."""
+        self.fault = fault.kind
 
 
 class Counts:
@@ -114,6 +122,7 @@ class Counts:
                 EffectKind.MODEL_CALL_END,
                 **told,
                 outcome=call.outcome,
+                fault=call.fault,
                 inputTokens=call.input_tokens,
                 outputTokens=call.output_tokens,
             )

@@ -41,6 +41,8 @@ class FaultKind(StrEnum):
     """lnbits.feed: the page from its end."""
     MISSING_ROW = "missing_row"
     """lnbits.feed: without the row whose hash is ``text``, or without the first one."""
+    STALE_ROWS = "stale_rows"
+    """lnbits.feed: without what changed in the last ``seconds``, as if from a cache."""
 
     REFUSAL = "refusal"
     """Models: the safety policy declines."""
@@ -59,6 +61,7 @@ ANSWERED_DIFFERENTLY = frozenset(
         FaultKind.DUPLICATED_ROWS,
         FaultKind.REORDERED_ROWS,
         FaultKind.MISSING_ROW,
+        FaultKind.STALE_ROWS,
         FaultKind.REFUSAL,
         FaultKind.MAX_TOKENS,
         FaultKind.EMPTY,
@@ -135,6 +138,8 @@ class Errand:
     error: Callable[[Fault], Reply]
     """How the target words a STATUS fault."""
     structured: bool | None = None
+    note: Callable[[Fault], None] = lambda _: None
+    """Told which fault hits it."""
 
 
 class ClientLeft(Exception):
@@ -179,10 +184,11 @@ class Holds:
 
 
 class Faults:
-    """The armed faults, first armed first."""
+    """The armed faults, first armed first; who is spared by them asks ``by_chance``."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_chance: Callable[[Errand], Fault | None] = lambda _: None) -> None:
         self.holds = Holds()
+        self._by_chance = by_chance
         self._lock = threading.Lock()
         self._armed: list[Fault] = []
 
@@ -206,9 +212,10 @@ class Faults:
 
     def run(self, errand: Errand, act: Callable[[Fault | None], Reply]) -> Reply:
         """Do what was asked, spoilt by the first armed fault that hits it."""
-        fault = self._take(errand)
+        fault = self._take(errand) or self._by_chance(errand)
         if fault is None:
             return act(None)
+        errand.note(fault)
         if fault.kind in ANSWERED_DIFFERENTLY:
             return act(fault)
         done = act(None) if fault.after_effect else None

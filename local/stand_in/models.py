@@ -54,18 +54,19 @@ class ModelApi:
         return self._call(dialect, request, prompt)
 
     def _call(self, dialect: Dialect, request: Request, prompt: Prompt) -> Reply:
-        errand = Errand(
-            target=dialect.provider,
-            subject=prompt.text,
-            client=request.client,
-            structured=prompt.schema is not None,
-            error=lambda fault: dialect.error(
-                fault.status, fault.text or "The stand-in was told to fail.", fault.retry_after
-            ),
-        )
         with self._counts.model_call(
             provider=dialect.provider, model=prompt.model, label=prompt.label
         ) as call:
+            errand = Errand(
+                target=dialect.provider,
+                subject=prompt.text,
+                client=request.client,
+                structured=prompt.schema is not None,
+                error=lambda fault: dialect.error(
+                    fault.status, fault.text or "The stand-in was told to fail.", fault.retry_after
+                ),
+                note=call.suffer,
+            )
             try:
                 return self._faults.run(
                     errand, lambda fault: self._think(dialect, prompt, call, fault)

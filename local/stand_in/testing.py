@@ -16,6 +16,7 @@ import simplejson
 from local.stand_in.__main__ import READY
 from local.stand_in.faults import Fault
 from local.stand_in.lnbits import PAYER_INVOICE_KEY
+from local.stand_in.weather import Forecast
 
 CHECKOUT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 30.0
@@ -61,6 +62,14 @@ class StandInClient:
         """What has not gone wrong yet."""
         faults = self._ask("GET", "/stand-in/faults")["faults"]
         return [Fault.model_validate(fault) for fault in faults]
+
+    def change_weather(self, forecast: Forecast) -> None:
+        """Let things go wrong by chance from now on; ``Forecast()`` is calm."""
+        self._ask("POST", "/stand-in/weather", forecast.model_dump(mode="json", by_alias=True))
+
+    def weather_hits(self) -> dict[str, int]:
+        """What went wrong by chance so far, and how often."""
+        return dict(self._ask("GET", "/stand-in/weather")["hits"])
 
     def hold(self, target: str = "anthropic", *, times: int = 1, match: str = "") -> None:
         """Hold the next requests to ``target`` until ``release``."""

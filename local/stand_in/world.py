@@ -9,6 +9,7 @@ from local.stand_in.lnbits import LnbitsApi
 from local.stand_in.models import ModelApi
 from local.stand_in.node import Node
 from local.stand_in.price_feeds import PriceFeeds
+from local.stand_in.weather import Weather
 from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_reply
 
 
@@ -18,7 +19,8 @@ class World:
     def __init__(self, data_dir: Path, *, model_delay_seconds: float = 0.0) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         effects = EffectLog(data_dir / "effects.jsonl")
-        faults = Faults()
+        weather = Weather()
+        faults = Faults(weather.draw)
         feeds = PriceFeeds(faults)
         node = Node(data_dir, effects)
         self._counts = Counts(effects)
@@ -27,7 +29,12 @@ class World:
             *ModelApi(self._counts, faults, delay_seconds=model_delay_seconds).routes(),
             *feeds.routes(),
             *Control(
-                node=node, effects=effects, counts=self._counts, faults=faults, feeds=feeds
+                node=node,
+                effects=effects,
+                counts=self._counts,
+                faults=faults,
+                weather=weather,
+                feeds=feeds,
             ).routes(),
         ]
 
