@@ -66,18 +66,19 @@ def running_fleet() -> Iterator[Fleet]:
         "LEASE_SECONDS": "20",
     }
     with running_product("tests.fleet", **settings) as product:
-        commands = {
-            "web": _listening_on(product.url),
-            "web-2": f"{LOOPBACK}:{second_port} ",
-            "worker-money": "money@",
-            "worker-money-2": "money-2@",
-            "worker-models": "models@",
-            "worker-models-2": "models-2@",
-            "beat": "celerybeat-schedule ",
-            "beat-2": "celerybeat-schedule-2 ",
-        }
+        commands = fleet_commands(product.url, second_port)
         yield Fleet(replace(product, commands=commands), f"http://{LOOPBACK}:{second_port}")
 
 
-def _listening_on(url: str) -> str:
-    return f"{url.removeprefix('http://')} "
+def fleet_commands(url: str, second_port: int) -> dict[str, str]:
+    """What stands in the command line of each process of ours."""
+    return {
+        "web": f"{url.removeprefix('http://')} ",
+        "web-2": f"{LOOPBACK}:{second_port} ",
+        "worker-money": "money@",
+        "worker-money-2": "money-2@",
+        "worker-models": "models@",
+        "worker-models-2": "models-2@",
+        "beat": "celerybeat-schedule ",
+        "beat-2": "celerybeat-schedule-2 ",
+    }

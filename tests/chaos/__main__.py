@@ -1,0 +1,171 @@
+# ruff: noqa: T201 - prints its table
+"""``python -m tests.chaos --jobs 1500 --faults 40 --seed 1``: the fleet under fire, and a verdict.
+
+Exit 0 without a violation, 1 with one; then logs and evidence stay in the folder of results. The
+seed decides what callers do, what the weather draws and what the nemesis does and in which order;
+when it happens depends on how fast real processes are.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from local.stand_in.weather import Forecast
+from tests.chaos import report, skies
+from tests.chaos.checker import check
+from tests.chaos.crowd import Crowd
+from tests.chaos.evidence import Evidence, effects_of, logs_of, tables_of
+from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
+from tests.chaos.log import Log
+from tests.chaos.nemesis import Kind, Nemesis, plan
+
+AFTER_THE_LAST_FAULT_SECONDS = 120.0
+SAY_EVERY_SECONDS = 10.0
+OPENING_SATS = 100_000
+"""The operator's money in the wallet: refunds are paid and routed from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    jobs: int
+    faults: int
+    seed: int
+    at_a_time: int
+    is_calm: bool
+    kinds: tuple[Kind, ...]
+    results: Path
+
+
+def main() -> int:
+    options = _options()
+    options.results.mkdir(parents=True, exist_ok=True)
+    for name in ("acts.jsonl", "callers.jsonl"):
+        (options.results / name).unlink(missing_ok=True)
+    began = time.monotonic()
+    with running_fleet(options.results) as fleet:
+        print(f"ready after {time.monotonic() - began:.1f} s", flush=True)
+        evidence, seconds = _run(fleet, options)
+        weather = fleet.world.weather_hits()
+        violations = check(evidence)
+        if violations:
+            shutil.copy(fleet.effects, options.results / "effects.jsonl")
+            _keep(options.results / "tables.json", evidence.tables)
+    found = {
+        "seed": options.seed,
+        "seconds": round(seconds, 1),
+        "jobs a second": round(options.jobs / seconds, 1),
+        **report.figures(evidence, violations),
+        "weather": weather,
+    }
+    _keep(
+        options.results / "report.json",
+        {**found, "sentences": [asdict(violation) for violation in violations]},
+    )
+    print(report.table(found, violations))
+    if violations:
+        print(f"FAILED with seed {options.seed}; all that is known is in {options.results}")
+    return 1 if violations else 0
+
+
+def _run(fleet: Fleet, options: Options) -> tuple[Evidence, float]:
+    """Let the crowd come and the nemesis rage; everything that is known afterwards."""
+    began = time.monotonic()
+    callers, acts = Log(options.results / "callers.jsonl"), Log(options.results / "acts.jsonl")
+    crowd = Crowd(
+        seed=options.seed,
+        jobs=options.jobs,
+        doors=fleet.doors,
+        world=int(fleet.world.url.rpartition(":")[2]),
+        log=callers,
+        at_a_time=options.at_a_time,
+        invoice_seconds=INVOICE_SECONDS,
+    )
+    planned = plan(options.seed, options.faults, options.kinds) if options.faults else []
+    nemesis = Nemesis(fleet, planned, acts, lambda: crowd.served / options.jobs)
+    fleet.world.top_up(OPENING_SATS)
+    if not options.is_calm:
+        fleet.world.change_weather(skies.forecast(options.seed))
+    nemesis.start()
+    with Saying(lambda: f"{crowd.begun} begun, {crowd.served} served, {crowd.done} done"):
+        calm_at = asyncio.run(_until_all_is_over(fleet, crowd, nemesis))
+    nemesis.stop()
+    seconds = time.monotonic() - began
+    evidence = Evidence(
+        tables=tables_of(fleet.postgres_url),
+        read_at=time.time(),
+        effects=effects_of(fleet.effects),
+        acts=logs_of(options.results / "acts.jsonl"),
+        callers=logs_of(options.results / "callers.jsonl"),
+        calm_at=calm_at,
+        lease_seconds=LEASE_SECONDS,
+    )
+    return evidence, seconds
+
+
+async def _until_all_is_over(fleet: Fleet, crowd: Crowd, nemesis: Nemesis) -> float:
+    """When the last fault was over. Whoever still waits so long after that has waited in vain."""
+    coming = asyncio.create_task(crowd.come())
+    while not coming.done() and (crowd.served < crowd.jobs or not nemesis.is_done):
+        await asyncio.sleep(0.1)
+    await asyncio.to_thread(fleet.world.change_weather, Forecast())
+    calm_at = time.time()
+    crowd.deadline = calm_at + AFTER_THE_LAST_FAULT_SECONDS
+    await coming
+    return calm_at
+
+
+class Saying:
+    """Say how things stand, every few seconds, while the body runs."""
+
+    def __init__(self, what: Callable[[], str]) -> None:
+        self._what = what
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._say, daemon=True)
+
+    def _say(self) -> None:
+        began = time.monotonic()
+        while not self._over.wait(SAY_EVERY_SECONDS):
+            print(f"{time.monotonic() - began:5.0f} s: {self._what()}", flush=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def _keep(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def _options() -> Options:
+    parser = argparse.ArgumentParser(prog="tests.chaos", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1500)
+    parser.add_argument("--faults", type=int, default=40, help="acts of the nemesis")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-a-time", type=int, default=150, help="busy callers")
+    parser.add_argument("--calm", action="store_true", help="no weather")
+    parser.add_argument("--kinds", default=",".join(Kind), help="of acts, with commas")
+    parser.add_argument("--results", type=Path, default=Path(".data/chaos"))
+    given = parser.parse_args()
+    return Options(
+        jobs=given.jobs,
+        faults=given.faults,
+        seed=given.seed,
+        at_a_time=given.at_a_time,
+        is_calm=given.calm,
+        kinds=tuple(Kind(name) for name in given.kinds.split(",")),
+        results=given.results,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,284 @@
+"""Callers by the hundred: they create, pay, look, claim, and write down what they are told."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.stand_in.lnbits import PAYER_INVOICE_KEY
+from tests.chaos.http import Answer, ask
+from tests.chaos.log import Log
+from tests.chaos.plans import Claim, Payment, Plan, draw
+
+PATIENCE_SECONDS = 30.0
+GET_PATIENCE_SECONDS = 10.0
+LOOK_EVERY_SECONDS = 1.5
+MSATS = 1000
+REFUND_INVOICE_SECONDS = 130
+"""Ten more than the least that is accepted: what failed is proved to have failed soon after."""
+FINAL = frozenset({"rejected", "complete", "failed"})
+
+Json = dict[str, Any]
+
+
+class GaveUp(Exception):
+    """The run is over for this caller."""
+
+
+@dataclass
+class Crowd:
+    """``at_a_time`` callers are busy at once; whoever waits for long is not."""
+
+    seed: int
+    jobs: int
+    doors: tuple[int, int]
+    world: int
+    log: Log
+    at_a_time: int
+    invoice_seconds: float
+    begun: int = 0
+    served: int = 0
+    """Callers who have seen their job end, or who have walked away."""
+    done: int = 0
+    deadline: float = float("inf")
+    """By time.time(): when whoever is still waiting gives up."""
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.at_a_time)
+
+    async def come(self) -> None:
+        """Every caller's whole life. Returns when all are done or have given up."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.jobs):
+                await self._slots.acquire()
+                self.begun += 1
+                group.create_task(self._live(draw(self.seed, number)))
+
+    async def _live(self, plan: Plan) -> None:
+        caller = Caller(self, plan)
+        try:
+            await caller.live()
+            self.log.write("caller_done", job=caller.job_id, number=plan.number)
+        except GaveUp:
+            self.log.write(
+                "caller_gave_up", job=caller.job_id, number=plan.number, seen=caller.state
+            )
+        finally:
+            caller.leave_the_counter()
+            self.done += 1
+
+    def left(self) -> None:
+        self.served += 1
+        self._slots.release()
+
+
+@dataclass
+class Caller:
+    crowd: Crowd
+    plan: Plan
+    job_id: str = ""
+    state: str = ""
+    job: Json = field(default_factory=dict)
+    _is_served: bool = False
+
+    def leave_the_counter(self) -> None:
+        """Let the next caller come; safe to repeat."""
+        if not self._is_served:
+            self._is_served = True
+            self.crowd.left()
+
+    async def live(self) -> None:
+        await self._create()
+        if not await self._pay("evalInvoice", self.plan.evaluation):
+            return
+        await self._wait(lambda job: job["state"] not in {"awaiting_eval_payment", "evaluating"})
+        if self.state == "awaiting_work_payment":
+            if not await self._pay("workInvoice", self.plan.work):
+                return
+            await self._wait(_has_ended)
+        self.leave_the_counter()
+        if _is_owed(self.job) and self.plan.claim is not Claim.NEVER:
+            await self._claim()
+
+    # --- creating and looking
+
+    async def _create(self) -> None:
+        while True:
+            answer = await self._ask_door(
+                "POST", "/api/jobs", {"request": self.plan.request}, patience=PATIENCE_SECONDS
+            )
+            if answer.status == 201:
+                self.job_id, self.job = answer.body["jobId"], answer.body
+                self.state = answer.body["state"]
+                self.crowd.log.write("created", job=self.job_id, number=self.plan.number)
+                return
+            await self._rest(1.0)
+
+    async def _look(self) -> None:
+        """Read the job until somebody answers."""
+        while True:
+            answer = await self._ask_door(
+                "GET", f"/api/jobs/{self.job_id}", patience=GET_PATIENCE_SECONDS
+            )
+            if answer.status == 200:
+                self._seen(answer)
+                return
+            await self._rest(0.5)
+
+    def _seen(self, answer: Answer) -> None:
+        body = answer.body
+        refund = body.get("refundState")
+        told = (body["state"], refund, body.get("refundAmountSats"))
+        before = (self.state, self.job.get("refundState"), self.job.get("refundAmountSats"))
+        self.job, self.state = body, body["state"]
+        if told != before:
+            debts = [[d["cause"], d["amountSats"], d["state"]] for d in body.get("debts", [])]
+            self.crowd.log.write_at(
+                answer.began, "saw", job=self.job_id, state=told[0], refund=refund, debts=debts
+            )
+
+    async def _wait(self, done: Callable[[Json], bool]) -> None:
+        await self._look()
+        while not done(self.job):
+            await self._rest(LOOK_EVERY_SECONDS)
+            await self._look()
+
+    # --- paying
+
+    async def _pay(self, name: str, way: Payment) -> bool:
+        """False = that was all that this caller wanted."""
+        invoice = self.job[name]
+        await self._rest(self.plan.pause)
+        if way is Payment.NEVER:
+            self.leave_the_counter()
+            await self._wait(lambda job: job["state"] == "expired")
+            return False
+        if way is Payment.LATE:
+            self.leave_the_counter()
+            await self._rest(self.crowd.invoice_seconds + 5)
+        if way is Payment.AFTER_CANCELLING:
+            await self._cancel()
+        await self._send(invoice, self.plan.extra_msats if way is Payment.TOO_MUCH else 0)
+        if self.state == "expired" and way is Payment.AFTER_CANCELLING:
+            self.leave_the_counter()
+            await self._wait(_is_owed)
+            if self.plan.claim is not Claim.NEVER:
+                await self._claim()
+            return False
+        return True
+
+    async def _send(self, invoice: Json, extra_msats: int) -> None:
+        amount = invoice["amountSats"] * MSATS + extra_msats
+        self.crowd.log.write("pays", job=self.job_id, hash=invoice["paymentHash"], msats=amount)
+        path = f"/stand-in/pay/{invoice['paymentHash']}?amountMsat={amount}"
+        await self._ask_world("POST", path)
+
+    async def _cancel(self) -> None:
+        while self.state.startswith("awaiting"):
+            path = f"/api/jobs/{self.job_id}/cancel"
+            answer = await self._ask_door("POST", path, {}, patience=PATIENCE_SECONDS)
+            if answer.status in {200, 409}:
+                await self._look()
+                return
+            await self._rest(1.0)
+
+    # --- claiming
+
+    async def _claim(self) -> None:
+        """Until nothing is owed any more."""
+        invoice, amount = "", 0
+        while _is_owed(self.job):
+            if amount != self.job["refundAmountSats"]:
+                amount = self.job["refundAmountSats"]
+                invoice = await self._new_invoice(amount)
+            answer = await self._claim_once(invoice, amount)
+            if answer.status == 400 or _is_under_way(answer):
+                amount = 0  # next time with a new invoice
+            await self._rest(LOOK_EVERY_SECONDS)
+            await self._look()
+
+    async def _claim_once(self, invoice: str, amount: int) -> Answer:
+        path = f"/api/jobs/{self.job_id}/refund"
+        doors, invoices = [self.plan.door], [invoice]
+        if self.plan.claim is Claim.BOTH_DOORS:
+            doors, invoices = [0, 1], [invoice, invoice]
+        if self.plan.claim is Claim.TWO_INVOICES:
+            doors, invoices = [0, 1], [invoice, await self._new_invoice(amount)]
+        answers = await asyncio.gather(
+            *(
+                self._ask(door, "POST", path, {"invoice": text}, patience=PATIENCE_SECONDS)
+                for door, text in zip(doors, invoices, strict=True)
+            )
+        )
+        for answer in answers:
+            if answer.status == 200:
+                paid = answer.body["paymentHash"]
+                told = answer.began + answer.seconds
+                self.crowd.log.write_at(told, "refunded", job=self.job_id, hash=paid)
+        return answers[0]
+
+    async def _new_invoice(self, sats: int) -> str:
+        body = {"out": False, "amount": sats, "memo": "refund", "expiry": REFUND_INVOICE_SECONDS}
+        key = {"X-Api-Key": PAYER_INVOICE_KEY}
+        answer = await self._ask_world("POST", "/api/v1/payments", body, headers=key)
+        return str(answer.body["bolt11"])
+
+    # --- asking
+
+    async def _ask_door(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
+        """At our door; when nobody is there, at the other one from now on."""
+        door = self.plan.door
+        answer = await self._ask(door, method, path, body, **more)
+        if answer.status == 0:
+            answer = await self._ask(1 - door, method, path, body, **more)
+        return answer
+
+    async def _ask(
+        self, door: int, method: str, path: str, body: object = None, **more: Any
+    ) -> Answer:
+        """Every answer that is no success, or slow, is on record."""
+        answer = await ask(self.crowd.doors[door], method, path, body, **more)
+        if not answer.ok or answer.seconds > 2:
+            self.crowd.log.write_at(
+                answer.began,
+                "answered",
+                door=door,
+                route=f"{method} {path.replace(self.job_id, '{id}') if self.job_id else path}",
+                status=answer.status,
+                code=answer.body.get("code"),
+                trouble=answer.trouble,
+                seconds=round(answer.seconds, 3),
+                retry_after=answer.headers.get("retry-after"),
+                job=self.job_id,
+            )
+        return answer
+
+    async def _ask_world(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
+        """The world is never killed, but it may turn this caller away as it does with anybody."""
+        while True:
+            answer = await ask(
+                self.crowd.world, method, path, body, patience=PATIENCE_SECONDS, **more
+            )
+            if answer.ok:
+                return answer
+            await self._rest(0.5)
+
+    async def _rest(self, seconds: float) -> None:
+        if time.time() > self.crowd.deadline:
+            raise GaveUp
+        await asyncio.sleep(seconds)
+
+
+def _has_ended(job: Json) -> bool:
+    """Whether nothing moves it any more; one that expired is moved by its payment."""
+    return job["state"] in FINAL or (job["state"] == "expired" and _is_owed(job))
+
+
+def _is_owed(job: Json) -> bool:
+    return bool(job.get("refundAmountSats"))
+
+
+def _is_under_way(answer: Answer) -> bool:
+    return answer.status == 409 and answer.body.get("code") == "refund_in_progress"

@@ -1,0 +1,86 @@
+"""All that is known when a run is over: the tables, the world's effects, and the logs."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2.extras import RealDictCursor
+
+from tests.chaos import log
+from tests.chaos.log import Line
+
+Row = dict[str, Any]
+
+TABLES = (
+    "jobs",
+    "invoices",
+    "receipts",
+    "debts",
+    "payouts",
+    "ledger_entries",
+    "attempts",
+    "job_events",
+    "ticks",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Rows as plain SQL gives them; times in effects and logs are seconds of one clock."""
+
+    tables: dict[str, list[Row]]
+    effects: list[Row]
+    acts: list[Line] = field(default_factory=list)
+    callers: list[Line] = field(default_factory=list)
+    read_at: float
+    """When the tables were read."""
+    calm_at: float
+    """When the last fault was over."""
+    lease_seconds: float
+
+    def by(self, table: str, column: str) -> dict[Any, list[Row]]:
+        """Rows of a table by what stands in a column."""
+        found: dict[Any, list[Row]] = defaultdict(list)
+        for row in self.tables[table]:
+            found[row[column]].append(row)
+        return found
+
+    def of_kind(self, kind: str) -> list[Row]:
+        return [effect for effect in self.effects if effect["kind"] == kind]
+
+    def money(self, kind: str) -> dict[str, list[Row]]:
+        """What the service's wallet received or sent, by payment hash."""
+        moved: dict[str, list[Row]] = defaultdict(list)
+        for effect in self.of_kind(kind):
+            if effect["wallet"] == "service":
+                moved[effect["paymentHash"]].append(effect)
+        return moved
+
+
+def tables_of(url: str) -> dict[str, list[Row]]:
+    """Everything in one snapshot."""
+    connection = psycopg2.connect(url)
+    connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+    with connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
+        tables = {}
+        for name in TABLES:
+            cursor.execute(f"SELECT * FROM {name} ORDER BY 1")
+            tables[name] = [dict(row) for row in cursor.fetchall()]
+    connection.close()
+    return tables
+
+
+def effects_of(path: Path) -> list[Row]:
+    """The world's log, with its times as seconds."""
+    effects = [json.loads(line) for line in path.read_text().splitlines()]
+    for effect in effects:
+        effect["at"] = datetime.fromisoformat(effect["at"]).timestamp()
+    return effects
+
+
+def logs_of(path: Path) -> list[Line]:
+    return log.read(path) if path.exists() else []

@@ -1,0 +1,181 @@
+"""The fleet under fire: where everything is, and what can be done to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
+from local.environment import ROOT
+from local.processes import LOOPBACK, free_port
+from local.servers import temporary_folder
+from local.stand_in.testing import StandInClient, running_stand_in
+from tests.chaos.links import Mode
+from tests.fleet.fleet import fleet_commands
+from tests.journeys.product import COMMANDS, Product, running_product
+
+LEASE_SECONDS = 6
+INVOICE_SECONDS = 60
+"""Our deadline for a payment: soon enough that some are missed while a run lasts."""
+
+FEEDS = ("coingecko", "kraken", "coinbase", "bitstamp", "mempool")
+_WEB = ("postgres", "valkey", "lnbits")
+TARGETS = {
+    "web": _WEB,
+    "web-2": _WEB,
+    # all ask for prices on one wire
+    "worker-money": ("postgres", "valkey", "lnbits", "feeds"),
+    "worker-money-2": ("postgres", "valkey", "lnbits"),
+    "worker-models": ("postgres", "valkey", "lnbits", "models"),
+    "worker-models-2": ("postgres", "valkey", "lnbits", "models"),
+    "beat": ("valkey",),
+    "beat-2": ("valkey",),
+}
+"""Which process speaks to whom."""
+PROCESSES = tuple(TARGETS)
+
+
+class Wires:
+    """The proxies between all of them, in a process of their own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        ports: dict[str, int] = json.loads(self._heard())
+        self.ports = {
+            name: {to: ports[f"{name}>{to}"] for to in targets} for name, targets in TARGETS.items()
+        }
+        """Where each process finds what it speaks to."""
+
+    def change(self, link: str, mode: Mode, seconds: float = 0.0) -> None:
+        """Has taken effect when it returns. One thread only."""
+        assert self._process.stdin is not None
+        order = json.dumps({"link": link, "mode": mode, "seconds": seconds})
+        self._process.stdin.write(order + "\n")
+        self._process.stdin.flush()
+        self._heard()
+
+    def _heard(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the wires have broken"
+        return line
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All that runs. Ports of both doors, and the true addresses of both servers."""
+
+    product: Product
+    world: StandInClient
+    wires: Wires
+    doors: tuple[int, int]
+    effects: Path
+    postgres_url: str
+    valkey_url: str
+
+    def pid(self, process: str) -> int | None:
+        return self.product.pid(process)
+
+    def signal(self, process: str, number: signal.Signals) -> int | None:
+        """Send a signal to a process and all that it started; its number, None = it does not run.
+
+        A server is told by its main process alone, as people do.
+        """
+        pid = self.pid(process)
+        if pid is None:
+            return None
+        try:
+            if process in {"postgres", "valkey"}:
+                os.kill(pid, number)
+            else:
+                os.killpg(pid, number)
+        except ProcessLookupError:
+            return None
+        return pid
+
+
+@contextmanager
+def running_fleet(results: Path) -> Iterator[Fleet]:
+    """Start the world, the wires and the fleet; whatever happens its logs stay in ``results``."""
+    with temporary_folder() as folder:
+        data = folder / "world"
+        addresses = folder / "addresses.json"
+        second_door = free_port()
+        with (
+            running_stand_in(data) as world,
+            _running_wires(addresses, int(world.url.rpartition(":")[2])) as wires,
+            running_product(
+                "tests.chaos.stack", **_settings(world, wires.ports, addresses, second_door)
+            ) as product,
+        ):
+            real = json.loads(addresses.read_text())
+            try:
+                yield Fleet(
+                    replace(product, commands=_commands(product, second_door)),
+                    world,
+                    wires,
+                    (int(product.url.rpartition(":")[2]), second_door),
+                    data / "effects.jsonl",
+                    real["postgres_url"],
+                    real["valkey_url"],
+                )
+            finally:
+                (results / "product.log").write_bytes(product.log_file.read_bytes())
+
+
+def _commands(product: Product, second_door: int) -> dict[str, str]:
+    servers = {name: COMMANDS[name] for name in ("postgres", "valkey")}
+    return servers | fleet_commands(product.url, second_door)
+
+
+def _settings(
+    world: StandInClient, ports: dict[str, dict[str, int]], addresses: Path, second_door: int
+) -> dict[str, str]:
+    feeds = f"http://{LOOPBACK}:{ports['worker-money']['feeds']}/feeds"
+    return {
+        "CHAOS_LINKS": json.dumps(ports),
+        "CHAOS_ADDRESSES": str(addresses),
+        "SECOND_PORT": str(second_door),
+        "STAND_IN_URL": world.url,
+        "LNBITS_URL": world.url,
+        "LNBITS_INVOICE_KEY": STAND_IN_INVOICE_KEY,
+        "LNBITS_ADMIN_KEY": STAND_IN_ADMIN_KEY,
+        "LIGHTNING_NETWORK": "regtest",
+        "PRICE_FEEDS": ",".join(f"{name}={feeds}/{name}" for name in FEEDS),
+        "LNBITS_REQUESTS_PER_MINUTE": "1000000",
+        "OPEN_INVOICES_PER_CLIENT": "1000000",
+        "OPEN_INVOICES_MAX": "1000000",
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "EVAL_INVOICE_EXPIRY_SECONDS": str(INVOICE_SECONDS),
+        "WORK_INVOICE_EXPIRY_SECONDS": str(INVOICE_SECONDS),
+        "LOG_FORMAT": "json",
+    }
+
+
+@contextmanager
+def _running_wires(addresses: Path, world_port: int) -> Iterator[Wires]:
+    """Where the two servers listen is looked up in a file: they start later."""
+    world = {"port": world_port}
+    links: dict[str, Any] = {
+        f"{name}>{to}": {"target": to} | ({} if to in {"postgres", "valkey"} else world)
+        for name, targets in TARGETS.items()
+        for to in targets
+    }
+    config = json.dumps({"addresses": str(addresses), "links": links})
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos.links", config],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Wires(process)
+        finally:
+            process.kill()

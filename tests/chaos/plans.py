@@ -1,0 +1,88 @@
+"""What each caller is going to do, drawn from the seed."""
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Payment(StrEnum):
+    PROMPT = "prompt"
+    NEVER = "never"
+    LATE = "late"
+    """Only after our deadline, while the invoice still lives on Lightning."""
+    TOO_MUCH = "too_much"
+    AFTER_CANCELLING = "after_cancelling"
+
+
+class Claim(StrEnum):
+    ONCE = "once"
+    AGAIN = "again"
+    """The same invoice, over and over."""
+    BOTH_DOORS = "both_doors"
+    """The same invoice at both doors at one moment."""
+    TWO_INVOICES = "two_invoices"
+    """Two invoices at both doors at one moment."""
+    NEVER = "never"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    number: int
+    request: str
+    door: int
+    evaluation: Payment
+    work: Payment
+    claim: Claim
+    pause: float
+    """Seconds before each payment."""
+    extra_msats: int
+    """What is paid too much."""
+
+
+EVALUATION = {
+    Payment.PROMPT: 92,
+    Payment.NEVER: 2,
+    Payment.LATE: 1,
+    Payment.TOO_MUCH: 3,
+    Payment.AFTER_CANCELLING: 2,
+}
+WORK = {
+    Payment.PROMPT: 91,
+    Payment.NEVER: 2,
+    Payment.LATE: 1,
+    Payment.TOO_MUCH: 4,
+    Payment.AFTER_CANCELLING: 2,
+}
+CLAIM = {
+    Claim.ONCE: 40,
+    Claim.AGAIN: 20,
+    Claim.BOTH_DOORS: 20,
+    Claim.TWO_INVOICES: 15,
+    Claim.NEVER: 5,
+}
+WORDS = {"": 88, " REJECT": 6, " REFUSE": 6}
+"""What makes the stand-in decline a request, or refuse the work."""
+
+
+def draw(seed: int, number: int) -> Plan:
+    """The same for the same seed and number, always."""
+    dice = random.Random(f"{seed}:caller:{number}")
+    length = dice.choice((0, 0, 0, 600, 2500))
+    word = dice.choices(*_weighted(WORDS))[0]
+    return Plan(
+        number=number,
+        request=f"Chaos {seed}, job {number}: name a virtue.{word}{' and so on' * (length // 10)}",
+        door=dice.randrange(2),
+        evaluation=dice.choices(*_weighted(EVALUATION))[0],
+        work=dice.choices(*_weighted(WORK))[0],
+        claim=dice.choices(*_weighted(CLAIM))[0],
+        pause=dice.choice((0.0, 0.0, 0.5, 2.0)),
+        extra_msats=dice.choice((1, 999, 1000, 12_345)),
+    )
+
+
+def _weighted(weights: dict[T, int]) -> tuple[list[T], list[int]]:
+    return list(weights), list(weights.values())

@@ -1,0 +1,111 @@
+"""What a run came to: figures for a table and for a file, recovery times among them."""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+from tests.chaos.checker import Violation, calls_by_step
+from tests.chaos.evidence import Evidence
+from tests.chaos.windows import Window, windows_of
+
+Figures = dict[str, Any]
+SHOWN_VIOLATIONS = 40
+
+
+def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
+    jobs, payouts = evidence.tables["jobs"], evidence.tables["payouts"]
+    calls = calls_by_step(evidence)
+    return {
+        "jobs": Counter(_end(job) for job in jobs),
+        "payouts": Counter(payout["state"] for payout in payouts),
+        "debts": Counter(f"{d['cause']} {d['state']}" for d in evidence.tables["debts"]),
+        "acts": Counter(window.kind for window in windows_of(evidence.acts)),
+        "model calls": sum(len(of_step) for of_step in calls.values()),
+        "model calls beyond one a step": sum(len(of_step) - 1 for of_step in calls.values()),
+        "paid in the world": len(evidence.money("payment_out")),
+        "recovery in seconds": recoveries(evidence),
+        "callers": availability(evidence),
+        "violations": Counter(violation.invariant for violation in violations),
+    }
+
+
+def _end(job: dict[str, Any]) -> str:
+    return f"{job['state']} {job['expired_reason'] or job['error_code'] or ''}".strip()
+
+
+# --- recovery
+
+
+def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
+    """By kind of act: how long until work went on, at most and in the middle."""
+    taken: dict[str, list[float]] = {}
+    marks = sorted(event["at"].timestamp() for event in evidence.tables["job_events"])
+    windows = windows_of(evidence.acts)
+    for window in windows:
+        if window.kind in {"flush", "kill_valkey", "stop_postgres"}:
+            place = bisect_right(marks, window.mended)
+            if place < len(marks):
+                taken.setdefault(window.kind, []).append(marks[place] - window.mended)
+    taken["take over after kill"] = _take_overs(evidence, windows)
+    return {
+        kind: {
+            "n": len(values),
+            "p50": round(sorted(values)[len(values) // 2], 2),
+            "max": round(max(values), 2),
+        }
+        for kind, values in taken.items()
+        if values
+    }
+
+
+def _take_overs(evidence: Evidence, windows: list[Window]) -> list[float]:
+    """From a kill of a model worker to the next claim of each job that it held.
+
+    Only where nothing else was done to the fleet meanwhile.
+    """
+    kills = sorted(w.began for w in windows if w.kind == "kill" and "models" in w.victim)
+    starts = sorted(w.began for w in windows)
+    found = []
+    for attempts in evidence.by("attempts", "job_id").values():
+        ordered = sorted(attempts, key=lambda row: row["id"])
+        for lost, taken in pairwise(ordered):
+            began, again = lost["started_at"].timestamp(), taken["started_at"].timestamp()
+            place = bisect_left(kills, began)
+            if lost["outcome"] is not None or place == len(kills) or kills[place] > again:
+                continue
+            meanwhile = bisect_left(starts, again) - bisect_left(starts, began)
+            if meanwhile == 1:
+                found.append(again - kills[place])
+    return found
+
+
+# --- what callers met
+
+
+def availability(evidence: Evidence) -> Figures:
+    """Answers that were no success, by route; the slowest of each."""
+    answers = [line for line in evidence.callers if line["what"] == "answered"]
+    by_kind = Counter(
+        f"{line['route']} {line['code'] or line['trouble'] or line['status']}" for line in answers
+    )
+    slowest: dict[str, float] = {}
+    for line in answers:
+        slowest[line["route"]] = max(slowest.get(line["route"], 0.0), line["seconds"])
+    gave_up = sum(line["what"] == "caller_gave_up" for line in evidence.callers)
+    return {"no success": by_kind, "slowest": slowest, "gave up": gave_up}
+
+
+def table(found: Figures, violations: list[Violation]) -> str:
+    """For eyes."""
+    lines = [f"{name:32} {_shown(value)}" for name, value in found.items()]
+    lines += [f"VIOLATION {v.invariant}: {v.sentence}" for v in violations[:SHOWN_VIOLATIONS]]
+    if len(violations) > SHOWN_VIOLATIONS:
+        lines.append(f"… and {len(violations) - SHOWN_VIOLATIONS} more")
+    return "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_shown(part)}" for name, part in value.items()) or "none"
+    return str(value)

@@ -1,0 +1,76 @@
+"""The weather of a chaos run: what LNbits, the models and the feeds do wrong by themselves."""
+
+from local.stand_in.faults import Fault, FaultKind, PaymentEnd
+from local.stand_in.weather import Chance, Forecast
+
+CREATE, PAY, READ = "lnbits.create", "lnbits.pay", "lnbits.read"
+FEED, STATES, MODEL = "lnbits.feed", "lnbits.states", "anthropic"
+
+
+def forecast(seed: int) -> Forecast:
+    """Everything of RELIABILITY 5.3, in the shares of a bad day."""
+    return Forecast(seed=seed, chances=(*_creating(), *_paying(), *_reading(), *_models()))
+
+
+def _chance(probability: float, target: str, kind: FaultKind, **more: object) -> Chance:
+    fault = Fault.model_validate({"target": target, "kind": kind, **more})
+    return Chance(probability=probability, fault=fault)
+
+
+def _creating() -> list[Chance]:
+    return [
+        _chance(0.01, CREATE, FaultKind.RESET, after_effect=True),
+        _chance(0.01, CREATE, FaultKind.STATUS, status=500),
+        _chance(0.01, CREATE, FaultKind.STATUS, status=429, retry_after="1"),
+        _chance(0.01, CREATE, FaultKind.TRUNCATED),
+        _chance(0.01, CREATE, FaultKind.BODY),
+        _chance(0.01, CREATE, FaultKind.DELAY, seconds=1.5),
+    ]
+
+
+def _paying() -> list[Chance]:
+    """Only the last two leave a refund unpaid for good."""
+    return [
+        _chance(0.02, PAY, FaultKind.STATUS, status=500),
+        _chance(0.06, PAY, FaultKind.RESET, after_effect=True),
+        _chance(0.03, PAY, FaultKind.TRUNCATED),
+        _chance(0.03, PAY, FaultKind.BODY, after_effect=True),
+        _chance(0.04, PAY, FaultKind.STATUS, status=520, after_effect=True),
+        _chance(0.03, PAY, FaultKind.DELAY, seconds=2.0, after_effect=True),
+        _chance(0.03, PAY, FaultKind.PAYMENT_PENDING, reads=3, then=PaymentEnd.SUCCESS),
+        _chance(0.01, PAY, FaultKind.PAYMENT_PENDING, reads=2, then=PaymentEnd.FAILED),
+        _chance(0.01, PAY, FaultKind.PAYMENT_FAILED),
+    ]
+
+
+def _reading() -> list[Chance]:
+    return [
+        _chance(0.05, READ, FaultKind.STATUS, status=404),
+        _chance(0.03, READ, FaultKind.STATUS, status=500),
+        _chance(0.02, READ, FaultKind.TRUNCATED),
+        _chance(0.04, FEED, FaultKind.DUPLICATED_ROWS),
+        _chance(0.04, FEED, FaultKind.REORDERED_ROWS),
+        _chance(0.04, FEED, FaultKind.MISSING_ROW),
+        _chance(0.06, FEED, FaultKind.STALE_ROWS, seconds=6.0),
+        _chance(0.02, FEED, FaultKind.STATUS, status=500),
+        _chance(0.01, FEED, FaultKind.STATUS, status=429, retry_after="2"),
+        _chance(0.02, FEED, FaultKind.TRUNCATED),
+        _chance(0.02, FEED, FaultKind.DELAY, seconds=3.0),
+        _chance(0.05, STATES, FaultKind.STATUS, status=500),
+        _chance(0.05, "feed", FaultKind.STATUS, status=503),
+    ]
+
+
+def _models() -> list[Chance]:
+    return [
+        _chance(0.03, MODEL, FaultKind.STATUS, status=529),
+        _chance(0.01, MODEL, FaultKind.STATUS, status=429, retry_after="2"),
+        _chance(0.01, MODEL, FaultKind.RESET, after_effect=True),
+        _chance(0.03, MODEL, FaultKind.DELAY, seconds=3.0),
+        _chance(0.005, MODEL, FaultKind.DELAY, seconds=9.0),
+        _chance(0.01, MODEL, FaultKind.TRUNCATED),
+        _chance(0.01, MODEL, FaultKind.UNREADABLE, structured=True),
+        _chance(0.005, MODEL, FaultKind.REFUSAL),
+        _chance(0.005, MODEL, FaultKind.EMPTY),
+        _chance(0.005, MODEL, FaultKind.MAX_TOKENS, structured=False),
+    ]

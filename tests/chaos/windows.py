@@ -1,0 +1,46 @@
+"""When the nemesis was at work, and how long its acts are felt."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.chaos.log import Line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    number: int
+    kind: str
+    victim: str
+    began: float
+    mended: float
+    """When the nemesis let go, or what it killed answered again."""
+
+
+def windows_of(lines: Iterable[Line]) -> list[Window]:
+    """One for each act, in order."""
+    acts: dict[int, Line] = {}
+    mended: dict[int, float] = {}
+    for line in lines:
+        if line["what"] == "act":
+            acts[line["number"]] = line
+        mended[line["number"]] = max(mended.get(line["number"], 0.0), line["at"])
+    return [
+        Window(
+            number=number,
+            kind=act["kind"],
+            victim=act["victim"],
+            began=act["at"],
+            mended=mended[number],
+        )
+        for number, act in acts.items()
+    ]
+
+
+class Windows:
+    """A span is touched by every act that was felt in it: until mended, and a lease longer."""
+
+    def __init__(self, lines: Iterable[Line], lease_seconds: float) -> None:
+        self._spans = [(w.began, w.mended + lease_seconds + 2) for w in windows_of(lines)]
+
+    def touch(self, began: float, ended: float) -> bool:
+        return any(start <= ended and began <= end for start, end in self._spans)
