@@ -67,7 +67,10 @@ class Receipt(Base):
     """Money that arrived, once per payment hash. Without an invoice it is an alarm."""
 
     __tablename__ = "receipts"
-    __table_args__ = (CheckConstraint("amount_msats > 0", name="amount_positive"),)
+    __table_args__ = (
+        CheckConstraint("amount_msats > 0", name="amount_positive"),
+        Index("ix_receipts_unmatched", "id", postgresql_where=text("invoice_id IS NULL")),
+    )
 
     id: Mapped[Id]
     payment_hash: Mapped[str] = mapped_column(Text, unique=True)

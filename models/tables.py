@@ -11,7 +11,11 @@ from models import (
     job,
     ledger,
     payout,
+    reconciliation,
+    refund_destination,
     tick,
+    violation,
+    wallet_move,
 )
 from models.database import Base
 
@@ -29,5 +33,9 @@ __all__ = [
     "ledger",
     "metadata",
     "payout",
+    "reconciliation",
+    "refund_destination",
     "tick",
+    "violation",
+    "wallet_move",
 ]

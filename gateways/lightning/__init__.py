@@ -35,6 +35,59 @@ class SettledPayment:
     """Aware UTC, by the clock of the Lightning node; for the record only, never for a decision."""
 
 
+class MovementState(StrEnum):
+    SETTLED = "settled"
+    PENDING = "pending"
+    """Going out, and nobody knows: amount and reserve are off the balance."""
+    FAILED = "failed"
+    """The node's word, which may change; nothing is off the balance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayoutMark:
+    """What a payout's row in the wallet says of whose it was, in words of ours.
+
+    ``job_digits`` are the first 8 hex digits of the job's public id, so that a number that was
+    given twice (by a database before and after it was restored) is not mistaken.
+    """
+
+    job_id: int
+    job_digits: str
+    payout_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """One row of a wallet's own list: money that came, went, or may yet."""
+
+    wallet_id: str
+    """Which wallet the list is of, however it was asked."""
+    payment_hash: str
+    amount: Msats
+    """Below zero for money that goes out; without the fee."""
+    fee: Msats
+    """What it cost on top, or may yet while it is PENDING."""
+    state: MovementState
+    changed_at: datetime
+    """Aware UTC, by the clock of LNbits: comparable with its own other times only."""
+    mark: PayoutMark | None
+    payment_request: str
+    """Empty if the wallet does not know it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovementPage:
+    movements: list[Movement]
+    is_last: bool
+
+
+class Direction(StrEnum):
+    IN = "in"
+    """Settled ones only."""
+    OUT = "out"
+    """In every state."""
+
+
 class InvoiceReading(StrEnum):
     """What the node says of one of our invoices when it is asked about it."""
 
@@ -73,6 +126,12 @@ class Income(Protocol):
 
     def balance(self) -> Msats:
         """Balance of the income wallet."""
+
+    def movements(self, direction: Direction, *, page: int, page_size: int) -> MovementPage:
+        """One page (from 0) of the wallet's own list, what changed last first. One request.
+
+        It is the list of LNbits, which does not ask its node. Raises Unavailable or Refused.
+        """
 
     def check_key(self) -> None:
         """Prove that the key opens a wallet and cannot pay; changes nothing.
@@ -125,12 +184,14 @@ class SendReport:
 class Payouts(Protocol):
     """Paying: needs the admin key of the paying wallet.
 
-    No method raises for trouble outside, except ``balance`` and ``wallet_id``.
+    No method raises for trouble outside, except ``balance``, ``movements`` and ``wallet_id``.
     """
 
-    def send(self, payment_request: str) -> SendReport:
+    def send(self, payment_request: str, mark: PayoutMark | None = None) -> SendReport:
         """Hand the BOLT11 over for payment. Sending the same one again is safe;
         another one would pay twice.
+
+        The wallet keeps ``mark`` with its row (see ``movements``).
         """
 
     def read(self, payment_hash: str) -> PayoutReading:
@@ -140,6 +201,12 @@ class Payouts(Protocol):
         """Balance of the paying wallet; raises Unavailable or Refused.
 
         Success also proves that the key is good.
+        """
+
+    def movements(self, direction: Direction, *, page: int, page_size: int) -> MovementPage:
+        """One page (from 0) of the wallet's own list, what changed last first. One request.
+
+        It is the list of LNbits, which does not ask its node. Raises Unavailable or Refused.
         """
 
     def wallet_id(self) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from gateways import bolt11
@@ -16,14 +16,20 @@ from gateways.deadline import total_deadline
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient, Reply
 from gateways.lightning import (
+    Direction,
     InvoiceReading,
     InvoiceState,
     IssuedInvoice,
+    Movement,
+    MovementPage,
+    MovementState,
+    PayoutMark,
     PayoutOutcome,
     PayoutReading,
     SendOutcome,
     SendReport,
     SettledPayment,
+    lnbits_rows,
 )
 from models.money import Msats, Sats, msats
 
@@ -53,6 +59,10 @@ _REFUSALS_BEFORE_SENDING = {
     "Invoice amount ": "amount_too_high",
     "Wallet does not have permission to pay invoices.": "no_permission",
     "Missing BOLT11 invoice": "no_invoice",
+}
+_FILTERS = {
+    Direction.IN: {"status": "success", "amount[gt]": "0"},
+    Direction.OUT: {"amount[lt]": "0"},
 }
 _REFUSALS_TO_CREATE = {
     "Amountless invoices not supported.": "amountless",
@@ -89,6 +99,33 @@ class _Lnbits:
         """The wallet as its key sees it: only a key that can pay is told the wallet's ``id``."""
         return _success(self.get("/wallet")).object()
 
+    def newest(self, *, page: int, page_size: int, **filters: str) -> list[dict[str, Any]]:
+        """One page of the wallet's list, what changed last first.
+
+        Raises Refused with ``too_old`` when LNbits cannot sort so.
+        """
+        reply = self.get(
+            "/payments/paginated",
+            **filters,
+            sortby="updated_at",
+            direction="desc",
+            limit=str(page_size),
+            offset=str(page * page_size),
+        )
+        if reply.status == 400:
+            raise Refused("LNbits cannot sort as we want it; it is too old", code="too_old")
+        return _rows_of(reply)
+
+    def movements(self, direction: Direction, *, page: int, page_size: int) -> MovementPage:
+        """As the protocols say; every row is looked at, as ``settled_payments`` does."""
+        rows = self.newest(page=page, page_size=page_size, **_FILTERS[direction])
+        read = [lnbits_rows.movement(row) for row in rows]
+        movements = [found for found in read if found is not None and _goes(direction, found)]
+        is_last = len(rows) < page_size
+        if rows and not movements and not is_last:
+            raise Unavailable("LNbits ignores our filters; it is too old", code="filters_ignored")
+        return MovementPage(movements=movements, is_last=is_last)
+
 
 class LnbitsIncome:
     """``Income`` with an invoice key, which cannot pay. Shared between threads."""
@@ -121,20 +158,7 @@ class LnbitsIncome:
 
     def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
         """As the protocol says. Every row is looked at: LNbits ignores filters it does not know."""
-        reply = self._lnbits.get(
-            "/payments/paginated",
-            **{
-                "status": "success",
-                "amount[gt]": "0",
-                "sortby": "updated_at",
-                "direction": "desc",
-                "limit": str(page_size),
-                "offset": str(page * page_size),
-            },
-        )
-        if reply.status == 400:
-            raise Refused("LNbits cannot sort as we want it; it is too old", code="too_old")
-        rows = _rows_of(reply)
+        rows = self._lnbits.newest(page=page, page_size=page_size, **_FILTERS[Direction.IN])
         found = [payment for payment in map(_settled, rows) if payment is not None]
         settled = list({payment.payment_hash: payment for payment in found}.values())
         if len(rows) >= page_size and not settled:
@@ -153,6 +177,10 @@ class LnbitsIncome:
     def balance(self) -> Msats:
         """As the protocol says."""
         return self._lnbits.balance()
+
+    def movements(self, direction: Direction, *, page: int, page_size: int) -> MovementPage:
+        """As the protocol says."""
+        return self._lnbits.movements(direction, page=page, page_size=page_size)
 
     def check_key(self) -> None:
         """As the protocol says."""
@@ -201,9 +229,9 @@ class LnbitsPayouts:
         digest = hmac.new(admin_key.encode(), b"which key pays", hashlib.sha256)
         self._key_mark = digest.hexdigest()[:32]
 
-    def send(self, payment_request: str) -> SendReport:
+    def send(self, payment_request: str, mark: PayoutMark | None = None) -> SendReport:
         """As the protocol says: 201 may be pending, failed, or another wallet's row."""
-        body = {"out": True, "bolt11": payment_request}
+        body = {"out": True, "bolt11": payment_request, **lnbits_rows.marked(mark)}
         try:
             reply = self._lnbits.post("/payments", body, seconds=PAY_SECONDS)
         except OutsideError as error:
@@ -225,6 +253,10 @@ class LnbitsPayouts:
     def balance(self) -> Msats:
         """As the protocol says."""
         return self._lnbits.balance()
+
+    def movements(self, direction: Direction, *, page: int, page_size: int) -> MovementPage:
+        """As the protocol says."""
+        return self._lnbits.movements(direction, page=page, page_size=page_size)
 
     def wallet_id(self) -> str:
         """As the protocol says."""
@@ -320,24 +352,14 @@ def _settled(row: dict[str, Any]) -> SettledPayment | None:
     if not isinstance(payment_hash, str) or not _HASH.fullmatch(payment_hash):
         return None
     return SettledPayment(
-        payment_hash=payment_hash, amount=Msats(amount), settled_at=_settled_at(row)
+        payment_hash=payment_hash, amount=Msats(amount), settled_at=lnbits_rows.changed_at(row)
     )
 
 
-def _settled_at(row: dict[str, Any]) -> datetime:
-    """For the record only, so money with a strange date is still money: it gets today's."""
-    times = (_instant(row.get(name)) for name in ("updated_at", "time", "created_at"))
-    return next((time for time in times if time is not None), datetime.now(UTC))
-
-
-def _instant(value: object) -> datetime | None:
-    try:
-        if isinstance(value, str):
-            time = datetime.fromisoformat(value)
-            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-        return datetime.fromtimestamp(value, UTC) if type(value) is int else None
-    except (ValueError, OverflowError, OSError):
-        return None
+def _goes(direction: Direction, movement: Movement) -> bool:
+    if direction is Direction.OUT:
+        return movement.amount < 0
+    return movement.amount > 0 and movement.state is MovementState.SETTLED
 
 
 def _best_states(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, InvoiceState]]:

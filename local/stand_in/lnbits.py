@@ -24,6 +24,7 @@ from local.stand_in.node import (
     MAX_SATS,
     Asked,
     InvoiceOrder,
+    Label,
     Node,
     NodeRefusal,
     too_high,
@@ -33,6 +34,8 @@ from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_rep
 
 PAYER_INVOICE_KEY = "stand-in-payer-invoice-key"
 PAYER_ADMIN_KEY = "stand-in-payer-key"
+PAYOUTS_INVOICE_KEY = "stand-in-payouts-invoice-key"
+PAYOUTS_ADMIN_KEY = "stand-in-payouts-key"
 MAX_MEMO = 640
 MAX_EXTERNAL_ID = 256
 
@@ -46,11 +49,14 @@ class Access:
 KEYS = {
     STAND_IN_INVOICE_KEY: Access(Wallet.SERVICE, may_pay=False),
     STAND_IN_ADMIN_KEY: Access(Wallet.SERVICE, may_pay=True),
+    PAYOUTS_INVOICE_KEY: Access(Wallet.PAYOUTS, may_pay=False),
+    PAYOUTS_ADMIN_KEY: Access(Wallet.PAYOUTS, may_pay=True),
     PAYER_INVOICE_KEY: Access(Wallet.PAYER, may_pay=False),
     PAYER_ADMIN_KEY: Access(Wallet.PAYER, may_pay=True),
 }
 WALLET_IDS = {
     Wallet.SERVICE: "5e11e7000000400080000000000000a1",
+    Wallet.PAYOUTS: "5e11e7000000400080000000000000c3",
     Wallet.PAYER: "5e11e7000000400080000000000000b2",
 }
 
@@ -120,10 +126,11 @@ class LnbitsApi:
         text = body.get("bolt11")
         if not isinstance(text, str) or not text:
             raise refusal(400, "Missing BOLT11 invoice")
+        label = Label(external_id=_external_id(body), extra=body.get("extra") or {})
 
         def act(fault: Fault | None) -> Reply:
             try:
-                payment = self._node.pay(access.wallet, text, fault)
+                payment = self._node.pay(access.wallet, text, fault, label=label)
             except NodeRefusal as answer:
                 return _node_refusal(answer)
             return json_reply(_as_created(payment), status=201)
@@ -294,8 +301,16 @@ def _spoilt(rows: list[Payment], fault: Fault | None) -> list[Payment]:
         case FaultKind.MISSING_ROW:
             missing = (fault and fault.text) or (rows[0].payment_hash if rows else "")
             return [row for row in rows if row.payment_hash != missing]
+        case FaultKind.STALE_ROWS:
+            return [row for row in rows if row.updated_at < _seconds_ago(fault)]
         case _:
             return rows
+
+
+def _seconds_ago(fault: Fault | None) -> int:
+    """In microseconds since 1970."""
+    moment = datetime.now(UTC) - timedelta(seconds=fault.seconds if fault else 0)
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 # --- the order for an invoice

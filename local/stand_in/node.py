@@ -47,6 +47,17 @@ class InvoiceOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a payer writes on a payment of its own: kept with its row, told to nobody else."""
+
+    external_id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+NO_LABEL = Label()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """A payment after the node was asked about it, and what was written of it before."""
 
@@ -69,7 +80,9 @@ class Node:
         self._effects.append(EffectKind.INVOICE_CREATED, **_told(payment))
         return payment
 
-    def pay(self, wallet: Wallet, text: str, fault: Fault | None = None) -> Payment:
+    def pay(
+        self, wallet: Wallet, text: str, fault: Fault | None = None, *, label: Label = NO_LABEL
+    ) -> Payment:
         """Pay an invoice. Raises NodeRefusal; a row that is returned need not be a paid one."""
         invoice = _payable(text)
         with self._rows.transaction(kept_on=NodeRefusal):
@@ -80,8 +93,8 @@ class Node:
                 return earlier
             ours = self._row(invoice.payment_hash, "amount >= 0")
             if ours is None:
-                return self._pay_foreign(wallet, invoice)
-            return self._pay_internal(wallet, invoice, ours, fault)
+                return self._pay_foreign(wallet, invoice, label)
+            return self._pay_internal(self._payout(wallet, ours, label), invoice, ours, fault)
 
     def pay_from_outside(self, payment_hash: str, amount: int | None) -> Payment | None:
         """Let the payer pay, late or not, another amount or not. None = no such invoice."""
@@ -164,7 +177,7 @@ class Node:
         )
 
     def _pay_internal(
-        self, wallet: Wallet, invoice: Bolt11, ours: Payment, fault: Fault | None
+        self, payout: Payment, invoice: Bolt11, ours: Payment, fault: Fault | None
     ) -> Payment:
         if ours.status is Status.SUCCESS:
             raise NodeRefusal("Internal invoice already paid.")
@@ -172,8 +185,7 @@ class Node:
             raise NodeRefusal("Invalid invoice. Bolt11 changed.")
         if ours.status is Status.FAILED:
             return ours
-        self._want_balance(wallet, ours.amount)
-        payout = self._payout(wallet, ours)
+        self._want_balance(payout.wallet, ours.amount)
         if fault is not None and fault.kind is FaultKind.PAYMENT_FAILED:
             self._rows.insert(replace(payout, status=Status.FAILED))
             raise NodeRefusal("Payment failed: no_route")
@@ -181,7 +193,7 @@ class Node:
             return self._leave_pending(payout, fault)
         return self._send(payout, ours)
 
-    def _pay_foreign(self, wallet: Wallet, invoice: Bolt11) -> Payment:
+    def _pay_foreign(self, wallet: Wallet, invoice: Bolt11, label: Label) -> Payment:
         """No road leads out of here: the row stays, failed, and later tries return it."""
         amount = int(invoice.amount or 0)
         self._want_balance(wallet, amount)
@@ -205,6 +217,8 @@ class Node:
                 expires_at=(invoice.expires_at - EPOCH) // timedelta(microseconds=1),
                 created_at=now,
                 updated_at=now,
+                external_id=label.external_id,
+                extra=simplejson.dumps(label.extra),
             )
         )
         raise NodeRefusal("Payment failed: Only internal invoices can be used!")
@@ -213,7 +227,7 @@ class Node:
         if wallet is not Wallet.PAYER and self._rows.balance(wallet) < amount:
             raise NodeRefusal("Insufficient balance.")
 
-    def _payout(self, wallet: Wallet, invoice: Payment) -> Payment:
+    def _payout(self, wallet: Wallet, invoice: Payment, label: Label = NO_LABEL) -> Payment:
         """The payer's own row of a payment to one of our invoices."""
         now = self._rows.moment()
         return replace(
@@ -226,8 +240,8 @@ class Node:
             created_at=now,
             updated_at=now,
             webhook=None,
-            external_id=None,
-            extra="{}",
+            external_id=label.external_id,
+            extra=simplejson.dumps(label.extra),
             labels="[]",
         )
 

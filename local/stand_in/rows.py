@@ -19,10 +19,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Wallet(StrEnum):
     SERVICE = "service"
+    PAYOUTS = "payouts"
+    """A second wallet of the service, for whoever wants to pay from another than takes money in."""
     PAYER = "payer"
 
 
-OPENING_BALANCE = {Wallet.SERVICE: 0, Wallet.PAYER: 10_000 * 10**11}
+OPENING_BALANCE = {Wallet.SERVICE: 0, Wallet.PAYOUTS: 0, Wallet.PAYER: 10_000 * 10**11}
 """The payer is never refused for want of money, so its balance is only for show."""
 
 
