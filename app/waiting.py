@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 SEATS = 16
-LOOK_EVERY_SECONDS = 0.1
+FIRST_PAUSE_SECONDS = 0.02
+"""Most of what is waited for takes a tenth of a second or two."""
+LONGEST_PAUSE_SECONDS = 0.25
+LONGER_BY = 1.5
 
 T = TypeVar("T")
 
@@ -15,9 +18,16 @@ T = TypeVar("T")
 class WaitingRoom:
     """One per process, shared by its threads."""
 
-    def __init__(self, seats: int = SEATS) -> None:
+    def __init__(
+        self,
+        seats: int = SEATS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] | None = None,
+    ) -> None:
         self._seats = threading.BoundedSemaphore(seats)
-        self._never = threading.Event()
+        self._clock = clock
+        self._pause = pause or threading.Event().wait
 
     @contextmanager
     def seat(self) -> Iterator[bool]:
@@ -30,10 +40,15 @@ class WaitingRoom:
                 self._seats.release()
 
     def until(self, look: Callable[[], T], *, done: Callable[[T], bool], seconds: float) -> T:
-        """Look again and again until it is done or the time is up; returns the last look."""
-        deadline = time.monotonic() + seconds
+        """Look again, less and less often, until it is done or the time is up.
+
+        Returns the last look, which is made when the time is up and not before.
+        """
+        deadline = self._clock() + seconds
+        pause = FIRST_PAUSE_SECONDS
         seen = look()
-        while not done(seen) and time.monotonic() < deadline:
-            self._never.wait(LOOK_EVERY_SECONDS)
+        while not done(seen) and (left := deadline - self._clock()) > 0:
+            self._pause(min(pause, left))
+            pause = min(pause * LONGER_BY, LONGEST_PAUSE_SECONDS)
             seen = look()
         return seen

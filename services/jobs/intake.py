@@ -93,18 +93,25 @@ def _no_invoice() -> NotNow:
 
 
 def find(tools: Toolbox, public_id: UUID) -> JobView:
-    """Read a job with its invoices and debts. Raises NotFound(job_not_found)."""
+    """Read a job with its invoices and debts. Raises NotFound(job_not_found).
+
+    One statement, so that what is shown was true at one moment: no debt without its state.
+    """
     with tools.database.transaction("intake.find") as session:
-        job = session.scalar(select(Job).where(Job.public_id == public_id))
-        if job is None:
-            raise NotFound("Job not found", code=ErrorCode.JOB_NOT_FOUND)
-        invoices = session.scalars(select(Invoice).where(Invoice.job_id == job.id))
-        debts = session.scalars(select(Debt).where(Debt.job_id == job.id).order_by(Debt.id))
-        return JobView(
-            job=job,
-            invoices={invoice.kind: invoice for invoice in invoices},
-            debts=list(debts),
-        )
+        rows = session.execute(
+            select(Job, Invoice, Debt)
+            .outerjoin(Invoice, Invoice.job_id == Job.id)
+            .outerjoin(Debt, Debt.job_id == Job.id)
+            .where(Job.public_id == public_id)
+            .order_by(Debt.id)
+        ).all()
+    if not rows:
+        raise NotFound("Job not found", code=ErrorCode.JOB_NOT_FOUND)
+    return JobView(
+        job=rows[0][0],
+        invoices={invoice.kind: invoice for _, invoice, _ in rows if invoice is not None},
+        debts=list({debt.id: debt for _, _, debt in rows if debt is not None}.values()),
+    )
 
 
 def cancel(tools: Toolbox, public_id: UUID) -> JobView:

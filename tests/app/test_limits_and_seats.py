@@ -70,3 +70,35 @@ def test_given_that_it_is_never_done_then_the_last_look_is_returned_when_time_is
     looks = iter(range(1000))
 
     assert WaitingRoom().until(lambda: next(looks), done=lambda _: False, seconds=0.15) >= 1
+
+
+class _PassingTime:
+    """A clock that moves by what is waited."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def now(self) -> float:
+        return sum(self.pauses)
+
+
+def test_what_is_soon_done_is_soon_seen_and_what_takes_long_is_looked_at_four_times_a_second() -> (
+    None
+):
+    time = _PassingTime()
+    room = WaitingRoom(clock=time.now, pause=time.pauses.append)
+
+    room.until(lambda: None, done=lambda _: False, seconds=20)
+
+    assert time.now() == pytest.approx(20)
+    assert time.pauses[0] <= 0.02
+    assert time.pauses == sorted(time.pauses[:-1]) + time.pauses[-1:]
+    assert max(time.pauses) == 0.25
+    assert len(time.pauses) < 90
+
+
+def test_the_last_look_is_made_when_the_time_is_up() -> None:
+    time = _PassingTime()
+    room = WaitingRoom(clock=time.now, pause=time.pauses.append)
+
+    assert room.until(time.now, done=lambda _: False, seconds=1.7) == pytest.approx(1.7)

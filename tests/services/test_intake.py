@@ -1,17 +1,18 @@
 """Taking a job in, finding it, giving it up: no job without an invoice, no limit without a word."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func
+from sqlalchemy import event, func
 
 from config.queues import TaskName
 from gateways import bolt11
 from local.stand_in.faults import Fault
 from models.admission import Admission
+from models.debt import DebtState
 from models.event import JobEventRow
 from models.invoice import Invoice, InvoiceKind
 from models.job import Job
@@ -22,6 +23,7 @@ from services.jobs import admission, intake
 from services.jobs.intake import JobView
 from tests.support import rows
 from tests.support.life import Life
+from tests.support.owing import claim, owing
 
 
 def _with(life: Life, **settings: Any) -> Life:
@@ -126,6 +128,51 @@ def test_creating_jobs_uses_at_most_half_of_the_requests_that_lnbits_allows(life
         limited.create()
 
     assert refused.value.code is ErrorCode.LIGHTNING_UNAVAILABLE
+
+
+@pytest.fixture
+def statements(life: Life) -> Iterator[list[str]]:
+    """Every statement that is sent to the database while the test lasts."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(life.tools.database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(life.tools.database.engine, "before_cursor_execute", note)
+
+
+def test_reading_a_job_is_one_statement_and_so_shows_one_moment(
+    life: Life, statements: list[str]
+) -> None:
+    view = owing(life)
+    claim(life, view, life.stand_in.payer_invoice(10))
+    statements.clear()
+
+    found = intake.find(life.tools, view.job.public_id)
+
+    assert len(statements) == 1
+    assert [debt.state for debt in found.debts] == [DebtState.PAYING]
+    assert set(found.invoices) == {InvoiceKind.EVAL}
+
+
+def test_a_job_is_read_with_all_its_invoices_and_each_debt_once(life: Life) -> None:
+    view = life.create()
+    for kind in InvoiceKind:
+        price = life.view(view).invoices[kind].amount_sats
+        life.pay(life.view(view), kind, amount_msats=(price + 7) * 1000)
+        life.poll()
+        life.work()
+
+    found = intake.find(life.tools, view.job.public_id)
+
+    assert {kind: invoice.kind for kind, invoice in found.invoices.items()} == {
+        kind: kind for kind in InvoiceKind
+    }
+    ids = [debt.id for debt in found.debts]
+    assert len(ids) == 3
+    assert ids == sorted(set(ids))
 
 
 def test_a_job_that_is_not_there_is_not_found(life: Life) -> None:
