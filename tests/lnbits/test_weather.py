@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from config.settings import Settings
+from gateways import bolt11
 from gateways.errors import Refused, Unavailable
 from gateways.http import HttpClient
 from gateways.lightning import InvoiceReading
@@ -143,6 +144,9 @@ def test_given_an_invoice_that_lnbits_calls_failed_when_it_is_paid_all_the_same_
     income = LnbitsIncome(wallet.url, wallet.invoice_key, HttpClient())
     issued = income.create_invoice(Sats(21), memo="short", lifetime=timedelta(seconds=1))
     payment_hash = issued.payment_hash
+    # Asked in its last second, B would ask A, who would call it failed as well and not pay it.
+    over = bolt11.read(issued.payment_request).expires_at + timedelta(seconds=1)
+    wait_until(lambda: datetime.now(UTC) > over, 10, "the invoice is over, by A's clock and B's")
 
     def has_failed() -> bool:
         income.invoice_states([payment_hash])
