@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.chaos.evidence import Evidence, Row
-from tests.chaos.windows import Windows
+from tests.chaos.windows import DoorWindows, Windows
 
 MSATS = 1000
 FINAL = frozenset({"rejected", "complete", "failed", "expired"})
@@ -79,6 +79,9 @@ def _totals(evidence: Evidence, credit: dict[Any, Counter[str]]) -> Sentences:
     nobodys = sum(r["amount_msats"] for r in evidence.tables["receipts"] if r["job_id"] is None)
     if total["unmatched"] != nobodys:
         yield f"unmatched is {total['unmatched']} and should be {nobodys}"
+    fees = sum(payout["fee_msats"] or 0 for payout in evidence.tables["payouts"])
+    if -total["routing_fees"] != fees:
+        yield f"routing fees are {-total['routing_fees']} and should be {fees}"
 
 
 def _equation(whose: str, credit: Counter[str], received: int, returned: int) -> Sentences:
@@ -368,6 +371,37 @@ def _refunds_told(evidence: Evidence) -> Sentences:
                 yield f"{line['job'][:8]} was told of a refund before it was paid"
 
 
+# --- I9: the doors stay open
+
+DOORS = ("web", "web-2")
+CLEAN = frozenset({201, 429, 503})
+"""How a POST of a job may be answered while something outside is away."""
+
+
+def doors_stay_open(evidence: Evidence) -> Sentences:
+    """Only what is done to a door, or to PostgreSQL, may keep it from answering.
+
+    Valkey, LNbits, models and workers are nothing to a GET, and a clean 503 to a POST.
+    """
+    windows = DoorWindows(evidence.acts)
+    for line in evidence.callers:
+        if line["what"] != "answered" or _is_in_order(line):
+            continue
+        if not windows.may_fail(DOORS[line["door"]], line["at"], line["seconds"]):
+            said = line["code"] or line["trouble"] or line["status"]
+            yield f"{line['route']} at {DOORS[line['door']]}: {said} at {line['at']:.1f}"
+
+
+def _is_in_order(line: Row) -> bool:
+    if 200 <= line["status"] < 300:
+        return True
+    if line["route"] == "POST /api/jobs":
+        return line["status"] in CLEAN and line["retry_after"] is not None
+    if line["route"].startswith("POST"):
+        return 400 <= line["status"] < 500 or line["code"] == "lightning_unavailable"
+    return False
+
+
 RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I1 the ledger is balanced": ledger_is_balanced,
     "I2 the books are the world": books_are_the_world,
@@ -377,4 +411,5 @@ RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I6 extra model calls have a reason": extra_calls_have_a_reason,
     "I7 the history is whole": history_is_whole,
     "I8 callers read forward": callers_read_forward,
+    "I9 the doors stay open": doors_stay_open,
 }

@@ -13,7 +13,9 @@ from tests.chaos.plans import Claim, Payment, Plan, draw
 
 PATIENCE_SECONDS = 30.0
 GET_PATIENCE_SECONDS = 10.0
-LOOK_EVERY_SECONDS = 1.5
+LOOK_SECONDS = 1.0
+LOOK_SELDOM_SECONDS = 5.0
+"""Whoever looks again and again waits longer each time, up to so long."""
 MSATS = 1000
 REFUND_INVOICE_SECONDS = 130
 """Ten more than the least that is accepted: what failed is proved to have failed soon after."""
@@ -114,7 +116,7 @@ class Caller:
                 self.state = answer.body["state"]
                 self.crowd.log.write("created", job=self.job_id, number=self.plan.number)
                 return
-            await self._rest(1.0)
+            await self._rest(_wish(answer))
 
     async def _look(self) -> None:
         """Read the job until somebody answers."""
@@ -125,7 +127,7 @@ class Caller:
             if answer.status == 200:
                 self._seen(answer)
                 return
-            await self._rest(0.5)
+            await self._rest(_wish(answer))
 
     def _seen(self, answer: Answer) -> None:
         body = answer.body
@@ -141,8 +143,10 @@ class Caller:
 
     async def _wait(self, done: Callable[[Json], bool]) -> None:
         await self._look()
+        pause = LOOK_SECONDS
         while not done(self.job):
-            await self._rest(LOOK_EVERY_SECONDS)
+            await self._rest(pause)
+            pause = min(1.3 * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     # --- paying
@@ -188,7 +192,7 @@ class Caller:
 
     async def _claim(self) -> None:
         """Until nothing is owed any more."""
-        invoice, amount = "", 0
+        invoice, amount, pause = "", 0, LOOK_SECONDS
         while _is_owed(self.job):
             if amount != self.job["refundAmountSats"]:
                 amount = self.job["refundAmountSats"]
@@ -196,7 +200,8 @@ class Caller:
             answer = await self._claim_once(invoice, amount)
             if answer.status == 400 or _is_under_way(answer):
                 amount = 0  # next time with a new invoice
-            await self._rest(LOOK_EVERY_SECONDS)
+            await self._rest(pause)
+            pause = min(1.3 * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     async def _claim_once(self, invoice: str, amount: int) -> Answer:
@@ -269,6 +274,11 @@ class Caller:
         if time.time() > self.crowd.deadline:
             raise GaveUp
         await asyncio.sleep(seconds)
+
+
+def _wish(answer: Answer) -> float:
+    """Seconds until it is asked again: what it asked for, or half a second."""
+    return float(answer.headers.get("retry-after", 0.5))
 
 
 def _has_ended(job: Json) -> bool:

@@ -44,3 +44,33 @@ class Windows:
 
     def touch(self, began: float, ended: float) -> bool:
         return any(start <= ended and began <= end for start, end in self._spans)
+
+
+HURTS_DOORS = frozenset({"stop_postgres", "terminate_backends"})
+POSTGRES_BACK_SECONDS = 5.0
+DOOR_BACK_SECONDS = 30.0
+"""Until a web process that was killed has been started again on a busy machine."""
+
+
+class DoorWindows:
+    """When a door may turn callers away: its process, or its way to PostgreSQL, was attacked."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._windows = windows_of(lines)
+
+    def may_fail(self, door: str, at: float, seconds: float) -> bool:
+        """Whether an answer begun then, and so long, may be an error."""
+        return any(
+            window.began <= at + seconds and at <= end
+            for window in self._windows
+            if (end := _end_for(door, window)) is not None
+        )
+
+
+def _end_for(door: str, window: Window) -> float | None:
+    """When this door works again after an act; None = the act is nothing to it."""
+    if window.kind in HURTS_DOORS or window.victim == f"{door}>postgres":
+        return window.mended + POSTGRES_BACK_SECONDS
+    if window.victim == door:
+        return window.mended + DOOR_BACK_SECONDS
+    return None

@@ -1,0 +1,299 @@
+"""The judge is judged: a run without fault has no violation, and each planted one is found."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.chaos.checker import RULES, check
+from tests.chaos.evidence import Evidence, Row
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+AT = NOON.timestamp()
+FEE, WORK, CHARGE = 10, 100, 30
+REFUND = WORK - CHARGE
+
+
+def receipt(number: int, kind: str, sats: int) -> Row:
+    return {"id": number, "payment_hash": kind, "amount_msats": sats * 1000, "job_id": 1}
+
+
+def entry(debit: str, credit: str, sats: int) -> Row:
+    return {"debit": debit, "credit": credit, "amount_msats": sats * 1000, "job_id": 1}
+
+
+def event(version: int, name: str, source: str | None, target: str) -> Row:
+    return {
+        "job_id": 1,
+        "version": version,
+        "event": name,
+        "source": source,
+        "target": target,
+        "at": NOON,
+    }
+
+
+def tables() -> dict[str, list[Row]]:
+    """One job that is complete, with its refund paid."""
+    return {
+        "jobs": [
+            {
+                "id": 1,
+                "state": "complete",
+                "version": 5,
+                "due_at": None,
+                "moved_at": NOON,
+                "actual_amount_sats": CHARGE,
+                "work_amount_sats": WORK,
+            }
+        ],
+        "invoices": [
+            {"job_id": 1, "kind": "eval", "payment_hash": "eval", "amount_sats": FEE},
+            {"job_id": 1, "kind": "work", "payment_hash": "work", "amount_sats": WORK},
+        ],
+        "receipts": [receipt(1, "eval", FEE), receipt(2, "work", WORK)],
+        "debts": [{"job_id": 1, "cause": "unused_work", "amount_sats": REFUND, "state": "paid"}],
+        "payouts": [
+            {
+                "id": 1,
+                "job_id": 1,
+                "payment_hash": "refund",
+                "amount_sats": REFUND,
+                "state": "paid",
+                "fee_msats": 1000,
+                "due_at": None,
+            }
+        ],
+        "ledger_entries": [
+            entry("wallet", "held", FEE),
+            entry("held", "earned", FEE),
+            entry("wallet", "held", WORK),
+            entry("held", "earned", CHARGE),
+            entry("held", "owed", REFUND),
+            entry("owed", "in_flight", REFUND),
+            entry("in_flight", "wallet", REFUND),
+            entry("routing_fees", "wallet", 1),
+        ],
+        "attempts": [
+            {"id": 1, "job_id": 1, "step": "evaluate", "outcome": "answered"},
+            {"id": 2, "job_id": 1, "step": "execute", "outcome": "answered"},
+        ],
+        "job_events": [
+            event(1, "created", None, "awaiting_eval_payment"),
+            event(2, "eval_paid", "awaiting_eval_payment", "evaluating"),
+            event(3, "accepted", "evaluating", "awaiting_work_payment"),
+            event(4, "work_paid", "awaiting_work_payment", "executing"),
+            event(5, "delivered", "executing", "complete"),
+        ],
+        "ticks": [],
+    }
+
+
+def money(kind: str, payment_hash: str, sats: int, at: float, **more: object) -> Row:
+    moved = {"wallet": "service", "paymentHash": payment_hash, "amountMsat": sats * 1000}
+    return {"kind": kind, "at": at, **moved, **more}
+
+
+def call(number: int, label: str, began: float, ended: float, fault: str | None) -> list[Row]:
+    told = {"call": number, "label": label}
+    return [
+        {"kind": "model_call_begin", "at": began, **told},
+        {"kind": "model_call_end", "at": ended, "fault": fault, "outcome": "done", **told},
+    ]
+
+
+def effects() -> list[Row]:
+    return [
+        money("payment_in", "eval", FEE, AT),
+        *call(1, "evaluate", AT + 1, AT + 2, None),
+        money("payment_in", "work", WORK, AT + 3),
+        *call(2, "execute", AT + 4, AT + 5, None),
+        money("payment_out", "refund", REFUND, AT + 6, feeMsat=1000),
+    ]
+
+
+def saw(state: str, at: float, *debts: list[object]) -> Row:
+    return {"what": "saw", "job": "key", "state": state, "debts": list(debts), "at": at}
+
+
+def answered(**changes: object) -> Row:
+    usual = {
+        "what": "answered",
+        "door": 0,
+        "route": "GET /api/jobs/{id}",
+        "status": 503,
+        "code": "not_ready",
+        "trouble": "",
+        "seconds": 0.1,
+        "retry_after": "2",
+        "at": AT,
+    }
+    return usual | changes
+
+
+def callers() -> list[Row]:
+    return [
+        saw("awaiting_eval_payment", AT - 1),
+        {"what": "pays", "job": "key", "at": AT},
+        saw("awaiting_work_payment", AT + 2),
+        {"what": "pays", "job": "key", "at": AT + 3},
+        saw("complete", AT + 5, ["unused_work", REFUND, "owed"]),
+        saw("complete", AT + 7, ["unused_work", REFUND, "paid"]),
+        {"what": "refunded", "job": "key", "hash": "refund", "at": AT + 7},
+    ]
+
+
+def act(kind: str, victim: str, began: float, mended: float) -> list[Row]:
+    what = {"number": 1, "kind": kind, "victim": victim}
+    return [{"what": "act", "at": began, **what}, {"what": "mended", "at": mended, **what}]
+
+
+def evidence(**changes: Any) -> Evidence:
+    whole: dict[str, Any] = {
+        "tables": tables(),
+        "effects": effects(),
+        "acts": [],
+        "callers": callers(),
+        "read_at": AT + 300,
+        "calm_at": AT + 100,
+        "lease_seconds": 6,
+    }
+    return Evidence(**(whole | changes))
+
+
+def test_a_run_in_which_all_went_well_has_no_violation() -> None:
+    assert check(evidence()) == []
+
+
+Plant = Callable[[dict[str, list[Row]], list[Row], list[Row]], object]
+PLANTED: dict[str, tuple[str, Plant]] = {
+    "an entry is missing": ("I1", lambda t, e, c: t["ledger_entries"].pop()),
+    "a charge is booked twice": (
+        "I1",
+        lambda t, e, c: t["ledger_entries"].append(entry("held", "earned", 1)),
+    ),
+    "a debt is called paid without a payout": (
+        "I1",
+        lambda t, e, c: t["payouts"][0].update(state="sending"),
+    ),
+    "money arrived without a receipt": (
+        "I2",
+        lambda t, e, c: e.append(money("payment_in", "other", 5, AT)),
+    ),
+    "a receipt for money that never came": ("I2", lambda t, e, c: e.pop(0)),
+    "money left that nobody asked for": (
+        "I2",
+        lambda t, e, c: e.append(money("payment_out", "other", 5, AT, feeMsat=0)),
+    ),
+    "a payout is called paid and was not": ("I2", lambda t, e, c: e.pop()),
+    "a payout is called failed and was paid": (
+        "I2",
+        lambda t, e, c: t["payouts"][0].update(state="failed"),
+    ),
+    "a routing fee is not in the books": ("I2", lambda t, e, c: e[-1].update(feeMsat=7)),
+    "one invoice is paid twice": ("I3", lambda t, e, c: e.append(e[-1])),
+    "one debt is paid with two invoices": (
+        "I3",
+        lambda t, e, c: (
+            e.append(money("payment_out", "second", REFUND, AT, feeMsat=0)),
+            t["payouts"].append({**t["payouts"][0], "id": 2, "payment_hash": "second"}),
+        ),
+    ),
+    "a job is still being worked on": (
+        "I4",
+        lambda t, e, c: t["jobs"][0].update(state="executing", due_at=NOON),
+    ),
+    "a working job is never due": ("I4", lambda t, e, c: t["jobs"][0].update(state="executing")),
+    "a payment was not noticed": (
+        "I4",
+        lambda t, e, c: t["jobs"][0].update(state="awaiting_work_payment"),
+    ),
+    "a payout was paid and nobody noticed": (
+        "I4",
+        lambda t, e, c: t["payouts"][0].update(state="sending", due_at=NOON),
+    ),
+    "two answers count": ("I5", lambda t, e, c: t["attempts"].append(t["attempts"][1])),
+    "a result without an answer": ("I5", lambda t, e, c: t["attempts"].pop()),
+    "charge and refund are not the payment": (
+        "I5",
+        lambda t, e, c: t["jobs"][0].update(actual_amount_sats=CHARGE + 1),
+    ),
+    "a failure that owes nothing": ("I5", lambda t, e, c: t["jobs"][0].update(state="failed")),
+    "a call is repeated without a reason": (
+        "I6",
+        lambda t, e, c: e.extend(call(3, "execute", AT + 9, AT + 10, None)),
+    ),
+    "two calls of one step at once": (
+        "I6",
+        lambda t, e, c: e.extend(call(3, "execute", AT + 4.5, AT + 6, None)),
+    ),
+    "an event is missing": ("I7", lambda t, e, c: t["job_events"].pop(2)),
+    "the history ends elsewhere": ("I7", lambda t, e, c: t["jobs"][0].update(state="rejected")),
+    "a caller reads backwards": ("I8", lambda t, e, c: c.append(saw("evaluating", AT + 8))),
+    "a paid debt is owed again": (
+        "I8",
+        lambda t, e, c: c.append(saw("complete", AT + 8, ["unused_work", REFUND, "owed"])),
+    ),
+    "work begins before it is paid": ("I8", lambda t, e, c: c.pop(3)),
+    "a refund is told before it is paid": ("I8", lambda t, e, c: e[-1].update(at=AT + 8)),
+    "a read fails for no reason": ("I9", lambda t, e, c: c.append(answered())),
+    "a job is refused without a word": (
+        "I9",
+        lambda t, e, c: c.append(answered(route="POST /api/jobs", status=500)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_violation_is_found(name: str) -> None:
+    invariant, plant = PLANTED[name]
+    rows, world, told = tables(), effects(), callers()
+    plant(rows, world, told)
+
+    found = check(evidence(tables=rows, effects=world, callers=told))
+
+    assert invariant in {violation.invariant[:2] for violation in found}
+
+
+def test_every_invariant_has_a_planted_violation() -> None:
+    assert {name[:2] for name in RULES} == {invariant for invariant, _ in PLANTED.values()}
+
+
+def test_a_call_may_be_repeated_after_a_kill_and_after_bad_weather() -> None:
+    again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
+    spoilt = [
+        effect | {"fault": "reset"} if effect.get("call") == 2 else effect for effect in again
+    ]
+
+    assert check(evidence(effects=again, acts=act("kill", "worker-models", AT + 4, AT + 4))) == []
+    assert check(evidence(effects=spoilt)) == []
+
+
+def test_a_slow_model_is_no_reason_to_call_it_again() -> None:
+    again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
+    slow = [effect | {"fault": "delay"} if effect.get("call") == 2 else effect for effect in again]
+
+    assert [violation.invariant[:2] for violation in check(evidence(effects=slow))] == ["I6"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "victim", "is_allowed"),
+    [
+        ("stop_postgres", "postgres", True),
+        ("kill", "web", True),
+        ("link_refuse", "web>postgres", True),
+        ("kill", "web-2", False),
+        ("kill_valkey", "valkey", False),
+        ("link_refuse", "web>lnbits", False),
+        ("kill", "worker-money", False),
+    ],
+)
+def test_a_door_may_fail_only_for_what_is_done_to_it_or_to_postgresql(
+    kind: str, victim: str, is_allowed: bool
+) -> None:
+    told = [*callers(), answered()]
+
+    found = check(evidence(callers=told, acts=act(kind, victim, AT - 1, AT)))
+
+    assert (found == []) is is_allowed
