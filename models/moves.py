@@ -164,6 +164,70 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
     return payout
 
 
+def adopt_payout(session: Session, payout: Payout, debts: list[int]) -> Payout:
+    """Take in a payout that the wallet knows and this database has forgotten.
+
+    It counts as handed over once, so that only readings of the wallet decide what became of it.
+    The caller holds the job's row, so that nobody claims these debts meanwhile.
+    """
+    payout.posts = 1
+    session.add(payout)
+    session.flush()  # the debts need the number
+    session.execute(
+        update(Payout)
+        .where(Payout.id == payout.id)
+        .values(last_post_at=func.now(), due_at=func.now())
+    )
+    _cover(session, payout.id, debts)
+    session.refresh(payout)
+    logger.warning("payout adopted", payout=payout.id, job=payout.job_id)
+    return payout
+
+
+def readopt_payout(session: Session, payout_id: int, debts: list[int]) -> Payout | None:
+    """The same for a payout that is known here as failed. None = it is not failed."""
+    payout = reopen_payout(session, payout_id)
+    if payout is None:
+        return None
+    payout.posts = 1
+    payout.last_post_at = payout.due_at
+    session.flush()
+    _cover(session, payout_id, debts)
+    return payout
+
+
+def _cover(session: Session, payout_id: int, debts: list[int]) -> None:
+    session.execute(
+        update(Debt)
+        .where(Debt.id.in_(debts), Debt.state == DebtState.OWED)
+        .values(state=DebtState.PAYING, payout_id=payout_id)
+    )
+
+
+def withdraw_unsent_payout(session: Session, job_id: int) -> Payout | None:
+    """End the live payout of a job as FAILED if it was never handed over: nothing was sent.
+
+    Whoever holds it loses it. None = the job has no such payout.
+    """
+    payout = session.scalar(
+        update(Payout)
+        .where(Payout.job_id == job_id, Payout.state == PayoutState.SENDING, Payout.posts == 0)
+        .values(
+            state=PayoutState.FAILED,
+            claim=Payout.claim + 1,
+            due_at=None,
+            settled_at=func.now(),
+            last_code="never_sent",
+        )
+        .returning(Payout)
+        .execution_options(populate_existing=True)
+    )
+    if payout is not None:
+        _move_debts(session, payout.id, DebtState.OWED, payout_id=None)
+        logger.info("payout moved", payout=payout.id, job=job_id, state=payout.state.value)
+    return payout
+
+
 def move_demo(
     session: Session, run_id: int, *, expect: DemoState, to: DemoState, **values: Any
 ) -> DemoRun | None:

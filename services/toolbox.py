@@ -28,6 +28,7 @@ from gateways.prices.model_rates import LibraryRates
 from models.database import Database
 from services.doorbell import CeleryDoorbell, Doorbell
 from services.leases import Leases
+from services.proof import Proof
 from services.resting_feed import RestingFeed
 
 
@@ -54,6 +55,7 @@ class Toolbox:
     income: Income
     payouts: Payouts | None
     """Only in the money worker."""
+    proof: Proof
     language_model: Callable[[str], LanguageModel]
     """By model name; also for a model that an older quote was made with."""
     model_rates: ModelRates
@@ -77,6 +79,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
         leases=Leases(settings.lease),
         income=_income(settings, http),
         payouts=_payouts(settings, http) if role is Role.MONEY else None,
+        proof=Proof(),
         language_model=cache(partial(_language_model, settings)),
         model_rates=_model_rates(settings),
         price_feeds=_price_feeds(settings, http),

@@ -23,6 +23,7 @@ from local.stand_in.testing import StandInClient, running_stand_in
 from models import migrate, schema, tables
 from models.job import Job
 from services import toolbox
+from services.money import reconcile
 from services.toolbox import Role, Toolbox
 from tests.support.canary import Listener, secrets_in
 from tests.support.doorbell import RecordingDoorbell
@@ -139,6 +140,8 @@ def built_tools(
         }
     )
     tools = toolbox.build(settings, Role.MONEY)
+    reconcile.run(tools)  # as a worker does before its first payout; no test's faults may meet it
+    empty(tools)
     yield tools
     tools.database.close()
 

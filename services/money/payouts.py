@@ -9,14 +9,15 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from gateways.errors import OutsideError
-from gateways.lightning import PayoutOutcome, PayoutReading, Payouts, SendOutcome
+from gateways.lightning import PayoutMark, PayoutOutcome, PayoutReading, Payouts, SendOutcome
 from models import due, moves
 from models.database import ago
+from models.job import Job
 from models.ledger import Account
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
 from services import retry
-from services.money import ledger, payout_evidence, wallets
+from services.money import adoption, ledger, payout_evidence, reconcile, wallets
 from services.money.payout_evidence import Conclusion, Evidence
 from services.toolbox import Toolbox
 
@@ -24,6 +25,8 @@ logger = structlog.get_logger(__name__)
 
 FIRST_LOOK = timedelta(seconds=1)
 LAST_LOOK = timedelta(minutes=30)
+HELD_BACK = timedelta(seconds=5)
+"""Before something that was never sent is looked at again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class _Held:
     claim: int
     payment_hash: str
     payment_request: str
+    mark: PayoutMark
     evidence: Evidence
 
 
@@ -48,24 +52,53 @@ def send(tools: Toolbox, payout_id: int) -> None:
 
 
 def _take_on(tools: Toolbox, lightning: Payouts, held: _Held) -> None:
-    if not wallets.is_paying_wallet_proved(tools, lightning):
-        # another wallet would not know of a payout that the first one has sent
-        reading = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="wallet_not_proved")
-        _record(tools, held, reading, Conclusion.WAIT)
+    obstacle = _obstacle(tools, lightning, held)
+    if obstacle is not None:
+        _record(tools, held, _nothing_read(obstacle), Conclusion.WAIT)
         return
-    if held.evidence.posts == 0:
-        reading = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="not_sent")
-        next_step = payout_evidence.before_first_post(held.evidence)
+    known = _reload(tools, held)  # reconcile may have found it sent, or taken another one in
+    if known is None:
+        return
+    if known.evidence.posts == 0:
+        reading = _nothing_read("not_sent")
+        next_step = payout_evidence.before_first_post(known.evidence)
     else:
-        reading, held = _read(tools, lightning, held)
-        next_step = payout_evidence.conclude(reading.outcome, held.evidence)
+        reading, known = _read(tools, lightning, known)
+        next_step = payout_evidence.conclude(reading.outcome, known.evidence)
+    if next_step is Conclusion.POST and _are_stopped(tools):
+        reading, next_step = _nothing_read("payouts_stopped"), Conclusion.WAIT
     if next_step is Conclusion.POST:
-        posted = _post(tools, lightning, held)
+        posted = _post(tools, lightning, known)
         if posted is None:
             return
-        reading, held = _read(tools, lightning, posted)
-        next_step = payout_evidence.conclude(reading.outcome, held.evidence)
-    _record(tools, held, reading, next_step)
+        reading, known = _read(tools, lightning, posted)
+        next_step = payout_evidence.conclude(reading.outcome, known.evidence)
+    _record(tools, known, reading, next_step)
+
+
+def _obstacle(tools: Toolbox, lightning: Payouts, held: _Held) -> str | None:
+    """Why nothing may be sent or concluded at all for now."""
+    if not wallets.is_paying_wallet_proved(tools, lightning):
+        # another wallet would not know of a payout that the first one has sent
+        return "wallet_not_proved"
+    if held.evidence.posts == 0 and not reconcile.is_proved(tools):
+        # a restored database has forgotten payouts, and that it sent this one
+        return "database_not_proved"
+    return None
+
+
+def _nothing_read(code: str) -> PayoutReading:
+    return PayoutReading(outcome=PayoutOutcome.UNKNOWN, code=code)
+
+
+def _reload(tools: Toolbox, held: _Held) -> _Held | None:
+    with tools.database.transaction("payouts.reload") as session:
+        return _load(session, held.id, held.claim)
+
+
+def _are_stopped(tools: Toolbox) -> bool:
+    with tools.database.transaction("payouts.stopped") as session:
+        return reconcile.are_payouts_stopped(session)
 
 
 def _claim(tools: Toolbox, payout_id: int) -> _Held | None:
@@ -79,6 +112,8 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
     """Read a payout we hold, every span computed by the database. None = it is ours no longer."""
     row = session.execute(
         select(
+            Payout.job_id,
+            Job.public_id,
             Payout.payment_hash,
             Payout.payment_request,
             Payout.posts,
@@ -88,7 +123,9 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             func.coalesce(Payout.last_post_at > Payout.first_failed_at, False).label("reposted"),
             ago(Payout.invoice_expires_at).label("since_expiry"),
             ago(Payout.first_missing_at).label("since_first_missing"),
-        ).where(Payout.id == payout_id, Payout.claim == claim, Payout.state == PayoutState.SENDING)
+        )
+        .join(Job, Job.id == Payout.job_id)
+        .where(Payout.id == payout_id, Payout.claim == claim, Payout.state == PayoutState.SENDING)
     ).one_or_none()
     if row is None:
         return None
@@ -97,6 +134,11 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
         claim=claim,
         payment_hash=row.payment_hash,
         payment_request=row.payment_request,
+        mark=PayoutMark(
+            job_id=row.job_id,
+            job_digits=row.public_id.hex[: adoption.DIGITS],
+            payout_id=payout_id,
+        ),
         evidence=Evidence(
             posts=row.posts,
             refusals=row.refusals,
@@ -115,7 +157,7 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     counted = _note(tools, "payouts.posting", held, posting)
     if counted is None:
         return None
-    report = lightning.send(held.payment_request)
+    report = lightning.send(held.payment_request, held.mark)
     logger.info("payout posted", payout=held.id, outcome=report.outcome.value, code=report.code)
     refused = 1 if report.outcome is SendOutcome.REFUSED else 0
     answered = {"refusals": Payout.refusals + refused, "last_code": report.code}
@@ -212,7 +254,8 @@ def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
 
 def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     waited = held.evidence.since_post or timedelta(0)
-    delay = retry.patience(waited, at_least=FIRST_LOOK, at_most=LAST_LOOK)
+    first = FIRST_LOOK if held.evidence.posts else HELD_BACK
+    delay = retry.patience(waited, at_least=first, at_most=LAST_LOOK)
     logger.info("payout in doubt", payout=held.id, outcome=reading.outcome.value, code=reading.code)
     with tools.database.transaction("payouts.look_again") as session:
         due.put_off(session, Payout, held.id, held.claim, delay=delay)

@@ -1,0 +1,179 @@
+"""Payouts that the wallet knows and the database has forgotten: it was restored.
+
+The mark that LNbits keeps with a payout's row says whose it was. If it fits to what is owed, the
+payout is taken in again and read back like any other; no money is sent.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from gateways import bolt11
+from gateways.bolt11 import Bolt11, NotABolt11
+from models import moves
+from models.debt import Debt, DebtState
+from models.job import Job
+from models.ledger import Account
+from models.money import Msats, Sats, msats
+from models.payout import Payout, PayoutState
+from models.wallet_move import MoveKind, MoveState, WalletMove
+from services.money import ledger
+from services.toolbox import Toolbox
+
+DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Covered:
+    """Debts that a forgotten payout has paid, and what is left of it."""
+
+    debts: list[int]
+    rest: Sats
+
+
+def adopt_what_fits(tools: Toolbox) -> int:
+    """Take in every forgotten payout whose mark and amount fit; returns how many.
+
+    Those that were paid come first, then those that may be, then those that LNbits calls failed.
+    """
+    order = [MoveState.WAITING, MoveState.PENDING, MoveState.VOID]
+    with tools.database.transaction("adoption.marked") as session:
+        marked = session.execute(
+            select(WalletMove.id, WalletMove.state)
+            .where(
+                WalletMove.kind == MoveKind.SENT,
+                WalletMove.marked_job_id.is_not(None),
+                WalletMove.state.in_(order),
+            )
+            .order_by(WalletMove.changed_at)
+        ).all()
+    ranked = sorted(marked, key=lambda row: order.index(row.state))
+    return sum(adopt(tools, row.id) for row in ranked)
+
+
+def adopt(tools: Toolbox, move_id: int, *, rest_is_the_owners: bool = False) -> bool:
+    """Take in one forgotten payout; False = it does not fit, and nothing was written.
+
+    ``rest_is_the_owners``: a person decided that it paid as many of the debts as it can have paid,
+    and that the rest of it is the owner's loss. It covers one debt at least.
+    """
+    with tools.database.transaction("adoption.adopt") as session:
+        move = session.scalars(
+            select(WalletMove).where(WalletMove.id == move_id).with_for_update()
+        ).one()
+        invoice = _invoice(move)
+        job_id = _marked_job(session, move)
+        if invoice is None or job_id is None or _is_under_way(session, job_id):
+            return False
+        covered = _covered(session, job_id, Sats(int(invoice.amount or 0) // 1000))
+        if not covered.debts or (covered.rest and not rest_is_the_owners):
+            return False
+        withdraw_unsent(session, job_id)
+        payout = _take_in(session, job_id, invoice, covered)
+        if payout is None:
+            return False
+        _book(session, move, payout, covered.rest)
+        return True
+
+
+def _invoice(move: WalletMove) -> Bolt11 | None:
+    """The BOLT11 of the row, if it is one and the row is about it."""
+    try:
+        invoice = bolt11.read(move.payment_request or "")
+    except NotABolt11:
+        return None
+    return invoice if invoice.payment_hash == move.payment_hash else None
+
+
+def _marked_job(session: Session, move: WalletMove) -> int | None:
+    """The job of the mark, locked; None = it is another one that was given the same number."""
+    row = session.execute(
+        select(Job.id, Job.public_id).where(Job.id == move.marked_job_id).with_for_update()
+    ).one_or_none()
+    if row is None or row.public_id.hex[:DIGITS] != move.marked_job_digits:
+        return None
+    return int(row.id)
+
+
+def _is_under_way(session: Session, job_id: int) -> bool:
+    """Whether another payout of the job was handed over and is in doubt."""
+    live = select(Payout.id).where(
+        Payout.job_id == job_id, Payout.state == PayoutState.SENDING, Payout.posts > 0
+    )
+    return session.scalar(live) is not None
+
+
+def _covered(session: Session, job_id: int, amount: Sats) -> _Covered:
+    """A claim takes all that is owed at that moment, so a payout paid the oldest debts."""
+    debts = session.execute(
+        select(Debt.id, Debt.amount_sats)
+        .where(Debt.job_id == job_id, Debt.state != DebtState.PAID)
+        .order_by(Debt.id)
+    )
+    covered: list[int] = []
+    for debt_id, sats in debts:
+        if sats > amount:
+            break
+        covered.append(debt_id)
+        amount = Sats(amount - sats)
+    return _Covered(debts=covered, rest=amount)
+
+
+def withdraw_unsent(session: Session, job_id: int) -> None:
+    """Take back a claim that nothing was sent for; what it covered is owed again."""
+    payout = moves.withdraw_unsent_payout(session, job_id)
+    if payout is None:
+        return
+    ledger.post(
+        session,
+        f"failed:{payout.id}:{payout.sends}",
+        debit=Account.IN_FLIGHT,
+        credit=Account.OWED,
+        amount=msats(Sats(payout.amount_sats)),
+        job_id=job_id,
+    )
+
+
+def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) -> Payout | None:
+    known = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
+    if known is not None and known.job_id == job_id:
+        return moves.readopt_payout(session, known.id, covered.debts)
+    if known is not None:
+        return None
+    paid = session.scalars(
+        select(func.sum(Debt.amount_sats)).where(Debt.id.in_(covered.debts))
+    ).one()
+    payout = Payout(
+        job_id=job_id,
+        payment_hash=invoice.payment_hash,
+        payment_request=invoice.payment_request,
+        amount_sats=int(paid),
+        invoice_expires_at=invoice.expires_at,
+        due_at=func.now(),
+    )
+    return moves.adopt_payout(session, payout, covered.debts)
+
+
+def _book(session: Session, move: WalletMove, payout: Payout, rest: Sats) -> None:
+    ledger.post(
+        session,
+        f"sending:{payout.id}:{payout.sends}",
+        debit=Account.OWED,
+        credit=Account.IN_FLIGHT,
+        amount=msats(Sats(payout.amount_sats)),
+        job_id=payout.job_id,
+    )
+    ledger.post(
+        session,
+        f"owner:move:{move.id}",
+        debit=Account.OWNER,
+        credit=Account.WALLET,
+        amount=Msats(msats(rest)),
+        job_id=None,
+    )
+    session.execute(
+        update(WalletMove)
+        .where(WalletMove.id == move.id)
+        .values(state=MoveState.ADOPTED, ended_at=func.now())
+    )

@@ -1,0 +1,206 @@
+"""What moved in our wallets without a receipt or a payout: seen, paired, waiting, booked.
+
+Reconcile writes it down. It explains itself (a forgotten payout, a transfer between our own
+wallets) or waits for a person, who books it as the owner's with a note. It is never guessed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.orm import Session, aliased
+
+from gateways.lightning import Movement, MovementState
+from models.invoice import Receipt
+from models.ledger import Account
+from models.money import Msats
+from models.payout import Payout, PayoutState
+from models.wallet_move import MoveKind, MoveState, WalletMove
+from services.money import ledger
+from services.money.wallet_lists import Listed, Wallets
+from services.toolbox import Toolbox
+
+_OPEN = WalletMove.state.in_([MoveState.PENDING, MoveState.WAITING])
+_STATE_OF = {
+    MovementState.SETTLED: MoveState.WAITING,
+    MovementState.PENDING: MoveState.PENDING,
+    MovementState.FAILED: MoveState.VOID,
+}
+LOOKUP = 1000
+
+
+def take_note(tools: Toolbox, wallets: Wallets) -> None:
+    """Write down every row of the lists that is not ours, or is no longer what it was."""
+    _take_note(tools, MoveKind.SENT, wallets.outgoing)
+    if wallets.withdrawn is not None:
+        _take_note(tools, MoveKind.SENT, wallets.withdrawn)
+    if wallets.topped_up is not None:
+        _take_note(tools, MoveKind.TOPPED_UP, wallets.topped_up)
+
+
+def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
+    ours = _hashes_of_payouts(tools, listed.movements) if kind is MoveKind.SENT else set()
+    for movement in _strangers(listed, ours):
+        if movement.state is MovementState.FAILED and movement.mark is None:
+            continue
+        with tools.database.transaction("wallet_moves.note") as session:
+            session.execute(_noted(kind, movement))
+
+
+def _hashes_of_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
+    """Which outgoing rows are payouts as we know them.
+
+    A row proves that its payout was handed over, whatever a restored database says. A payout that
+    is failed for us and not for the wallet is not one that we know.
+    """
+    hashes = [movement.payment_hash for movement in movements]
+    failed = {m.payment_hash for m in movements if m.state is MovementState.FAILED}
+    known: set[str] = set()
+    for start in range(0, len(hashes), LOOKUP):
+        part = hashes[start : start + LOOKUP]
+        with tools.database.transaction("wallet_moves.payouts") as session:
+            session.execute(
+                update(Payout)
+                .where(
+                    Payout.payment_hash.in_(part),
+                    Payout.state == PayoutState.SENDING,
+                    Payout.posts == 0,
+                )
+                .values(posts=1, last_post_at=func.now())
+            )
+            rows = session.execute(
+                select(Payout.payment_hash, Payout.state).where(Payout.payment_hash.in_(part))
+            )
+            known |= {h for h, state in rows if state is not PayoutState.FAILED or h in failed}
+    return known
+
+
+def _strangers(listed: Listed, ours: set[str]) -> Iterable[Movement]:
+    """Rows that are not ours; of a wallet read for the first time only those since we use it."""
+    is_ours = [row.payment_hash in ours or row.mark is not None for row in listed.movements]
+    since = len(is_ours)
+    if listed.is_first_reading:
+        since = max((number for number, known in enumerate(is_ours) if known), default=-1) + 1
+    return [row for row in listed.movements[:since] if row.payment_hash not in ours]
+
+
+def _noted(kind: MoveKind, movement: Movement) -> Insert:
+    amount = movement.amount - (movement.fee if movement.amount < 0 else 0)
+    state = _STATE_OF[movement.state]
+    statement = insert(WalletMove).values(
+        kind=kind,
+        state=state,
+        wallet_id=movement.wallet_id,
+        payment_hash=movement.payment_hash,
+        payment_request=movement.payment_request or None,
+        amount_msats=amount,
+        changed_at=movement.changed_at,
+        marked_job_id=movement.mark.job_id if movement.mark else None,
+        marked_job_digits=movement.mark.job_digits if movement.mark else None,
+    )
+    still_open = [MoveState.PENDING, MoveState.WAITING, MoveState.VOID]
+    return statement.on_conflict_do_update(
+        index_elements=["payment_hash", "kind", "wallet_id"],
+        set_={"state": state, "amount_msats": amount, "changed_at": movement.changed_at},
+        where=WalletMove.state.in_(still_open),
+    )
+
+
+def pair_transfers(tools: Toolbox) -> None:
+    """Tell transfers between our two wallets from money that left us. Safe to repeat."""
+    with tools.database.transaction("wallet_moves.pair") as session:
+        _pair_with_top_ups(session)
+        _pair_with_receipts(session)
+
+
+def _pair_with_top_ups(session: Session) -> None:
+    """From the income wallet to the paying one: both ends are rows here."""
+    sent, arrived = aliased(WalletMove), aliased(WalletMove)
+    pairs = session.execute(
+        select(sent.id, arrived.id)
+        .join(arrived, and_(arrived.payment_hash == sent.payment_hash, arrived.id != sent.id))
+        .where(
+            sent.kind == MoveKind.SENT,
+            arrived.kind == MoveKind.TOPPED_UP,
+            sent.state == MoveState.WAITING,
+            arrived.state == MoveState.WAITING,
+            sent.amount_msats + arrived.amount_msats == 0,
+        )
+    ).all()
+    _end(session, [number for pair in pairs for number in pair], MoveState.TRANSFER)
+
+
+def _pair_with_receipts(session: Session) -> None:
+    """Into the income wallet: the arriving end is a receipt without an invoice, booked as such."""
+    pairs = session.execute(
+        select(WalletMove.id, Receipt)
+        .join(Receipt, Receipt.payment_hash == WalletMove.payment_hash)
+        .where(
+            WalletMove.kind == MoveKind.SENT,
+            WalletMove.state == MoveState.WAITING,
+            Receipt.invoice_id.is_(None),
+            Receipt.amount_msats + WalletMove.amount_msats == 0,
+            ~_is_booked(Receipt.payment_hash),
+        )
+        .with_for_update(of=WalletMove)
+    ).all()
+    for move_id, receipt in pairs:
+        ledger.post(
+            session,
+            f"transfer:{receipt.id}",
+            debit=Account.UNMATCHED,
+            credit=Account.WALLET,
+            amount=Msats(receipt.amount_msats),
+            job_id=None,
+        )
+        _end(session, [move_id], MoveState.TRANSFER)
+
+
+def _is_booked(payment_hash: ColumnElement[str] | object) -> ColumnElement[bool]:
+    """Whether a receipt without an invoice is nobody's no more."""
+    booked = aliased(WalletMove)
+    return (
+        select(booked.id)
+        .where(
+            booked.payment_hash == payment_hash,
+            or_(
+                booked.kind == MoveKind.RECEIVED,
+                and_(booked.kind == MoveKind.SENT, booked.state == MoveState.TRANSFER),
+            ),
+        )
+        .exists()
+    )
+
+
+def _end(session: Session, ids: list[int], state: MoveState) -> None:
+    session.execute(
+        update(WalletMove).where(WalletMove.id.in_(ids)).values(state=state, ended_at=func.now())
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """What is not explained so far, in msats; ``count`` has the receipts without an invoice."""
+
+    count: int
+    left: Msats
+    topped_up: Msats
+
+
+def still_open(session: Session) -> Open:
+    count, left, topped_up = session.execute(
+        select(
+            func.count(),
+            func.coalesce(
+                func.sum(case((WalletMove.kind == MoveKind.SENT, -WalletMove.amount_msats))), 0
+            ),
+            func.coalesce(
+                func.sum(case((WalletMove.kind == MoveKind.TOPPED_UP, WalletMove.amount_msats))), 0
+            ),
+        ).where(_OPEN)
+    ).one()
+    receipts = session.scalars(
+        select(func.count()).where(Receipt.invoice_id.is_(None), ~_is_booked(Receipt.payment_hash))
+    ).one()
+    return Open(count=count + receipts, left=Msats(int(left)), topped_up=Msats(int(topped_up)))
