@@ -1,0 +1,36 @@
+"""How much is tried: little and always the same, unless more is asked for."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from hypothesis import Phase
+
+FEW = 25
+STEPS = 30
+SEARCH = (Phase.generate,)
+"""Without making a failure small, which takes minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    examples: int
+    steps: int
+    seed: int | None
+    """None: the same examples every time."""
+    phases: tuple[Phase, ...]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """Read what ``make stateful`` asks for; without it, what CI does."""
+        seed = environ.get("STATEFUL_SEED")
+        return cls(
+            examples=int(environ.get("STATEFUL_EXAMPLES", FEW)),
+            steps=int(environ.get("STATEFUL_STEPS", STEPS)),
+            seed=int(seed) if seed else None,
+            phases=SEARCH if "STATEFUL_UNSHRUNK" in environ else tuple(Phase),
+        )
+
+
+ASKED_FOR = Effort.of(os.environ)  # noqa: TID251 - an entry point

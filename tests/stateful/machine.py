@@ -1,0 +1,581 @@
+"""The machine: callers, payers, workers, beat, the weather and the clock, each a rule."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import hypothesis.strategies as st
+import pytest
+from flask import Flask
+from hypothesis import note
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    multiple,
+    precondition,
+    rule,
+)
+from sqlalchemy import func, select, update
+from werkzeug.test import TestResponse
+
+from app import context
+from config.queues import EVERY, TaskName
+from gateways import bolt11
+from gateways.llms import LanguageModel
+from local.stand_in.effects import EffectKind
+from local.stand_in.faults import FaultKind
+from local.stand_in.testing import StandInClient
+from models.job import Job
+from models.tick import Tick
+from services.operate import ticks
+from services.toolbox import Toolbox
+from tasks import base
+from tests.conftest import empty
+from tests.stateful.caller import AWAITING, WORKING, Caller, Claimed, Excuses, Fate, bill_of
+from tests.stateful.world import (
+    HASTY_SECONDS,
+    TROUBLES,
+    Killed,
+    MortalDatabase,
+    let_time_pass,
+    lies_about,
+    make_everything_due,
+)
+from tests.support.books import assert_balanced
+from tests.support.doorbell import ANSWERS, RecordingDoorbell
+
+JOBS_MAX = 3
+OPENING_SATS = 1_000
+INVOICE_SECONDS = 3600
+SHORTEST_LIFE_SECONDS = 120
+SPANS = {
+    "5 s": 5,
+    "a minute": 61,
+    "ten minutes": 605,
+    "half an hour": 1800,
+    "an hour": 3605,
+    "three hours": 10_805,
+}
+CLAIMS = ("again", "wrong amount", "of ours", "no invoice", "of another job", "another")
+POLLING = (TaskName.POLL_PAYMENTS, TaskName.REREAD_PAYMENTS, TaskName.SWEEP_INVOICES)
+ROUNDS_TO_FINISH = 40
+A_MINUTE = 61
+_NEEDED = {
+    "awaiting_eval_payment": ("anthropic", "lnbits.create", "lnbits.feed"),
+    "evaluating": ("anthropic", "lnbits.create"),
+    "awaiting_work_payment": ("anthropic", "lnbits.feed"),
+    "executing": ("anthropic",),
+}
+"""Whose help the next step of a job needs, by its state."""
+ENDED = ("rejected", "complete", "failed", "expired")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all machines share; each finds it empty and leaves it so."""
+
+    tools: Toolbox
+    web: Flask
+    stand_in: StandInClient
+    hasty_models: Callable[[str], LanguageModel]
+    """The same models, but they are not waited for."""
+    seen: Counter[str] = field(default_factory=Counter)
+    """What happened in all examples: whether the machine gets around."""
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Up to three jobs, and a clock that stands still but for ``time_passes``."""
+
+    bench: ClassVar[Bench]
+    jobs: Bundle[Caller] = Bundle("jobs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        bench = self.bench
+        self.stand_in = bench.stand_in
+        self.doorbell = RecordingDoorbell()
+        self.database = MortalDatabase(bench.tools.database)
+        self.callers: list[Caller] = []
+        self.excuses = Excuses()
+        self.now = 0.0
+        self.orphans_max = 0
+        self.effects_seen = 0
+        self.sent: Counter[str] = Counter()
+        self.patched = pytest.MonkeyPatch()
+        self.stand_in.reset()
+        self.stand_in.top_up(OPENING_SATS)
+        self._use(bench.tools)
+        self.client = bench.web.test_client()
+
+    def _use(self, tools: Toolbox) -> None:
+        self.tools = tools.with_(doorbell=self.doorbell, database=self.database)
+        context.install(self.bench.web, self.tools)
+        base.install(self.tools)
+
+    # --- callers
+
+    @initialize(target=jobs, fate=st.sampled_from(Fate), steps=st.integers(0, 4))
+    def opening(self, fate: Fate, steps: int) -> Caller | MultipleResults[Caller]:
+        """The first job, and so many steps of its life in fair weather."""
+        self._do_duty(TaskName.REFRESH_PRICE)
+        job = self._create(fate)
+        for _ in range(steps if isinstance(job, Caller) else 0):
+            self._go_on(self.callers[0])
+        return job
+
+    @precondition(lambda self: len(self.callers) < JOBS_MAX)
+    @rule(target=jobs, fate=st.sampled_from(Fate))
+    def create(self, fate: Fate) -> Caller | MultipleResults[Caller]:
+        return self._create(fate)
+
+    @rule(job=jobs, more=st.sampled_from([0, 0, 0, 0, 1, 1000, 1999, -1]))
+    def pay(self, job: Caller, more: int) -> None:
+        """Pay the newest invoice, whatever has become of the job, with ``more`` msats."""
+        self._pay(job, more)
+
+    @rule(job=jobs)
+    def cancel(self, job: Caller) -> None:
+        with self._a_process():
+            answer = self.client.post(f"/api/jobs/{job.job_id}/cancel")
+            self._say(f"{job!r} cancelled: {_short(answer)}")
+            may = job.state in AWAITING
+            assert answer.status_code == (200 if may else 409)
+            job.has_cancelled |= may
+        self._look()
+
+    @rule(job=jobs)
+    def claim(self, job: Caller) -> None:
+        """Claim what is owed, as a caller does who reads the documentation."""
+        self._claim(job)
+
+    @rule(job=jobs, how=st.sampled_from(CLAIMS))
+    def claim_strangely(self, job: Caller, how: str) -> None:
+        text = self._strange_invoice(job, how)
+        if text is None:
+            return
+        known = next((claimed for claimed in job.claims if claimed.text == text), None)
+        answer = self._send_claim(job, text, "the same again" if known else how)
+        if answer is None:
+            return
+        if known is not None or how == "another":
+            self._check_claim(job, text, answer)
+            return
+        assert answer.status_code in {400, 409}
+
+    @rule(job=jobs)
+    def go_on(self, job: Caller) -> None:
+        """Whatever comes next for a job, by everybody: payer, beat, workers, caller."""
+        self._go_on(job)
+
+    def _go_on(self, job: Caller) -> None:
+        if job.state in AWAITING:
+            self._pay(job, 0)
+            self._do_duty(TaskName.POLL_PAYMENTS)
+        elif job.state in ENDED and job.owed_sats:
+            self._claim(job)
+        self._make_due()
+        self._work()
+
+    @rule(job=jobs, number=st.integers(0, 999))
+    def go_on_in_trouble(self, job: Caller, number: int) -> None:
+        """As ``go_on``, while something goes wrong that is needed for it."""
+        targets = _NEEDED.get(job.state, ("lnbits.pay", "lnbits.read"))
+        fitting = [name for name in TROUBLES if TROUBLES[name].target in targets]
+        trouble = fitting[number % len(fitting)]
+        self._say(trouble)
+        self._arm(trouble, 1)
+        self._go_on(job)
+
+    @rule(job=jobs, late=st.sampled_from(["a little", "much"]))
+    def miss_the_deadline(self, job: Caller, late: str) -> None:
+        """Pay an open invoice when it is late, be it in time for the grace or not."""
+        if job.state not in AWAITING:
+            return
+        self._pass(max(0, round(job.newest_bill.deadline - self.now)) + A_MINUTE)
+        self._do_duty(TaskName.SWEEP_INVOICES)
+        self._pay(job, 0)
+        self._pass({"a little": 3, "much": 12}[late] * A_MINUTE)
+        self._do_duty(TaskName.POLL_PAYMENTS)
+
+    # --- workers and beat
+
+    @rule()
+    def workers_answer(self) -> None:
+        self._work()
+
+    @rule()
+    def everything_is_due(self) -> None:
+        self._make_due()
+        self._do_duty(TaskName.DISPATCH)
+        self._work()
+
+    @rule(twice=st.booleans())
+    def rings_are_lost_or_doubled(self, twice: bool) -> None:
+        if twice:
+            self.doorbell.rung.extend(list(self.doorbell.rung))
+        else:
+            self.doorbell.rung.clear()
+
+    @rule(duty=st.sampled_from(POLLING))
+    def payments_are_looked_for(self, duty: TaskName) -> None:
+        self._do_duty(duty)
+
+    @rule(duty=st.sampled_from(sorted(EVERY)))
+    def duty_comes_round(self, duty: TaskName) -> None:
+        self._do_duty(duty)
+
+    # --- the world
+
+    @rule(trouble=st.sampled_from(sorted(TROUBLES)), times=st.integers(1, 3))
+    def trouble_begins(self, trouble: str, times: int) -> None:
+        self._arm(trouble, times)
+
+    def _arm(self, trouble: str, times: int) -> None:
+        fault = TROUBLES[trouble]
+        is_hanging = fault.kind is FaultKind.HANG
+        if is_hanging:
+            self._hurry()
+        self.excuses.models_failed |= fault.target == "anthropic"
+        self.stand_in.arm(fault.model_copy(update={"times": 1 if is_hanging else times}))
+
+    @rule()
+    def troubles_end(self) -> None:
+        self._clear_up()
+
+    @rule(span=st.sampled_from(sorted(SPANS)))
+    def time_passes(self, span: str) -> None:
+        self._pass(SPANS[span])
+
+    @rule(commits=st.integers(1, 5), commits_the_last=st.booleans())
+    def next_process_is_killed(self, commits: int, commits_the_last: bool) -> None:
+        self.database.doom(commits, commits_the_last=commits_the_last)
+
+    @rule(job=jobs, what=st.sampled_from(["failed", "unknown"]))
+    def lnbits_lies_about_a_payout(self, job: Caller, what: str) -> None:
+        """It does so for a while, never beyond the last moment at which it could be paid."""
+        if not job.claims or job.claims[-1].expires < self.now + SHORTEST_LIFE_SECONDS:
+            return
+        lie = lies_about(job.claims[-1].payment_hash, job.claims[-1].sats)[what]
+        self.stand_in.arm(lie)
+        self._make_due()
+        self._do_duty(TaskName.DISPATCH)
+        self._work()
+        others = [fault for fault in self.stand_in.armed() if fault.match != lie.match]
+        self.stand_in.disarm()
+        for fault in others:
+            self.stand_in.arm(fault)
+
+    @rule(job=jobs)
+    def lnbits_calls_an_invoice_expired(self, job: Caller) -> None:
+        if self.now > job.newest_bill.deadline:
+            self.stand_in.expire(job.newest_bill.payment_hash)
+
+    @rule(usd=st.sampled_from([99_000, 101_500]))
+    def the_price_changes(self, usd: int) -> None:
+        self.stand_in.set_btc_price(Decimal(usd))
+
+    # --- what must hold at every moment
+
+    def check_invariants(self, *_: object) -> None:
+        """Ours, and not each a line of the steps that Hypothesis prints."""
+        self.the_books_balance()
+        self.nobody_is_paid_twice()
+
+    def the_books_balance(self) -> None:
+        assert_balanced(self.bench.tools, self.stand_in)
+
+    def nobody_is_paid_twice(self) -> None:
+        self._watch_the_world()
+        claims = {claimed.payment_hash: job for job in self.callers for claimed in job.claims}
+        for payment_hash in self.sent:
+            assert payment_hash in claims, "money went where nobody had claimed it"
+        for job in self.callers:
+            returned = self._returned(job)
+            owed = sum(sats for _, sats, _ in job.debts) * 1000
+            told = sum(sats for _, sats, state in job.debts if state == "paid") * 1000
+            assert told <= returned <= owed, f"{job!r}: {told=} {returned=} {owed=}"
+
+    # --- how it is done
+
+    def _create(self, fate: Fate) -> Caller | MultipleResults[Caller]:
+        before = self._jobs_on_record()
+        with self._a_process():
+            is_fair = self._is_fair()
+            answer = self.client.post("/api/jobs", json={"request": fate.value})
+            self._say(f"create: {_short(answer)}")
+            if answer.status_code == 201:
+                return self._welcome(fate, answer)
+            assert answer.status_code == 503
+            assert self._jobs_on_record() == before, "no job is left behind"
+            code = (answer.json or {})["code"]
+            assert code in {"lightning_unavailable", "price_unavailable"}
+            assert not is_fair or code == "price_unavailable"
+        return multiple()
+
+    def _welcome(self, fate: Fate, answer: TestResponse) -> Caller:
+        told = answer.json or {}
+        caller = Caller(
+            number=len(self.callers) + 1,
+            job_id=told["jobId"],
+            fate=fate,
+            excuses=self.excuses,
+            told=told,
+            bills={"eval": bill_of(told["evalInvoice"], self.now)},
+            moved_at=self.now,
+        )
+        self.callers.append(caller)
+        return caller
+
+    def _jobs_on_record(self) -> int:
+        with self.bench.tools.database.transaction("test.jobs_on_record") as session:
+            return session.scalar(select(func.count()).select_from(Job)) or 0
+
+    def _pay(self, job: Caller, more: int) -> None:
+        bill = job.newest_bill
+        if bill.paid_msats is not None:
+            self.stand_in.pay(bill.payment_hash)  # LNbits takes no second payment
+            return
+        bill.paid_msats = bill.sats * 1000 + more
+        assert self.stand_in.pay(bill.payment_hash, amount_msats=bill.paid_msats)
+        self.bench.seen["payments"] += 1
+
+    def _claim(self, job: Caller) -> None:
+        text = self._payer_invoice(job.owed_sats or 1)
+        answer = self._send_claim(job, text, "right")
+        if answer is not None:
+            self._check_claim(job, text, answer)
+
+    def _send_claim(self, job: Caller, text: str, how: str) -> TestResponse | None:
+        """None: the process died over it, and nobody knows whether the claim was taken."""
+        taken = self._taken(job, text)
+        with self._a_process():
+            path = f"/api/jobs/{job.job_id}/refund"
+            answer = self.client.post(path, json={"invoice": text})
+            self._say(f"{job!r} claims, {how}: {_short(answer)}")
+            self.bench.seen[f"claim {how}: {answer.status_code}"] += 1
+            if answer.status_code in {200, 202} and taken not in job.claims:
+                job.claims.append(taken)
+            self._look()
+            return answer
+        job.claims.append(taken)
+        self._look()
+        return None
+
+    def _payer_invoice(self, sats: int) -> str:
+        """An invoice of the caller, whose own Lightning is never in trouble."""
+        with self._fair_weather():
+            return self.stand_in.payer_invoice(sats)
+
+    @contextmanager
+    def _fair_weather(self) -> Iterator[None]:
+        armed = self.stand_in.armed()
+        self.stand_in.disarm()
+        yield
+        for fault in armed:
+            self.stand_in.arm(fault)
+
+    def _taken(self, job: Caller, text: str) -> Claimed:
+        for claimed in job.claims:
+            if claimed.text == text:
+                return claimed
+        try:
+            payment_hash = bolt11.read(text).payment_hash
+        except bolt11.NotABolt11:
+            payment_hash = ""
+        return Claimed(
+            text=text,
+            payment_hash=payment_hash,
+            sats=job.owed_sats,
+            expires=self.now + INVOICE_SECONDS,
+        )
+
+    def _check_claim(self, job: Caller, text: str, answer: TestResponse) -> None:
+        """An invoice of the right amount, or one that was claimed with before."""
+        body, code = answer.json or {}, (answer.json or {}).get("code")
+        earlier = [claimed for claimed in job.claims if claimed.text != text]
+        is_known = len(earlier) < len(job.claims) and answer.status_code not in {200, 202}
+        if answer.status_code == 200:
+            self._watch_the_world()
+            assert body["paymentHash"] in self.sent, "what is said to be paid is paid"
+        elif answer.status_code == 202:
+            assert job.state in ENDED
+            assert body["ok"] is False
+        elif job.state not in ENDED or not job.debts:
+            assert answer.status_code == 409
+        elif not job.owed_sats:
+            assert (answer.status_code, code) == (409, "refund_already_paid")
+            assert body["paymentHash"] in self.sent
+        elif earlier and not is_known:
+            assert (answer.status_code, code) == (409, "refund_in_progress")
+        else:
+            assert is_known, f"a good claim was turned away: {_short(answer)}"
+
+    def _strange_invoice(self, job: Caller, how: str) -> str | None:
+        owed = job.owed_sats
+        if how == "again":
+            return job.claims[-1].text if job.claims else None
+        if how == "of another job":
+            texts = [claimed.text for other in self.callers for claimed in other.claims]
+            mine = {claimed.text for claimed in job.claims}
+            return next((text for text in texts if text not in mine), None)
+        if how == "another":
+            return self._payer_invoice(owed) if owed and job.claims else None
+        return {
+            "wrong amount": lambda: self._payer_invoice(owed + 1),
+            "of ours": lambda: job.bills["eval"].payment_request,
+            "no invoice": lambda: "lnbcrt1nothing",
+        }[how]()
+
+    def _work(self) -> None:
+        while self.doorbell.rung:
+            task, row_id = self.doorbell.rung.popleft()
+            with self._a_process():
+                ANSWERS[task](row_id)
+            self._look()
+
+    def _do_duty(self, duty: TaskName) -> None:
+        """Let its time come, and do it."""
+        with self.bench.tools.database.transaction("test.come_round") as session:
+            session.execute(update(Tick).where(Tick.name == duty.value).values(due_at=func.now()))
+        is_fair = self._is_fair()
+        with self._a_process():
+            assert ticks.run(self.tools, duty)
+            if is_fair and duty is TaskName.POLL_PAYMENTS:
+                self._look()
+                self._check_all_noticed()
+                return
+        self._look()
+
+    def _check_all_noticed(self) -> None:
+        """A poll in fair weather finds whatever was paid."""
+        for job in self.callers:
+            kind = AWAITING.get(job.state)
+            assert kind is None or not job.bills[kind].is_paid, f"{job!r} was paid"
+
+    @contextmanager
+    def _a_process(self) -> Iterator[None]:
+        """What one process does, which may be killed over it."""
+        try:
+            yield
+        except Killed as killed:
+            self._say(f"killed at {killed}")
+            self.bench.seen["kills"] += 1
+            self.excuses.kills += 1
+        finally:
+            self.database.live_on()
+
+    def _look(self) -> None:
+        """Every caller reads their job."""
+        for job in self.callers:
+            answer = self.bench.web.test_client().get(f"/api/jobs/{job.job_id}")
+            assert answer.status_code == 200, _short(answer)
+            moved = job.hear(answer.json or {}, self.now)
+            if moved:
+                self._say(moved)
+                self.bench.seen[moved.partition(": ")[2]] += 1
+
+    def _watch_the_world(self) -> None:
+        for effect in self.stand_in.effects(since=self.effects_seen):
+            self.effects_seen = effect.n
+            if effect.kind == EffectKind.PAYMENT_OUT and effect.details["wallet"] == "service":
+                payment_hash = effect.details["paymentHash"]
+                assert payment_hash not in self.sent, "one invoice was paid twice"
+                self.sent[payment_hash] = effect.details["amountMsat"]
+
+    def _returned(self, job: Caller) -> int:
+        return sum(self.sent[claimed.payment_hash] for claimed in job.claims)
+
+    def _is_fair(self) -> bool:
+        return not self.stand_in.armed()
+
+    def _make_due(self) -> None:
+        make_everything_due(self.bench.tools.database)
+
+    def _pass(self, seconds: int) -> None:
+        let_time_pass(self.bench.tools.database, timedelta(seconds=seconds))
+        self.now += seconds
+
+    def _hurry(self) -> None:
+        for name in ("GET_SECONDS", "CREATE_SECONDS", "PAY_SECONDS"):
+            self.patched.setattr(f"gateways.lightning.lnbits.{name}", HASTY_SECONDS)
+        self.patched.setattr("gateways.prices.feeds.FEED_SECONDS", HASTY_SECONDS)
+        self._use(self.bench.tools.with_(language_model=self.bench.hasty_models))
+
+    def _clear_up(self) -> None:
+        self.stand_in.disarm()
+        self.patched.undo()
+        self._use(self.bench.tools)
+
+    def _say(self, what: str) -> None:
+        note(f"    # {what}")  # type: ignore[no-untyped-call,unused-ignore]
+
+    # --- the end
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:
+                self._run_to_the_end()
+        finally:
+            self._clear_up()
+            empty(self.bench.tools)
+
+    def _run_to_the_end(self) -> None:
+        """Faults off, time passes: everything ends, and everybody has back what they are owed."""
+        self._clear_up()
+        self.database.live_on()
+        self.doorbell.rung.clear()
+        self._round(TaskName.REFRESH_PRICE, *POLLING)
+        self._until(lambda: not any(job.state in WORKING for job in self.callers), seconds=61)
+        self._until(lambda: all(job.state in ENDED for job in self.callers), seconds=1800)
+        self._until(self._is_everybody_paid, seconds=1800)
+        for job in self.callers:
+            self._check_end(job)
+        self.the_books_balance()
+        self.nobody_is_paid_twice()
+
+    def _until(self, done: Callable[[], bool], *, seconds: int) -> None:
+        for _ in range(ROUNDS_TO_FINISH):
+            if done():
+                return
+            self._pass(seconds)
+            self._round(TaskName.REFRESH_PRICE, TaskName.SWEEP_INVOICES)
+        raise AssertionError(f"this never ends: {[job.told for job in self.callers]}")
+
+    def _round(self, *duties: TaskName) -> None:
+        for duty in duties:
+            self._do_duty(duty)
+        self._make_due()
+        self._do_duty(TaskName.DISPATCH)
+        self._work()
+
+    def _is_everybody_paid(self) -> bool:
+        """And whoever is not claims."""
+        for job in self.callers:
+            if job.owed_sats:
+                self._claim(job)
+        self._work()
+        return not any(job.owed_sats for job in self.callers)
+
+    def _check_end(self, job: Caller) -> None:
+        """To the millisat, by the world's own record of what was paid and what came back."""
+        self._watch_the_world()
+        shown = Counter((cause, sats) for cause, sats, _ in job.debts)
+        assert shown == job.owed(), f"{job!r}: owed {job.owed()}, but it shows {shown}"
+        too_much = self._returned(job) + job.kept_sats * 1000 - job.paid_msats
+        assert 0 <= too_much < 1000 * max(1, len(job.debts)), f"{job!r}: {too_much} msats"
+        self.bench.seen[f"ended {job.state}"] += 1
+        for cause, _, _ in job.debts:
+            self.bench.seen[f"paid back {cause}"] += 1
+
+
+def _short(answer: TestResponse) -> str:
+    body: dict[str, Any] = answer.json or {}
+    said = body.get("code") or body.get("state") or body.get("message") or ""
+    return f"{answer.status_code} {said}"

@@ -1,0 +1,86 @@
+"""The whole lifecycle against a world that answers, loses answers, lies, hangs and kills."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from app.factory import create_app
+from gateways.http import HttpClient
+from gateways.prices.feeds import known_feeds
+from local.stand_in.testing import StandInClient
+from models import schema
+from services import toolbox
+from services.leases import Leases
+from services.toolbox import Role, Toolbox
+from tests.stateful.effort import ASKED_FOR
+from tests.stateful.machine import Bench, Lifecycle
+from tests.stateful.world import HASTY_SECONDS
+from tests.support.canary import Listener
+
+FEEDS = ("coingecko", "kraken", "coinbase")
+LEASE = timedelta(seconds=60)
+GETS_AROUND = {
+    "awaiting_eval_payment -> evaluating",
+    "awaiting_eval_payment -> expired",
+    "evaluating -> awaiting_work_payment",
+    "evaluating -> rejected",
+    "evaluating -> failed",
+    "awaiting_work_payment -> executing",
+    "awaiting_work_payment -> expired",
+    "executing -> complete",
+    "executing -> failed",
+    "expired -> evaluating",
+    "paid back duplicate",
+    "paid back failed_evaluation",
+    "paid back failed_work",
+    "paid back late",
+    "paid back unused_work",
+    "claim right: 202",
+    "kills",
+}
+"""What a test of this size must have met, or it proves little."""
+
+
+@pytest.fixture
+def bench(built_tools: Toolbox, stand_in: StandInClient, log_listener: Listener) -> Bench:
+    given = built_tools.settings.model_copy(
+        update={"btc_price_usd_fallback": None, "lease_seconds": LEASE.seconds}
+    )
+    named = tuple(f"{name}={stand_in.url}/feeds/{name}" for name in FEEDS)
+    tools = built_tools.with_(
+        settings=given,
+        leases=Leases(LEASE),
+        # not those of the toolbox, which rest for minutes of real time after an error
+        price_feeds=known_feeds(named, HttpClient()),
+    )
+    hasty = given.model_copy(update={"model_timeout_seconds": HASTY_SECONDS})
+    return Bench(
+        tools=tools,
+        web=create_app(tools, schema_revision=schema.HEAD),
+        stand_in=stand_in,
+        hasty_models=toolbox.build(hasty, Role.MODELS).language_model,
+    )
+
+
+def test_a_job_keeps_every_promise_in_any_weather_and_at_any_hour(bench: Bench) -> None:
+    class Job(Lifecycle):
+        pass
+
+    Job.bench = bench
+    run_state_machine_as_test(
+        Job if ASKED_FOR.seed is None else seed(ASKED_FOR.seed)(Job),
+        settings=settings(
+            max_examples=ASKED_FOR.examples,
+            stateful_step_count=ASKED_FOR.steps,
+            phases=ASKED_FOR.phases,
+            derandomize=ASKED_FOR.seed is None,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+    assert set(bench.seen) >= GETS_AROUND, f"not met: {GETS_AROUND - set(bench.seen)}"
