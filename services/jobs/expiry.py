@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from gateways.lightning import InvoiceReading, InvoiceState
 from models import moves
+from models.database import ago
 from models.invoice import Invoice, InvoiceKind
 from models.job import ExpiredReason, Job
 from models.lifecycle import JobState
@@ -19,7 +20,9 @@ from services.toolbox import Toolbox
 
 PAGE = 100
 ASK_AGAIN = timedelta(minutes=1)
-"""While LNbits cannot say, or when it knows nothing of an invoice."""
+"""While LNbits does not answer."""
+ASK_RARELY = timedelta(hours=1)
+"""At least so often about an invoice of which LNbits has known nothing for hours."""
 
 _IS_OPEN = or_(
     and_(Invoice.kind == InvoiceKind.EVAL, Job.state == JobState.AWAITING_EVAL_PAYMENT),
@@ -38,6 +41,7 @@ def sweep(tools: Toolbox) -> int:
     if not invoices:
         return 0
     states = tools.income.invoice_states([invoice.payment_hash for invoice in invoices])
+    _ask_later(tools, [row.id for row in invoices if not _is_answer(states.get(row.payment_hash))])
     return sum(_act_on(tools, invoice, states.get(invoice.payment_hash)) for invoice in invoices)
 
 
@@ -84,9 +88,36 @@ def _reschedule(session: Session, due: list[int]) -> list[Invoice]:
     )
 
 
+def _is_answer(state: InvoiceState | None) -> bool:
+    """Whether LNbits has said anything from which something follows."""
+    return state is not None and state.reading is not InvoiceReading.UNKNOWN
+
+
+def _ask_later(tools: Toolbox, unanswered: list[int]) -> None:
+    """Ask ever more rarely about what LNbits knows nothing of: after an eighth of the time since.
+
+    The job waits on: only LNbits' word ends it, or its caller.
+    """
+    if not unanswered:
+        return
+    eighth = func.extract("epoch", ago(Invoice.expires_at)) / 8
+    in_seconds = func.make_interval(0, 0, 0, 0, 0, 0, eighth)
+    rest = func.least(func.greatest(in_seconds, ASK_AGAIN), ASK_RARELY)
+    with tools.database.transaction("expiry.ask_later") as session:
+        session.execute(
+            update(Invoice)
+            .where(
+                Invoice.id.in_(unanswered),
+                Invoice.check_at.is_not(None),
+                Invoice.expires_at <= func.now(),
+            )
+            .values(check_at=func.now() + rest)
+        )
+
+
 def _act_on(tools: Toolbox, invoice: Invoice, state: InvoiceState | None) -> bool:
     """True when the job of this invoice has expired."""
-    if state is None or state.reading is InvoiceReading.UNKNOWN:
+    if state is None or not _is_answer(state):
         return False
     if state.payment is not None and payments.settle(tools, state.payment):
         return False

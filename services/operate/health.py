@@ -13,6 +13,7 @@ from config.queues import EVERY, TaskName
 from models.btc_price import BtcPrice
 from models.database import ago
 from models.debt import Debt, DebtState
+from models.invoice import Receipt
 from models.job import Job
 from models.payout import Payout
 from models.tick import Tick
@@ -24,6 +25,10 @@ TICK_TOO_OLD = timedelta(seconds=15)
 """On top of its interval."""
 BACKLOG_TOO_OLD = timedelta(seconds=60)
 DOUBT_TOO_OLD = timedelta(hours=1)
+OVERDUE_TOO_LONG = timedelta(minutes=15)
+"""LNbits is asked at the deadline; so long after it, it has not said a word about the invoice."""
+UNMATCHED_IS_NEW = timedelta(hours=24)
+"""How long money for no invoice of ours keeps the service degraded, so that a person sees it."""
 
 
 class Readiness(StrEnum):
@@ -50,6 +55,8 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
                 "duties": _duties(session),
                 "backlog": _backlog(session),
                 "refunds": _refunds(session),
+                "invoices": _invoices(session),
+                "receipts": _receipts(session),
                 "price": _price(session, tools),
                 "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
                 "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
@@ -118,6 +125,30 @@ def _refunds(session: Session) -> dict[str, Any]:
         "underWay": in_doubt,
         "oldestSeconds": _seconds(oldest),
         "openDebts": open_debts,
+    }
+
+
+def _invoices(session: Session) -> dict[str, Any]:
+    """Open past their deadline: LNbits is away, or no longer knows them."""
+    overdue, longest = session.execute(
+        select(func.count(), ago(func.min(Job.payable_until))).where(Job.payable_until < func.now())
+    ).one()
+    return {
+        "ok": longest is None or longest < OVERDUE_TOO_LONG,
+        "overdue": overdue,
+        "longestSeconds": _seconds(longest),
+    }
+
+
+def _receipts(session: Session) -> dict[str, Any]:
+    """Money for no invoice of ours. How much it is, is in the books and not here."""
+    unmatched, newest = session.execute(
+        select(func.count(), ago(func.max(Receipt.received_at))).where(Receipt.job_id.is_(None))
+    ).one()
+    return {
+        "ok": newest is None or newest > UNMATCHED_IS_NEW,
+        "unmatched": unmatched,
+        "newestSeconds": _seconds(newest),
     }
 
 

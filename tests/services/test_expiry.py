@@ -5,15 +5,16 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func
+from sqlalchemy import func, select
 
 from gateways.errors import OutsideError
 from local.stand_in.faults import Fault
 from models import moves
+from models.database import ago
 from models.invoice import Invoice, InvoiceKind
 from models.job import ExpiredReason, Job
 from models.lifecycle import JobState
-from services.jobs import expiry
+from services.jobs import expiry, intake
 from services.jobs.intake import JobView
 from services.jobs.invoices import CHECKS
 from tests.support import rows
@@ -187,3 +188,60 @@ def _insert_open_jobs(life: Life, count: int) -> None:
                 )
             )
             session.flush()
+
+
+def _forgotten(life: Life, since: timedelta) -> JobView:
+    """A job whose deadline passed so long ago and whose invoice LNbits knows no longer."""
+    view = life.create()
+    life.age_invoices(view, timedelta(seconds=3600) + since)
+    life.stand_in.arm(_outage("missing_row"))
+    expiry.sweep(life.tools)
+    return view
+
+
+def _asked_again_in(life: Life) -> timedelta:
+    with life.tools.database.transaction("test.asked_again") as session:
+        return -session.scalars(select(ago(Invoice.check_at))).one()
+
+
+@pytest.mark.parametrize(
+    ("since", "rest"),
+    [
+        (timedelta(seconds=1), timedelta(minutes=1)),
+        (timedelta(hours=1), timedelta(minutes=7, seconds=30)),
+        (timedelta(hours=4), timedelta(minutes=30)),
+        (timedelta(days=30), timedelta(hours=1)),
+    ],
+    ids=str,
+)
+def test_an_invoice_that_lnbits_knows_no_longer_is_asked_about_less_and_less(
+    life: Life, since: timedelta, rest: timedelta
+) -> None:
+    view = _forgotten(life, since)
+
+    assert abs(_asked_again_in(life) - rest) < timedelta(seconds=10)
+    assert life.state(view) is JobState.AWAITING_EVAL_PAYMENT
+
+
+def test_an_invoice_that_lnbits_knows_again_expires_after_all(life: Life) -> None:
+    view = _forgotten(life, timedelta(days=1))
+    life.stand_in.disarm()
+    life.age_invoices(view, timedelta(hours=1))
+
+    assert expiry.sweep(life.tools) == 1
+
+
+def test_the_caller_of_a_forgotten_invoice_can_cancel(life: Life) -> None:
+    view = _forgotten(life, timedelta(days=1))
+
+    assert intake.cancel(life.tools, view.job.public_id).job.state is JobState.EXPIRED
+
+
+def test_after_an_outage_the_next_question_is_a_minute_away(life: Life) -> None:
+    view = life.create()
+    life.age_invoices(view, timedelta(days=1))
+    life.stand_in.arm(_outage(status=503))
+    with pytest.raises(OutsideError):
+        expiry.sweep(life.tools)
+
+    assert _asked_again_in(life) <= timedelta(minutes=1)

@@ -9,7 +9,9 @@ from config.queues import EVERY
 from models import schema
 from models.btc_price import BtcPrice
 from models.database import Database
+from models.invoice import Receipt
 from models.job import Job
+from models.money import Sats
 from models.payout import Payout
 from models.tick import Tick
 from services.operate import health, ticks
@@ -126,3 +128,37 @@ def test_readiness_tells_no_balance(well: Life) -> None:
 
     assert "sats" not in told
     assert "balance" not in told
+
+
+def test_an_invoice_that_is_open_long_past_its_deadline_degrades(well: Life) -> None:
+    view = well.create()
+    well.age_invoices(view, timedelta(minutes=74))
+    assert _check(well).parts["invoices"] | {"longestSeconds": 0} == {
+        "ok": True,
+        "overdue": 1,
+        "longestSeconds": 0,
+    }
+    well.age_invoices(view, timedelta(minutes=2))
+
+    found = _check(well)
+
+    assert found.status is Readiness.DEGRADED
+    assert not found.parts["invoices"]["ok"]
+    assert found.parts["invoices"]["longestSeconds"] >= 16 * 60
+
+
+def test_money_for_no_invoice_of_ours_degrades_for_a_day_and_stays_counted(well: Life) -> None:
+    by_hand = well.tools.income.create_invoice(
+        Sats(123_456), memo="made by hand", lifetime=timedelta(hours=1)
+    )
+    assert well.stand_in.pay(by_hand.payment_hash)
+    well.poll()
+
+    fresh = _check(well)
+    rows.let_pass(well.tools, Receipt, timedelta(hours=24, seconds=1))
+    later = _check(well)
+
+    assert fresh.status is Readiness.DEGRADED
+    assert (fresh.parts["receipts"]["ok"], fresh.parts["receipts"]["unmatched"]) == (False, 1)
+    assert "123456" not in str(fresh.parts)
+    assert (later.parts["receipts"]["ok"], later.parts["receipts"]["unmatched"]) == (True, 1)
