@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz check lint fix types imports docs openapi migration migrate test-system test-lnbits test-machines clean
+.PHONY: help setup run test t fuzz check lint fix types imports docs openapi migration migrate test-system test-matrix test-lnbits test-machines chaos release-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -22,10 +22,13 @@ run: ## run the whole product here; PORT=8000 HOST=… DATA_DIR=… or a .env fi
 SYSTEM_TESTS = tests/journeys tests/local tests/contract/test_schemathesis.py
 
 test: ## run the tests, on servers of their own
-	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) -p no:schemathesis $(addprefix --ignore=,$(SYSTEM_TESTS))
+	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) -p no:schemathesis $(addprefix --ignore=,$(SYSTEM_TESTS) tests/matrix)
 
 test-system: ## run whole lives of jobs as processes that are killed and restarted, this bench, and the fuzzer
 	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) $(SYSTEM_TESTS)
+
+test-matrix: ## kill, cut and freeze a process at every point between a commit and the outside
+	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) -p no:schemathesis tests/matrix
 
 t: ## run one test alone: make t T=tests/rules/test_money.py
 	@$(SETUP_DEV) && $(VENV) -m pytest $(T)
@@ -62,6 +65,13 @@ migrate: ## bring the database of DATABASE_URL up to date (`make run` does that 
 
 test-lnbits: ## run the money tests against a real LNbits, installed beside
 	@$(SETUP_DEV) && tests/lnbits/run
+
+chaos: ## set a fleet under fire: make chaos JOBS=1500 FAULTS=40 SEED=1 (logs and figures: RESULTS=…)
+	@$(SETUP_DEV) && $(VENV) -m tests.chaos --jobs $(or $(JOBS),1500) --faults $(or $(FAULTS),40) \
+		--seed $(or $(SEED),1) --results $(or $(RESULTS),.data/chaos)
+
+release-check: ## hours of the same before a release: three seeds, once 20,000 jobs; docs/reliability holds the results
+	@$(SETUP_DEV) && $(VENV) -m tests.chaos.release --results $(or $(RESULTS),.data/release-check)
 
 test-machines: ## prove it on other Pythons, as another user, on full disks (minutes; best as root)
 	@tests/machines/run

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from local.stand_in.weather import Forecast
 from tests.chaos import report, skies
-from tests.chaos.checker import check
+from tests.chaos.checker import Violation, check
 from tests.chaos.crowd import Crowd
 from tests.chaos.evidence import Evidence, effects_of, logs_of, tables_of
 from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
@@ -51,27 +51,28 @@ def main() -> int:
     began = time.monotonic()
     with running_fleet(options.results) as fleet:
         print(f"ready after {time.monotonic() - began:.1f} s", flush=True)
-        evidence, seconds = _run(fleet, options)
-        weather = fleet.world.weather_hits()
-        violations = check(evidence)
-        if violations:
-            shutil.copy(fleet.effects, options.results / "effects.jsonl")
-            _keep(options.results / "tables.json", evidence.tables)
+        violations = _judge(fleet, options, *_run(fleet, options))
+    return 1 if violations else 0
+
+
+def _judge(fleet: Fleet, options: Options, evidence: Evidence, seconds: float) -> list[Violation]:
+    """Tell what the run came to; what is needed to understand a violation is kept."""
+    violations = check(evidence)
     found = {
         "seed": options.seed,
         "seconds": round(seconds, 1),
         "jobs a second": round(options.jobs / seconds, 1),
         **report.figures(evidence, violations),
-        "weather": weather,
+        "weather": fleet.world.weather_hits(),
     }
-    _keep(
-        options.results / "report.json",
-        {**found, "sentences": [asdict(violation) for violation in violations]},
-    )
-    print(report.table(found, violations))
+    sentences = [asdict(violation) for violation in violations]
+    _keep(options.results / "report.json", {**found, "sentences": sentences})
+    print(report.table(found, violations), flush=True)
     if violations:
+        shutil.copy(fleet.effects, options.results / "effects.jsonl")
+        _keep(options.results / "tables.json", evidence.tables)
         print(f"FAILED with seed {options.seed}; all that is known is in {options.results}")
-    return 1 if violations else 0
+    return violations
 
 
 def _run(fleet: Fleet, options: Options) -> tuple[Evidence, float]:

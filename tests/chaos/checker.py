@@ -398,7 +398,7 @@ def _is_in_order(line: Row) -> bool:
     if line["route"] == "POST /api/jobs":
         return line["status"] in CLEAN and line["retry_after"] is not None
     if line["route"].startswith("POST"):
-        return 400 <= line["status"] < 500 or line["code"] == "lightning_unavailable"
+        return line["status"] // 100 == 4 or bool(line["code"] == "lightning_unavailable")
     return False
 
 

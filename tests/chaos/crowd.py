@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.settings import STAND_IN_INVOICE_KEY
 from local.stand_in.lnbits import PAYER_INVOICE_KEY
 from tests.chaos.http import Answer, ask
 from tests.chaos.log import Log
@@ -17,6 +18,10 @@ LOOK_SECONDS = 1.0
 LOOK_SELDOM_SECONDS = 5.0
 """Whoever looks again and again waits longer each time, up to so long."""
 MSATS = 1000
+ARRIVALS_A_SECOND = 25
+INVOICES = "/api/v1/payments"
+CALLERS_TO_A_STRANGER = 50
+STRANGERS_SATS = 7
 REFUND_INVOICE_SECONDS = 130
 """Ten more than the least that is accepted: what failed is proved to have failed soon after."""
 FINAL = frozenset({"rejected", "complete", "failed"})
@@ -55,8 +60,11 @@ class Crowd:
         async with asyncio.TaskGroup() as group:
             for number in range(self.jobs):
                 await self._slots.acquire()
+                await asyncio.sleep(1 / ARRIVALS_A_SECOND)
                 self.begun += 1
                 group.create_task(self._live(draw(self.seed, number)))
+                if number % CALLERS_TO_A_STRANGER == 0:
+                    group.create_task(self._pay_as_a_stranger())
 
     async def _live(self, plan: Plan) -> None:
         caller = Caller(self, plan)
@@ -70,6 +78,15 @@ class Crowd:
         finally:
             caller.leave_the_counter()
             self.done += 1
+
+    async def _pay_as_a_stranger(self) -> None:
+        """Money for an invoice of the wallet that the product knows nothing of."""
+        body = {"out": False, "amount": STRANGERS_SATS, "memo": "a stranger's"}
+        key = {"X-Api-Key": STAND_IN_INVOICE_KEY}
+        made = await ask(self.world, "POST", INVOICES, body, headers=key, patience=PATIENCE_SECONDS)
+        if made.ok:
+            path = f"/stand-in/pay/{made.body['payment_hash']}"
+            await ask(self.world, "POST", path, patience=PATIENCE_SECONDS)
 
     def left(self) -> None:
         self.served += 1
@@ -227,7 +244,7 @@ class Caller:
     async def _new_invoice(self, sats: int) -> str:
         body = {"out": False, "amount": sats, "memo": "refund", "expiry": REFUND_INVOICE_SECONDS}
         key = {"X-Api-Key": PAYER_INVOICE_KEY}
-        answer = await self._ask_world("POST", "/api/v1/payments", body, headers=key)
+        answer = await self._ask_world("POST", INVOICES, body, headers=key)
         return str(answer.body["bolt11"])
 
     # --- asking

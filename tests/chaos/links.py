@@ -99,16 +99,17 @@ class Link:
     target: Target
     mode: Mode = Mode.PASS
     seconds: float = 0.0
+    _server: asyncio.Server | None = None
     _halves: set[Half] = field(default_factory=set)
     _opening: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def listen(self) -> int:
         """Take any free port; which one it is."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
+        self._server = await loop.create_server(
             lambda: Half(self, is_near=True), LOOPBACK, 0, backlog=512
         )
-        return int(server.sockets[0].getsockname()[1])
+        return int(self._server.sockets[0].getsockname()[1])
 
     def change(self, mode: Mode, seconds: float) -> None:
         """Behave so from now on. What a black hole has swallowed never comes."""
@@ -117,6 +118,11 @@ class Link:
             self.reset_all()
         self.mode = Mode.PASS if mode is Mode.RESET else mode
         self.seconds = seconds
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.reset_all()
 
     def reset_all(self) -> None:
         for half in list(self._halves):

@@ -1,0 +1,64 @@
+# ruff: noqa: T201 - prints its table
+"""``python -m tests.chaos.release``: every run of a release, one after the other.
+
+Exit 0 when none had a violation. Each has a folder of its own in the folder of results; what all
+came to is in ``summary.json`` there.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.environment import ROOT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    jobs: int
+    faults: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.jobs}-jobs-{self.faults}-faults-seed-{self.seed}"
+
+
+RUNS = (
+    Size(jobs=5_000, faults=100, seed=1),
+    Size(jobs=5_000, faults=100, seed=2),
+    Size(jobs=5_000, faults=100, seed=3),
+    Size(jobs=20_000, faults=400, seed=4),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.chaos.release", description=__doc__)
+    parser.add_argument("--results", type=Path, required=True)
+    results: Path = parser.parse_args().results
+    codes = [_run(size, results / size.name) for size in RUNS]
+    summary = {size.name: _told(results / size.name) for size in RUNS}
+    (results / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    for size, code in zip(RUNS, codes, strict=True):
+        print(f"{size.name:36} {'passed' if code == 0 else f'FAILED (exit {code})'}")
+    return int(any(codes))
+
+
+def _run(size: Size, results: Path) -> int:
+    print(f"=== {size.name}", flush=True)
+    numbers = {"--jobs": size.jobs, "--faults": size.faults, "--seed": size.seed}
+    options = [part for name, number in numbers.items() for part in (name, str(number))]
+    command = [sys.executable, "-m", "tests.chaos", *options, "--results", str(results)]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def _told(results: Path) -> dict[str, Any]:
+    report = results / "report.json"
+    return dict(json.loads(report.read_text())) if report.exists() else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""The seed decides who does what."""
+
+from collections import Counter
+
+from tests.chaos.nemesis import Kind, plan
+from tests.chaos.plans import Claim, Payment, draw
+from tests.chaos.skies import forecast
+
+
+def test_a_seed_gives_the_same_callers_acts_and_weather_again() -> None:
+    assert [draw(7, n) for n in range(50)] == [draw(7, n) for n in range(50)]
+    assert plan(7, 40) == plan(7, 40)
+    assert forecast(7) == forecast(7)
+
+
+def test_another_seed_gives_others() -> None:
+    assert [draw(7, n) for n in range(50)] != [draw(8, n) for n in range(50)]
+    assert plan(7, 40) != plan(8, 40)
+
+
+def test_forty_acts_are_of_every_kind() -> None:
+    assert {act.kind for act in plan(1, 40)} == set(Kind)
+    assert [act.number for act in plan(1, 40)] == list(range(1, 41))
+
+
+def test_a_thousand_callers_do_everything_that_callers_do() -> None:
+    plans = [draw(1, number) for number in range(1000)]
+
+    assert {plan.evaluation for plan in plans} == set(Payment)
+    assert {plan.work for plan in plans} == set(Payment)
+    assert {plan.claim for plan in plans} == set(Claim)
+    assert Counter(plan.request for plan in plans).most_common(1)[0][1] == 1
