@@ -1,0 +1,73 @@
+"""A bench for the matrix, and the summary of what was tried."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import text
+
+from config.settings import Settings
+from local.stand_in.testing import StandInClient
+from models.database import Base, Database
+from tests.matrix.cases import Bench, Recording, record
+from tests.matrix.killing import running_fork_server
+from tests.matrix.lives import LIVES
+from tests.support.canary import Listener
+
+
+@pytest.fixture(scope="session")
+def bench(
+    database_url: str,
+    redis_url: str,
+    stand_in_process: StandInClient,
+    log_listener: Listener,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bench]:
+    environ = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "STAND_IN_URL": stand_in_process.url,
+    }
+    settings = Settings.load(environ)
+    emptying = Database(settings.database_url, connections=1)
+
+    def start_over() -> None:
+        log_listener.lines.clear()
+        empty(emptying)
+
+    folder = tmp_path_factory.mktemp("matrix")
+    with running_fork_server(folder, environ) as fork_server:
+        bench = Bench(settings, stand_in_process, start_over, fork_server.kill)
+        yield bench
+        bench.close()
+    emptying.close()
+
+
+def empty(database: Database) -> None:
+    """Delete every row in one go; only a superuser can put the append-only triggers aside."""
+    tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+    deletes = "; ".join(f"DELETE FROM {name}" for name in tables)
+    with database.transaction("test.empty") as session:
+        session.execute(text(f"SET LOCAL session_replication_role = replica; {deletes}"))
+
+
+@pytest.fixture(scope="session")
+def recordings(bench: Bench) -> dict[str, Recording]:
+    """Every life as it goes when nothing happens."""
+    known: set[tuple[object, ...]] = set()
+    return {life.name: record(bench, life, known) for life in LIVES}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many points there are, how many cases were tried, and what they cost."""
+    points: dict[str, int] = {}
+    cases, seconds = 0, 0.0
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        told = dict(report.user_properties)
+        if report.when == "call" and "cases" in told:
+            points[told["life"]] = told["points"]
+            cases += told["cases"]
+            seconds += told["seconds"]
+    terminalreporter.write_line(
+        f"matrix: {len(points)} lives, {sum(points.values())} points, {cases} cases"
+        f" in {seconds:.0f} s of work"
+    )

@@ -1,0 +1,65 @@
+"""Processes that die, by way of the fork server."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import simplejson
+
+from tests.matrix.cases import Case, Violated
+from tests.matrix.fork_server import KILLED
+from tests.matrix.stage import Memory
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class ForkServer:
+    process: "subprocess.Popen[str]"
+    memory: Path
+    """Where a dying process writes down what its caller knows."""
+
+    def kill(self, case: Case, memory: Memory) -> None:
+        """Play a life until its process dies at the point. Raises Violated if it does not.
+
+        ``memory`` then holds what its caller knew.
+        """
+        self.memory.unlink(missing_ok=True)
+        order = {
+            "life": case.life.name,
+            "point": asdict(case.point),
+            "memory": str(self.memory),
+            "facts": memory.facts,
+        }
+        assert self.process.stdin is not None
+        self.process.stdin.write(simplejson.dumps(order) + "\n")
+        self.process.stdin.flush()
+        status = self._line()
+        if status != str(KILLED):
+            raise Violated(f"the process ended with {status}, not by dying at the point")
+        memory.facts.update(Memory.left_in(self.memory).facts)
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def running_fork_server(folder: Path, environ: Mapping[str, str]) -> Iterator[ForkServer]:
+    """Start one with this configuration; it ends when its input does."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.matrix.fork_server"],
+        cwd=CHECKOUT,
+        env=dict(environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        server = ForkServer(process, folder / "memory.json")
+        assert server._line() == "ready"
+        yield server
+        assert process.stdin is not None
+        process.stdin.close()

@@ -1,0 +1,293 @@
+"""Whole lives of jobs, act by act. An act that was cut short is simply done again."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from config.queues import EVERY, TaskName
+from local.stand_in.faults import Fault, FaultKind
+from models.invoice import InvoiceKind
+from models.job import ExpiredReason
+from models.lifecycle import AWAITING
+from models.money import Sats, msats
+from models.payout import PayoutState
+from services.errors import Conflict
+from services.jobs import demo, intake
+from services.jobs.demo import Client
+from services.money import refunds
+from tests.matrix.stage import Act, Stage
+
+CLIENT = Client(key="192.0.2.7", network="192.0.2.7")
+WITHIN_GRACE = timedelta(seconds=3600 + 300)
+TOO_LATE = timedelta(seconds=3600 + 1200)
+FOR_EVER = 99
+OVERPAID = msats(Sats(3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Life:
+    name: str
+    request: str = "Write a haiku about honest work."
+    acts: tuple[Act, ...]
+
+
+def create(stage: Stage) -> None:
+    """Ask for a job; a caller who got no answer asks again."""
+    if "job" in stage.memory:
+        return
+    with stage.action("create"):
+        view = intake.create(stage.tools, stage.memory["request"], client_key=CLIENT.key)
+        stage.memory["job"] = str(view.job.public_id)
+
+
+def look(stage: Stage) -> None:
+    with stage.action("look"):
+        stage.view()
+
+
+def _pay(stage: Stage, kind: InvoiceKind, more: int = 0) -> None:
+    invoice = stage.view().invoices[kind]
+    amount = msats(Sats(invoice.amount_sats)) + more if more else None
+    assert stage.world.pay(invoice.payment_hash, amount_msats=amount)
+
+
+def pay_evaluation(stage: Stage) -> None:
+    _pay(stage, InvoiceKind.EVAL)
+
+
+def overpay_evaluation(stage: Stage) -> None:
+    _pay(stage, InvoiceKind.EVAL, OVERPAID)
+
+
+def pay_work(stage: Stage) -> None:
+    _pay(stage, InvoiceKind.WORK)
+
+
+def poll(stage: Stage) -> None:
+    stage.duty(TaskName.POLL_PAYMENTS)
+
+
+def sweep(stage: Stage) -> None:
+    stage.duty(TaskName.SWEEP_INVOICES)
+
+
+def work(stage: Stage) -> None:
+    stage.work()
+
+
+def later(stage: Stage) -> None:
+    stage.later()
+
+
+def lapse(stage: Stage) -> None:
+    """The deadline passes, and not the grace after it."""
+    if stage.view().job.state in AWAITING:
+        stage.age_invoices(WITHIN_GRACE)
+
+
+def outlive_grace(stage: Stage) -> None:
+    stage.age_invoices(TOO_LATE)
+
+
+def cancel(stage: Stage) -> None:
+    """Give the job up; a caller who got no answer asks again, and hears that it is cancelled."""
+    with stage.action("cancel"):
+        try:
+            intake.cancel(stage.tools, UUID(stage.memory["job"]))
+        except Conflict:
+            assert stage.view().job.expired_reason is ExpiredReason.CANCELLED
+
+
+def ask_for_invoice(stage: Stage) -> None:
+    """The payer makes an invoice for all that is owed."""
+    amount = refunds.owed(stage.view().debts)
+    assert amount > 0, "something is owed"
+    stage.memory["invoice"] = stage.world.payer_invoice(amount)
+
+
+def claim(stage: Stage) -> None:
+    """Claim; a caller who got no answer claims again, with the same invoice."""
+    job = stage.view().job
+    with stage.action("claim"):
+        told = refunds.claim(stage.tools, job, stage.memory["invoice"])
+        stage.memory["payout"] = told.payout_id
+
+
+def look_at_refund(stage: Stage) -> None:
+    with stage.action("look at refund"):
+        refunds.look(stage.tools, stage.memory["payout"])
+
+
+def refunded(stage: Stage) -> None:
+    """The refund is paid, maybe only after more patience."""
+    if refunds.look(stage.tools, stage.memory["payout"]).state is PayoutState.SENDING:
+        stage.tend()
+    assert refunds.look(stage.tools, stage.memory["payout"]).state is PayoutState.PAID
+
+
+def not_refunded(stage: Stage) -> None:
+    """The payout is proved to have failed."""
+    if refunds.look(stage.tools, stage.memory["payout"]).state is PayoutState.SENDING:
+        stage.tend()
+    assert refunds.look(stage.tools, stage.memory["payout"]).state is PayoutState.FAILED
+
+
+def try_demo(stage: Stage) -> None:
+    with stage.action("demo"):
+        run_id, _ = demo.admit(stage.tools, stage.memory["request"], CLIENT)
+        stage.memory["demo"] = run_id
+
+
+def look_at_demo(stage: Stage) -> None:
+    with stage.action("look at demo"):
+        demo.look(stage.tools, stage.memory["demo"])
+
+
+def abandon_demo(stage: Stage) -> None:
+    """Nobody had begun in time."""
+    with stage.action("abandon demo"):
+        demo.abandon(stage.tools, stage.memory["demo"])
+
+
+def do_every_duty(stage: Stage) -> None:
+    for name in EVERY:
+        stage.duty(name)
+
+
+def beat(stage: Stage) -> None:
+    """What the thread does that keeps this process's rows; here it holds none."""
+    with stage.action("heartbeat"):
+        stage.tools.leases.renew(stage.tools.database)
+
+
+def _arm(target: str, kind: FaultKind, **details: object) -> Act:
+    fault = Fault.model_validate({"target": target, "kind": kind, "times": FOR_EVER, **details})
+    return lambda stage: stage.world.arm(fault)
+
+
+def disarm(stage: Stage) -> None:
+    stage.world.disarm()
+
+
+def empty_wallet(stage: Stage) -> None:
+    stage.world.top_up(-5)
+
+
+def fill_wallet(stage: Stage) -> None:
+    stage.world.top_up(5)
+
+
+PAID = (create, pay_evaluation, poll)
+QUOTED = (*PAID, work)
+REFUNDED = (ask_for_invoice, claim, work, refunded)
+
+LIVES = (
+    Life(
+        name="accepted, completed, refunded",
+        acts=(*QUOTED, look, pay_work, poll, work, *REFUNDED, look_at_refund, claim),
+    ),
+    Life(
+        name="declined",
+        request="REJECT this, it is not for you.",
+        acts=(*PAID, work),
+    ),
+    Life(
+        name="evaluation unreadable, refunded",
+        acts=(
+            _arm("anthropic", FaultKind.UNREADABLE, structured=True),
+            *PAID,
+            work,
+            later,
+            later,
+            disarm,
+            *REFUNDED,
+        ),
+    ),
+    Life(
+        name="model refuses the work, refunded",
+        request="REFUSE this politely, please.",
+        acts=(*QUOTED, pay_work, poll, work, *REFUNDED),
+    ),
+    Life(
+        name="model overloaded for a while",
+        acts=(
+            *QUOTED,
+            pay_work,
+            poll,
+            _arm("anthropic", FaultKind.STATUS, status=529),
+            work,
+            disarm,
+            later,
+        ),
+    ),
+    Life(
+        name="no invoice to be had for a while",
+        acts=(
+            *PAID,
+            _arm("lnbits.create", FaultKind.STATUS, status=503),
+            work,
+            disarm,
+            later,
+        ),
+    ),
+    Life(name="never paid", acts=(create, lapse, sweep)),
+    Life(
+        name="found by the sweep",
+        acts=(create, pay_evaluation, lapse, sweep, work),
+    ),
+    Life(
+        name="paid after it expired, within grace",
+        acts=(create, lapse, sweep, pay_evaluation, poll, work),
+    ),
+    Life(
+        name="paid too late, refunded",
+        acts=(create, lapse, sweep, outlive_grace, pay_evaluation, poll, *REFUNDED),
+    ),
+    Life(
+        name="overpaid, refunded",
+        request="REJECT this, and return what is too much.",
+        acts=(create, overpay_evaluation, poll, work, *REFUNDED),
+    ),
+    Life(
+        name="cancelled, then paid, refunded",
+        acts=(create, cancel, pay_evaluation, poll, *REFUNDED),
+    ),
+    Life(
+        name="refund in doubt: paid, and called failed",
+        acts=(
+            create,
+            cancel,
+            pay_evaluation,
+            poll,
+            ask_for_invoice,
+            claim,
+            _arm("lnbits.pay", FaultKind.STATUS, status=520, after_effect=True),
+            _arm("lnbits.read", FaultKind.STATUS, status=503),
+            work,
+            disarm,
+            later,
+            refunded,
+        ),
+    ),
+    Life(
+        name="refund refused, and claimed again",
+        acts=(
+            create,
+            cancel,
+            pay_evaluation,
+            poll,
+            empty_wallet,
+            ask_for_invoice,
+            claim,
+            work,
+            not_refunded,
+            fill_wallet,
+            claim,
+            work,
+            refunded,
+        ),
+    ),
+    Life(name="demo", acts=(try_demo, work, look_at_demo)),
+    Life(name="demo that nobody began", acts=(try_demo, abandon_demo)),
+    Life(name="every duty", acts=(*PAID, do_every_duty, work)),
+)

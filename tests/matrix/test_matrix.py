@@ -1,0 +1,40 @@
+"""Every point of every life, and everything that may happen there: each life comes to its end."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.matrix.cases import Bench, Case, Fault, Recording, cases_of, run
+from tests.matrix.lives import LIVES, Life
+
+
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.name)
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
+def test_whatever_happens_at_any_point_the_life_comes_to_its_end(
+    bench: Bench,
+    recordings: dict[str, Recording],
+    life: Life,
+    fault: Fault,
+    record_property: Callable[[str, object], None],
+) -> None:
+    recording, began = recordings[life.name], time.monotonic()
+    cases = cases_of(life, recording, fault)
+
+    violated = [trouble for case in cases if (trouble := _trouble(bench, case, recording))]
+
+    record_property("points", len(recording.points))
+    record_property("cases", len(cases))
+    record_property("seconds", time.monotonic() - began)
+    record_property("life", life.name)
+    assert violated == [], "\n".join(violated)
+
+
+def _trouble(bench: Bench, case: Case, recording: Recording) -> str | None:
+    """What went wrong in a case, all in one line; None = nothing."""
+    try:
+        run(bench, case, recording)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next case is tried as well
+        because = f" because of {error.__cause__!r}" if error.__cause__ else ""
+        return f"{case}: {type(error).__name__}: {error}{because}"
+    return None
