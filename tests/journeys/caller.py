@@ -31,6 +31,7 @@ class Caller:
         answer = self.post("/api/jobs", {"request": request})
         assert answer.status_code == 201, answer.text
         assert answer.headers["Location"] == f"/api/jobs/{answer.json()['jobId']}"
+        self.product.confidential.extend((request, answer.json()["jobId"]))
         return dict(answer.json())
 
     def job(self, job_id: str) -> Json:

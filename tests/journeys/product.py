@@ -17,6 +17,7 @@ from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
 from local.servers import temporary_folder
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
+from tests.support.canary import assert_tells_nothing
 
 START_SECONDS = 120
 STOP_SECONDS = 45
@@ -45,6 +46,8 @@ class Product:
     supervisor: subprocess.Popen[bytes]
     log_file: Path
     commands: Mapping[str, str] = field(default_factory=lambda: COMMANDS)
+    confidential: list[str] = field(default_factory=list)
+    """What callers asked for: it stands in no log."""
 
     @property
     def log(self) -> str:
@@ -105,7 +108,10 @@ class Product:
 
 @contextmanager
 def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator[Product]:
-    """Run it on ports and data of its own. Afterwards it is gone, and must have ended well."""
+    """Run it on ports and data of its own.
+
+    Afterwards it is gone, must have ended well, and has told its log nothing that is confidential.
+    """
     with temporary_folder() as folder:
         product = _start(folder, entry_point, settings)
         try:
@@ -113,6 +119,7 @@ def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator
             assert requests.get(f"{product.url}/api/healthz", timeout=10).ok
             yield product
             assert product.stop() == 0
+            assert_tells_nothing(product.log, confidential=product.confidential)
         except AssertionError:
             print(product.log[-LOG_SHOWN:])  # noqa: T201 - for whoever reads why
             raise

@@ -15,6 +15,7 @@ from typing import IO
 
 from local.environment import ROOT
 from local.processes import free_port
+from tests.support.canary import assert_tells_nothing
 
 PATIENCE_SECONDS = 45.0
 ALL_REAL = {
@@ -96,8 +97,10 @@ def running(data_dir: Path, *, port: int | None = None, **environ: str) -> Itera
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    system = System(process, port)
     try:
-        yield System(process, port)
+        yield system
+        assert_tells_nothing(system.log)
     finally:
         process.kill()
         process.wait()

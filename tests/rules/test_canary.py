@@ -3,7 +3,7 @@
 import pytest
 
 from config.settings import STAND_IN_ADMIN_KEY
-from tests.support.canary import secrets_in
+from tests.support.canary import assert_tells_nothing, secrets_in
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,24 @@ def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
 )
 def test_what_a_log_may_say_is_let_through(line: str) -> None:
     assert not secrets_in(line)
+
+
+JOB = "4cd17f5d-b6a0-405a-93cb-5a3758286c66"
+
+
+def test_the_log_of_a_process_is_held_against_it_line_by_line() -> None:
+    log = "web | ready\nworker | asked for: a birthday poem for my mother\nbeat | ready\n"
+
+    with pytest.raises(AssertionError, match="a birthday poem for my mother: worker"):
+        assert_tells_nothing(log, confidential=["a birthday poem for my mother"])
+    assert_tells_nothing(log, confidential=["ready"])
+
+
+def test_a_message_has_an_id_that_may_be_logged_unless_it_is_a_jobs() -> None:
+    line = f"worker-money | Discarding revoked task: dispatch[{JOB}]"
+
+    assert_tells_nothing(line)
+    with pytest.raises(AssertionError):
+        assert_tells_nothing(line, confidential=[JOB])
+    with pytest.raises(AssertionError):
+        assert_tells_nothing(f"worker-money | job[{JOB}]")

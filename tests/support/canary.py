@@ -28,6 +28,24 @@ def secrets_in(line: str, *, confidential: Iterable[str] = ()) -> list[str]:
     return found + ["a caller's text" for text in confidential if text and text in line]
 
 
+RECOGNISABLE = 12
+"""Characters from which on a caller's text is told apart from words that anybody may log."""
+_MESSAGE = re.compile(r"\b([Tt]ask:? [\w.]+)\[[0-9a-f-]{36}\]")
+"""How Celery names a message, with an id of its own that looks like a job's."""
+
+
+def assert_tells_nothing(log: str, *, confidential: Iterable[str] = ()) -> None:
+    """Hold every line that processes have written against what must not stand there.
+
+    ``confidential`` are texts of callers, and ids of their jobs.
+    """
+    texts = [text for text in confidential if len(text) >= RECOGNISABLE]
+    for line in log.splitlines():
+        found = secrets_in(_MESSAGE.sub(r"\1", line))
+        found += [f"of a caller: {text}" for text in texts if text in line]
+        assert not found, f"the log gives away {', '.join(found)}: {line}"
+
+
 class Listener(logging.Handler):
     """Keeps every line as it would be written."""
 
