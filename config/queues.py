@@ -13,6 +13,7 @@ class QueueName(StrEnum):
     TICKS = "ticks"
     MONEY = "money"
     MODELS = "models"
+    HOOKS = "hooks"
 
 
 class TaskName(StrEnum):
@@ -22,6 +23,7 @@ class TaskName(StrEnum):
     EXECUTE_JOB = "jobs.execute"
     RUN_DEMO = "demo.run"
     SEND_PAYOUT = "payouts.send"
+    RETURN_MONEY = "refunds.return"
     POLL_PAYMENTS = "payments.poll"
     DISPATCH = "dispatch"
     REREAD_PAYMENTS = "payments.reread"
@@ -36,6 +38,7 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.EXECUTE_JOB: QueueName.MODELS,
     TaskName.RUN_DEMO: QueueName.MODELS,
     TaskName.SEND_PAYOUT: QueueName.MONEY,
+    TaskName.RETURN_MONEY: QueueName.HOOKS,
     TaskName.POLL_PAYMENTS: QueueName.TICKS,
     TaskName.DISPATCH: QueueName.TICKS,
     TaskName.REREAD_PAYMENTS: QueueName.TICKS,

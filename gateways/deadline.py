@@ -43,17 +43,25 @@ def seconds_left(at_most: float | None = None) -> float | None:
     return left if at_most is None else min(left, at_most)
 
 
+def addresses_of(host: str, port: int) -> list[str]:
+    """Ask the operating system. Raises ``socket.gaierror``."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
 def connect_to_any(
-    host: str, port: int, open_connection: Callable[[str, float | None], Connection]
+    host: str,
+    port: int,
+    open_connection: Callable[[str, float | None], Connection],
+    find: Callable[[str, int], list[str]] = addresses_of,
 ) -> Connection:
     """Try each address of ``host``, all within the deadline; raises the OSError of the last one.
 
     ``open_connection`` takes an address and the seconds it may take.
     """
     trouble: OSError = OSError("the name has no address")
-    for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for address in find(host, port):
         try:
-            return open_connection(str(address[0]), seconds_left(CONNECT_SECONDS))
+            return open_connection(address, seconds_left(CONNECT_SECONDS))
         except OSError as error:
             trouble = error
     raise trouble

@@ -11,16 +11,17 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urljoin, urlsplit
 
 import certifi
 import requests
@@ -32,8 +33,9 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.exceptions import HTTPError as UrllibError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
-from gateways.deadline import connect_to_any, seconds_left, total_deadline
+from gateways.deadline import addresses_of, connect_to_any, seconds_left, total_deadline
 from gateways.errors import Billed, OutsideError, Refused, Unavailable
+from gateways.public_addresses import PublicAddresses, Resolve
 
 RETRY_AFTER_LIMIT = timedelta(hours=1)
 DEFAULT_MAX_BYTES = 4 * 1024 * 1024
@@ -41,6 +43,10 @@ DEFAULT_MAX_BYTES = 4 * 1024 * 1024
 POOL_SIZE = 32
 CHUNK_BYTES = 64 * 1024
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "honest-work"}
+
+MAX_REDIRECTS = 3
+_REDIRECTS = {301, 302, 303, 307, 308}
+_NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 _PASSING_STATUSES = {408, 409, 425, 429}
 """The 4xx that speak of the moment and not of what was asked."""
@@ -55,6 +61,8 @@ class Reply:
     body: bytes
     asked: str
     retry_after: timedelta | None = None
+    location: str | None = None
+    """Where a redirect points; nobody has followed it."""
 
     def json(self) -> Any:
         """The body as JSON, fractions as Decimal. Raises Unavailable (``not_json``)."""
@@ -95,6 +103,8 @@ class Ask:
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     max_bytes: int = DEFAULT_MAX_BYTES
+    decodes: bool = True
+    """Whether a compressed answer is read: a stranger's could be a bomb."""
 
     @property
     def asked(self) -> str:
@@ -122,6 +132,60 @@ class HttpClient:
         ask = Ask(method="POST", url=url, seconds=seconds, **more)
         with total_deadline(seconds):
             return _exchange_on_a_fresh_connection(ask)
+
+
+Dial = Callable[[str, int, float | None], socket.socket]
+"""Connect to an address and a port, within so many seconds."""
+
+
+class PublicHttpClient:
+    """Asks whom a stranger named, and nobody whom that stranger could not ask himself.
+
+    Only https, port 443, at addresses that are all public; the connection goes to the very address
+    that was checked, under the name's certificate, and each redirect is judged like a first
+    address. Safe to share between threads; keeps no connection.
+    """
+
+    def __init__(
+        self,
+        *,
+        bench_origins: Iterable[str] = (),
+        own_hosts: Iterable[str] = (),
+        resolve: Resolve = addresses_of,
+        dial: Dial | None = None,
+        certificates: ssl.SSLContext | None = None,
+    ) -> None:
+        """``bench_origins`` (``http://127.0.0.1:8001``) are asked as they are: never production's.
+
+        ``resolve``, ``dial`` and ``certificates`` are for tests.
+        """
+        self._bench_origins = frozenset(bench_origins)
+        self._adapter = partial(
+            _PublicAdapter,
+            PublicAddresses(resolve=resolve, own_hosts=frozenset(own_hosts)),
+            dial or _connected,
+            certificates,
+        )
+
+    def get(self, url: str, *, seconds: float, max_bytes: int) -> Reply:
+        """Follows up to three redirects. Raises Unavailable or Refused, but not for a status."""
+        with total_deadline(seconds):
+            for _ in range(1 + MAX_REDIRECTS):
+                reply = self._ask(url, seconds, max_bytes)
+                if reply.location is None:
+                    return reply
+                url = urljoin(url, reply.location)
+        raise Refused("more redirects than are followed", code="redirects")
+
+    def _ask(self, url: str, seconds: float, max_bytes: int) -> Reply:
+        ask = Ask(method="GET", url=url, seconds=seconds, max_bytes=max_bytes, decodes=False)
+        if _NEVER_IN_A_URL.search(url) or "@" in urlsplit(url).netloc:
+            raise Refused("an address that no one should be asked at", code="bad_request")
+        with _session(self._adapter()) as session:
+            for origin in self._bench_origins:
+                session.mount(f"{origin}/", _DeadlineAdapter())
+            session.headers["Connection"] = "close"
+            return _exchange(session, ask)
 
 
 class _StaleConnection(Unavailable):
@@ -173,11 +237,16 @@ def trusted_certificates() -> ssl.SSLContext:
     return context
 
 
-def _session() -> requests.Session:
+def _session(only_https: "_PublicAdapter | None" = None) -> requests.Session:
+    """Ours for whatever address; with ``only_https`` for nothing but https, by that."""
     session = requests.Session()
+    session.adapters.clear()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update(HEADERS)
+    if only_https is not None:
+        session.mount("https://", only_https)
+        return session
     adapter = _DeadlineAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
@@ -192,6 +261,7 @@ def _exchange(session: requests.Session, ask: Ask) -> Reply:
                 body=_read_body(response, ask),
                 asked=ask.asked,
                 retry_after=retry_after(response.headers.get("Retry-After")),
+                location=_location(response),
             )
     except (exceptions.RequestException, OSError, UrllibError, ValueError) as error:
         _translate(error, ask)
@@ -233,7 +303,14 @@ def _broke_after_connecting(error: exceptions.ConnectionError) -> bool:
     )
 
 
+def _location(response: requests.Response) -> str | None:
+    return response.headers.get("Location") if response.status_code in _REDIRECTS else None
+
+
 def _read_body(response: requests.Response, ask: Ask) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if not ask.decodes and encoding.lower() != "identity":
+        raise Unavailable(f"{ask.asked}: compressed, which was not asked for", code="encoded")
     body = bytearray()
     for chunk in response.iter_content(CHUNK_BYTES):
         body += chunk
@@ -311,12 +388,16 @@ def _connected(address: str, port: int, seconds: float | None) -> socket.socket:
 class _DeadlineConnecting:
     """Mixed into urllib3's connections, whose own loop gives every address the whole time-out."""
 
+    find: Resolve = staticmethod(addresses_of)
+    dial: Dial = staticmethod(_connected)
+
     def _new_conn(self: Any) -> socket.socket:
         def open_connection(address: str, seconds: float | None) -> socket.socket:
-            return _connected(address, self.port, seconds)
+            sock: socket.socket = self.dial(address, self.port, seconds)
+            return sock
 
         try:
-            return connect_to_any(self._dns_host, self.port, open_connection)
+            return connect_to_any(self._dns_host, self.port, open_connection, self.find)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -349,3 +430,30 @@ class _DeadlineAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Leave trust to our context: ``requests`` would load its bundle for every connection."""
         conn.cert_reqs = "CERT_REQUIRED"
+
+
+class _PublicAdapter(_DeadlineAdapter):
+    """Connects to nothing but what ``addresses`` finds: name, check and connection are one step."""
+
+    def __init__(
+        self, addresses: PublicAddresses, dial: Dial, certificates: ssl.SSLContext | None
+    ) -> None:
+        self._addresses = addresses
+        self._dial = dial
+        self._certificates = certificates
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        found, dialled = self._addresses.find, self._dial
+
+        class Connection(_TlsConnection):
+            find = staticmethod(found)
+            dial = staticmethod(dialled)
+
+        class Pool(_TlsPool):
+            ConnectionCls = Connection
+
+        self.poolmanager.pool_classes_by_scheme = {"https": Pool}
+        if self._certificates is not None:
+            self.poolmanager.connection_pool_kw["ssl_context"] = self._certificates

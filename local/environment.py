@@ -184,7 +184,7 @@ def honest_work(system: System, environ: Mapping[str, str]) -> Table:
             _web(system, public),
             # The only process that can pay: the only one that is given the key.
             _worker("money", environ, queues="ticks,money", concurrency=8),
-            _worker("models", public, queues="models", concurrency=100),
+            _worker("models", public, queues="models,hooks", concurrency=100),
             _python(
                 "beat",
                 public,

@@ -13,8 +13,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from models.demo_run import DemoRun
 from models.job import Job
 from models.payout import Payout
+from models.refund_destination import RefundDestination
 
-DueRow = type[Job] | type[Payout] | type[DemoRun]
+DueRow = type[Job] | type[Payout] | type[DemoRun] | type[RefundDestination]
 
 
 def claim(

@@ -57,6 +57,10 @@ class ErrorCode(StrEnum):
         "All that was owed was paid; paymentHash says with which payment.",
     )
     REFUND_IN_PROGRESS = "refund_in_progress", "A refund to another invoice is under way."
+    REFUND_AUTOMATIC = (
+        "refund_automatic",
+        "The refund is being paid to refundTo by itself; it can be claimed when that has failed.",
+    )
     PAYLOAD_TOO_LARGE = "payload_too_large", "The body is larger than the service reads."
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", "Send the body as application/json."
     RATE_LIMITED = "rate_limited", "Too many requests; Retry-After says when to come back."

@@ -7,21 +7,25 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, partial
+from urllib.parse import urlsplit
 
 from config.broker import make_celery
 from config.settings import (
     STAND_IN_ADMIN_KEY,
     STAND_IN_INVOICE_KEY,
     STAND_IN_MODEL_KEY,
+    AppEnv,
     Settings,
     SettingsError,
     is_anthropic,
 )
-from gateways.http import HttpClient
+from gateways.http import HttpClient, PublicHttpClient
 from gateways.lightning import BenchPayer, Income, Payouts
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
 from gateways.lightning.stand_in import StandInPayer
 from gateways.llms import LanguageModel
+from gateways.lnurl import Receivers
+from gateways.lnurl.receivers import LnurlReceivers
 from gateways.prices import ModelRates, PriceFeed, TokenRates
 from gateways.prices.feeds import known_feeds
 from gateways.prices.model_rates import LibraryRates
@@ -55,6 +59,8 @@ class Toolbox:
     income: Income
     payouts: Payouts | None
     """Only in the money worker."""
+    receivers: Receivers
+    """Whom callers want to be refunded at."""
     proof: Proof
     language_model: Callable[[str], LanguageModel]
     """By model name; also for a model that an older quote was made with."""
@@ -80,6 +86,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
         income=_income(settings, http),
         payouts=_payouts(settings, http) if role is Role.MONEY else None,
         proof=Proof(),
+        receivers=_receivers(settings),
         language_model=cache(partial(_language_model, settings)),
         model_rates=_model_rates(settings),
         price_feeds=_price_feeds(settings, http),
@@ -113,6 +120,25 @@ def _payouts(settings: Settings, http: HttpClient) -> Payouts:
             "LNBITS_URL is set but LNBITS_ADMIN_KEY is not: nothing could be refunded."
         )
     return LnbitsPayouts(_lightning_url(settings), key or STAND_IN_ADMIN_KEY, http)
+
+
+def _receivers(settings: Settings) -> Receivers:
+    """Beside the Lightning stand-in, and nowhere else, its own LNURL receivers may be asked."""
+    bench = bench_origins(settings)
+    http = PublicHttpClient(bench_origins=bench, own_hosts=_own_hosts(settings))
+    return LnurlReceivers(http, bench_origins=bench)
+
+
+def bench_origins(settings: Settings) -> tuple[str, ...]:
+    """Addresses that strangers may name although they are ours: none in production."""
+    is_bench = settings.lightning_is_stand_in and settings.app_env is not AppEnv.PRODUCTION
+    return (settings.stand_in_url.rstrip("/"),) if is_bench and settings.stand_in_url else ()
+
+
+def _own_hosts(settings: Settings) -> set[str]:
+    """Hosts that we reach by names of our own, and that no stranger may make us ask."""
+    ours = (settings.lnbits_url, settings.lnbits_webhook_base_url, settings.stand_in_url)
+    return {(urlsplit(url).hostname or "").lower() for url in ours if url}
 
 
 def _bench_payer(settings: Settings, http: HttpClient) -> BenchPayer | None:

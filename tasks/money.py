@@ -1,12 +1,17 @@
-"""Money going out."""
+"""Money going out, and the invoices it goes out to."""
 
 from celery import shared_task
 
 from config.queues import TaskName
-from services.money import payouts
+from services.money import payouts, returns
 from tasks.base import tools
 
 
 @shared_task(name=TaskName.SEND_PAYOUT.value)
 def send_payout(payout_id: int) -> None:
     payouts.send(tools(), payout_id)
+
+
+@shared_task(name=TaskName.RETURN_MONEY.value)
+def return_money(destination_id: int) -> None:
+    returns.attempt(tools(), destination_id)

@@ -66,6 +66,7 @@ def create_job(body: dict[str, Any]) -> Any:
         body["request"],
         client_key=limits.client().key,
         metadata=body.get("metadata"),
+        refund_to=body.get("refund_to"),
     )
     location = f"/api/jobs/{view.job.public_id}"
     return presenting.created(view), HTTPStatus.CREATED, {"Location": location}

@@ -6,8 +6,9 @@ from models.debt import Debt, DebtState
 from models.invoice import Invoice, InvoiceKind
 from models.job import Job
 from models.lifecycle import JobState
+from models.refund_destination import DestinationState, RefundDestination
 from services.jobs.intake import JobView
-from services.money import refunds
+from services.money import refunds, returns
 
 
 def created(view: JobView) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def status(view: JobView) -> dict[str, Any]:
         "links": _links(job),
         **_by_state(view),
         **_debts(view.debts),
+        **_refund_to(view.destination),
     }
     optional = {"metadata": job.caller_metadata, "completed_at": job.completed_at}
     return shown | {name: value for name, value in optional.items() if value is not None}
@@ -132,6 +134,21 @@ def _debts(debts: list[Debt]) -> dict[str, Any]:
             for debt in debts
         ],
     }
+
+
+def _refund_to(destination: RefundDestination | None) -> dict[str, Any]:
+    if destination is None:
+        return {}
+    shown = {
+        "address": destination.address,
+        "state": destination.state.value,
+        "last_error": returns.meaning_of(destination.last_error),
+        "last_tried_at": destination.last_tried_at,
+    }
+    if destination.state is DestinationState.TRYING and destination.trying_since is not None:
+        shown["next_try_at"] = destination.due_at
+        shown["claimable_at"] = destination.trying_since + returns.WINDOW
+    return {"refund_to": {name: value for name, value in shown.items() if value is not None}}
 
 
 def _refund_state(debts: list[Debt]) -> str:

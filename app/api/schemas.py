@@ -9,6 +9,7 @@ from app.api.fields import (
     InstantField,
     JobStateField,
     PlainText,
+    ReceiverText,
     RequestText,
     TextPairs,
     UsdField,
@@ -16,11 +17,12 @@ from app.api.fields import (
 from models.debt import DebtCause
 from models.job import ExpiredReason, IncompleteReason
 from models.lifecycle import JobState
+from models.refund_destination import DestinationState
 from services.errors import ErrorCode, InvalidRequest
 from services.money.btc_price import PriceSource
 
 REFUND_STATES = ("not_applicable", "pending", "paid")
-NOT_BUILT_YET = ("refundTo", "webhook")
+NOT_BUILT_YET = ("webhook",)
 
 
 def _choice(values: Any, **kwargs: Any) -> fields.String:
@@ -89,6 +91,15 @@ class CreateJobRequestSchema(CamelSchema):
         metadata={"description": "What you want done, in your own words."},
     )
     metadata = TextPairs(metadata={"description": "Yours; echoed when the job is read."})
+    refund_to = ReceiverText(
+        metadata={
+            "description": (
+                "A Lightning address or an LNURL-pay: what is owed when the job has ended is paid"
+                " there by itself. It cannot be changed."
+            ),
+            "example": "name@wallet.example",
+        }
+    )
 
     @pre_load
     def refuse_what_is_not_built(self, body: Any, **_: Any) -> Any:
@@ -147,6 +158,28 @@ class DebtSchema(CamelSchema):
     state = _choice(("pending", "paid"), required=True)
 
 
+class RefundToSchema(CamelSchema):
+    address = fields.String(required=True, metadata={"description": "As it was given."})
+    state = _choice(
+        DestinationState,
+        required=True,
+        metadata={
+            "description": (
+                "waiting: nothing is owed, or the job is open. trying: the receiver is asked for"
+                " an invoice. paying: a payment is under way. paid: all that was owed was paid"
+                " there. given_up: claim it with an invoice, lastError says why. While trying and"
+                " paying a claim is a 409."
+            )
+        },
+    )
+    last_error = fields.String(metadata={"description": "One sentence for people."})
+    last_tried_at = InstantField()
+    next_try_at = InstantField(metadata={"description": "Not before this; while trying."})
+    claimable_at = InstantField(
+        metadata={"description": "Tried until then at the longest; while trying."}
+    )
+
+
 class JobStatusResponseSchema(CamelSchema):
     job_id = fields.UUID(required=True)
     state = JobStateField(required=True)
@@ -165,6 +198,7 @@ class JobStatusResponseSchema(CamelSchema):
     refund_amount_sats = fields.Integer(metadata={"description": "All still owed: claim this."})
     refund_state = _choice(REFUND_STATES)
     debts = fields.List(fields.Nested(DebtSchema))
+    refund_to = fields.Nested(RefundToSchema)
     links = fields.Nested(LinksSchema)
 
 

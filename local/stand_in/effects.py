@@ -21,6 +21,8 @@ class EffectKind(StrEnum):
     PAYMENT_OUT = "payment_out"
     MODEL_CALL_BEGIN = "model_call_begin"
     MODEL_CALL_END = "model_call_end"
+    RECEIVER_ASKED = "receiver_asked"
+    RECEIVER_FAILED = "receiver_failed"
 
 
 class EffectLog:

@@ -53,6 +53,17 @@ class FaultKind(StrEnum):
     UNREADABLE = "unreadable"
     """Models: an answer that does not fit the schema."""
 
+    DECLINED = "declined"
+    """lnurl: 200 with ``{"status": "ERROR"}`` and ``text`` as the reason."""
+    LIMITS = "limits"
+    """lnurl.terms: takes a million sats and nothing else."""
+    WRONG_AMOUNT = "wrong_amount"
+    """lnurl.invoice: for one sat more than was asked."""
+    WRONG_NETWORK = "wrong_network"
+    """lnurl.invoice: for the main network."""
+    WRONG_METADATA = "wrong_metadata"
+    """lnurl.invoice: bound to other metadata than was shown."""
+
 
 ANSWERED_DIFFERENTLY = frozenset(
     {
@@ -66,6 +77,11 @@ ANSWERED_DIFFERENTLY = frozenset(
         FaultKind.MAX_TOKENS,
         FaultKind.EMPTY,
         FaultKind.UNREADABLE,
+        FaultKind.DECLINED,
+        FaultKind.LIMITS,
+        FaultKind.WRONG_AMOUNT,
+        FaultKind.WRONG_NETWORK,
+        FaultKind.WRONG_METADATA,
     }
 )
 """Kinds that change the answer itself: the part that answers is told, and does it."""
@@ -90,8 +106,10 @@ TARGETS = (
     "feed.coinbase",
     "feed.bitstamp",
     "feed.mempool",
+    "lnurl.terms",
+    "lnurl.invoice",
 )
-_TARGET_PATTERN = "^(" + "|".join([*TARGETS, "lnbits", "feed"]).replace(".", r"\.") + ")$"
+_TARGET_PATTERN = "^(" + "|".join([*TARGETS, "lnbits", "feed", "lnurl"]).replace(".", r"\.") + ")$"
 
 
 class Fault(BaseModel):
@@ -102,7 +120,7 @@ class Fault(BaseModel):
     )
 
     target: Annotated[str, Field(pattern=_TARGET_PATTERN)]
-    """Where: one of ``TARGETS``, or ``lnbits`` or ``feed`` for all of them."""
+    """Where: one of ``TARGETS``, or ``lnbits``, ``feed`` or ``lnurl`` for all of them."""
     kind: FaultKind
     times: Annotated[int, Field(ge=1)] = 1
     """How many requests it hits."""

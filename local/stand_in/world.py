@@ -6,6 +6,7 @@ from local.stand_in.control import Control
 from local.stand_in.effects import Counts, EffectLog
 from local.stand_in.faults import ClientLeft, Faults
 from local.stand_in.lnbits import LnbitsApi
+from local.stand_in.lnurl import LnurlReceiver
 from local.stand_in.models import ModelApi
 from local.stand_in.node import Node
 from local.stand_in.price_feeds import PriceFeeds
@@ -28,6 +29,7 @@ class World:
             *LnbitsApi(node, faults).routes(),
             *ModelApi(self._counts, faults, delay_seconds=model_delay_seconds).routes(),
             *feeds.routes(),
+            *LnurlReceiver(node, effects, faults).routes(),
             *Control(
                 node=node,
                 effects=effects,

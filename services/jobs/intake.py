@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from gateways.errors import OutsideError
 from models import moves
@@ -14,6 +15,7 @@ from models.invoice import Invoice, InvoiceKind
 from models.job import ExpiredReason, Job
 from models.lifecycle import AWAITING
 from models.money import Sats
+from models.refund_destination import RefundDestination
 from services.errors import Conflict, ErrorCode, NotFound, NotNow
 from services.jobs import admission
 from services.jobs.admission import LIGHTNING_RETRY
@@ -31,13 +33,21 @@ class JobView:
     job: Job
     invoices: dict[InvoiceKind, Invoice]
     debts: list[Debt]
+    destination: RefundDestination | None = None
+    """Where what is owed goes by itself, if the caller has said so."""
 
 
 def create(
-    tools: Toolbox, request: str, *, client_key: str, metadata: dict[str, str] | None = None
+    tools: Toolbox,
+    request: str,
+    *,
+    client_key: str,
+    metadata: dict[str, str] | None = None,
+    refund_to: str | None = None,
 ) -> JobView:
     """Issue the evaluation invoice and take the job in. Calling twice makes two jobs.
 
+    ``refund_to`` is of a shape that ``tools.receivers`` takes.
     Raises NotNow or TooManyRequests; then no job is left behind.
     """
     with tools.database.transaction("intake.admit") as session:
@@ -77,11 +87,24 @@ def create(
             check_at=first_check(payable_until),
         )
         session.add(invoice)
+        destination = _destination(session, job, refund_to)
         admission.end(session, admission_id)
         session.flush()
         session.refresh(job)
         session.refresh(invoice)
-        return JobView(job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[])
+        return JobView(
+            job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[], destination=destination
+        )
+
+
+def _destination(session: Session, job: Job, refund_to: str | None) -> RefundDestination | None:
+    if refund_to is None:
+        return None
+    destination = RefundDestination(job_id=job.id, address=refund_to)
+    session.add(destination)
+    session.flush()
+    session.refresh(destination)
+    return destination
 
 
 def _no_invoice() -> NotNow:
@@ -99,9 +122,10 @@ def find(tools: Toolbox, public_id: UUID) -> JobView:
     """
     with tools.database.transaction("intake.find") as session:
         rows = session.execute(
-            select(Job, Invoice, Debt)
+            select(Job, Invoice, Debt, RefundDestination)
             .outerjoin(Invoice, Invoice.job_id == Job.id)
             .outerjoin(Debt, Debt.job_id == Job.id)
+            .outerjoin(RefundDestination, RefundDestination.job_id == Job.id)
             .where(Job.public_id == public_id)
             .order_by(Debt.id)
         ).all()
@@ -109,8 +133,9 @@ def find(tools: Toolbox, public_id: UUID) -> JobView:
         raise NotFound("Job not found", code=ErrorCode.JOB_NOT_FOUND)
     return JobView(
         job=rows[0][0],
-        invoices={invoice.kind: invoice for _, invoice, _ in rows if invoice is not None},
-        debts=list({debt.id: debt for _, _, debt in rows if debt is not None}.values()),
+        invoices={invoice.kind: invoice for _, invoice, *_ in rows if invoice is not None},
+        debts=list({debt.id: debt for _, _, debt, _ in rows if debt is not None}.values()),
+        destination=rows[0][3],
     )
 
 

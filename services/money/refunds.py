@@ -21,6 +21,7 @@ from models.ledger import Account
 from models.lifecycle import AWAITING, WORKING
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
+from models.refund_destination import DestinationState, RefundDestination
 from services.errors import Conflict, ErrorCode, InvalidRequest, RuleBroken
 from services.money import ledger, refund_invoice
 from services.toolbox import Toolbox
@@ -115,6 +116,9 @@ def _check_state(tools: Toolbox, job: Job) -> None:
             .where(Payout.job_id == job.id, Payout.state == PayoutState.PAID)
             .order_by(Payout.id.desc())
         ).first()
+        returning = session.scalar(
+            select(RefundDestination.state).where(RefundDestination.job_id == job.id)
+        )
     if not debts:
         raise Conflict("Nothing is owed on this job.", code=ErrorCode.REFUND_NOT_APPLICABLE)
     if any(debt.state is DebtState.PAYING for debt in debts):
@@ -124,6 +128,12 @@ def _check_state(tools: Toolbox, job: Job) -> None:
             "The refund of this job was paid already.",
             code=ErrorCode.REFUND_ALREADY_PAID,
             members={"paymentHash": paid},
+        )
+    if returning in {DestinationState.TRYING, DestinationState.PAYING}:
+        raise Conflict(
+            "This refund is being paid to refundTo by itself; it can be claimed when that"
+            " has failed. refundTo of the job says how it fares.",
+            code=ErrorCode.REFUND_AUTOMATIC,
         )
 
 
@@ -137,31 +147,44 @@ def _in_progress() -> Conflict:
 def _open(tools: Toolbox, job: Job, invoice: Bolt11) -> Claim:
     """Commit the payout with its hash, its debts and its ledger entry, all at once."""
     with tools.database.transaction("refunds.open") as session:
-        session.execute(select(Job.id).where(Job.id == job.id).with_for_update())
-        amount = owed(
-            list(
-                session.scalars(
-                    select(Debt).where(Debt.job_id == job.id, Debt.state == DebtState.OWED)
-                )
-            )
+        return _as_claim(
+            open_payout(session, job.id, invoice, network=tools.settings.lightning_network)
         )
-        if amount == 0:  # somebody claimed while we waited for the row
-            raise _in_progress()
-        refund_invoice.check(
-            invoice,
-            amount=amount,
-            network=tools.settings.lightning_network,
-            now=session.scalars(select(func.now())).one(),
-        )
-        payout = _payout_for(session, job, invoice, amount)
-        _cover(session, payout)
-        return _as_claim(payout)
 
 
-def _payout_for(session: Session, job: Job, invoice: Bolt11, amount: Sats) -> Payout:
+def open_payout(session: Session, job_id: int, invoice: Bolt11, *, network: str) -> Payout:
+    """Write the payout of everything owed on a job: hash, debts and ledger, before anything goes.
+
+    Raises Conflict (somebody was first), InvalidRequest, or IntegrityError of the live payout.
+    """
+    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    amount = uncovered(session, job_id)
+    if amount == 0:  # somebody claimed while we waited for the row
+        raise _in_progress()
+    refund_invoice.check(
+        invoice,
+        amount=amount,
+        network=network,
+        now=session.scalars(select(func.now())).one(),
+    )
+    payout = _payout_for(session, job_id, invoice, amount)
+    _cover(session, payout)
+    return payout
+
+
+def uncovered(session: Session, job_id: int) -> Sats:
+    """What is owed on a job and under no payout."""
+    return owed(
+        list(
+            session.scalars(select(Debt).where(Debt.job_id == job_id, Debt.state == DebtState.OWED))
+        )
+    )
+
+
+def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) -> Payout:
     """A new payout, or the failed one of this invoice, opened again."""
     earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
-    if earlier is not None and earlier.job_id == job.id:
+    if earlier is not None and earlier.job_id == job_id:
         reopened = moves.reopen_payout(session, earlier.id)
         if reopened is None:
             raise _in_progress()
@@ -172,7 +195,7 @@ def _payout_for(session: Session, job: Job, invoice: Bolt11, amount: Sats) -> Pa
             code=ErrorCode.INVOICE_ALREADY_USED,
         )
     payout = Payout(
-        job_id=job.id,
+        job_id=job_id,
         payment_hash=invoice.payment_hash,
         payment_request=invoice.payment_request,
         amount_sats=amount,

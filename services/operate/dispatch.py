@@ -11,6 +11,7 @@ from models.demo_run import DemoRun
 from models.job import Job
 from models.lifecycle import JobState
 from models.payout import Payout
+from models.refund_destination import RefundDestination
 from services.toolbox import Toolbox
 
 RINGS_PER_KIND = 200
@@ -26,6 +27,7 @@ _WORK: tuple[tuple[TaskName, due.DueRow, Callable[[], ColumnElement[bool]]], ...
     (TaskName.EVALUATE_JOB, Job, lambda: Job.state == JobState.EVALUATING),
     (TaskName.EXECUTE_JOB, Job, lambda: Job.state == JobState.EXECUTING),
     (TaskName.RUN_DEMO, DemoRun, true),
+    (TaskName.RETURN_MONEY, RefundDestination, true),
 )
 
 

@@ -7,7 +7,7 @@ from tests.architecture.source import Module, called_name, calls, imported, with
 
 Rule = Callable[[Iterable[Module]], list[str]]
 
-STATEFUL = ("Job", "Payout", "Debt", "DemoRun")
+STATEFUL = ("Job", "Payout", "Debt", "DemoRun", "RefundDestination")
 WRITER_OF_STATES = "models/moves.py"
 ENTRY_POINTS = (
     *("app/wsgi.py", "workers/celery_app.py", "workers/beat.py", "workers/check.py"),

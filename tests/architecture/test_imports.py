@@ -58,6 +58,7 @@ PLANTS = [
     Plant(CELERY, "app.planted_redis", "redis"),
     Plant(PROTOCOLS, "services.money.planted_gateway", "gateways.lightning.lnbits"),
     Plant(PROTOCOLS, "app.planted_gateway", "gateways.llms.anthropic"),
+    Plant(PROTOCOLS, "services.money.planted_receivers", "gateways.lnurl.receivers"),
     Plant(BLIND, "gateways.planted_settings", "config.settings"),
     Plant(BLIND, "gateways.planted_table", "models.job"),
     Plant(BLIND, "gateways.planted_sql", "sqlalchemy"),

@@ -13,6 +13,7 @@ ANSWERS: dict[TaskName, Callable[..., Any]] = {
     TaskName.EXECUTE_JOB: jobs.execute_job,
     TaskName.RUN_DEMO: jobs.run_demo,
     TaskName.SEND_PAYOUT: money.send_payout,
+    TaskName.RETURN_MONEY: money.return_money,
 }
 
 

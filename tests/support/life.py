@@ -80,10 +80,11 @@ class Life:
         """Let the time of everything that was put off come now, and ring for it."""
         from models.demo_run import DemoRun
         from models.payout import Payout
+        from models.refund_destination import RefundDestination
         from services.operate import dispatch
 
         with self.tools.database.transaction("test.make_due") as session:
-            for model in (Job, Payout, DemoRun):
+            for model in (Job, Payout, DemoRun, RefundDestination):
                 session.execute(
                     update(model)
                     .where(model.due_at.is_not(None))

@@ -12,6 +12,7 @@ from models.event import JobEventRow
 from models.invoice import Invoice, Receipt
 from models.job import Job
 from models.payout import Payout
+from models.refund_destination import RefundDestination
 from models.tick import Tick
 from services.jobs.intake import JobView
 from services.toolbox import Toolbox
@@ -32,6 +33,7 @@ _TIMES: dict[Any, list[str]] = {
     DemoRun: ["created_at", "due_at"],
     Receipt: ["received_at"],
     Admission: ["created_at"],
+    RefundDestination: ["created_at", "due_at", "trying_since", "last_tried_at"],
 }
 
 

@@ -26,6 +26,7 @@ WORK: dict[TaskName, Callable[[int], None]] = {
     TaskName.EXECUTE_JOB: jobs.execute_job,
     TaskName.RUN_DEMO: jobs.run_demo,
     TaskName.SEND_PAYOUT: money.send_payout,
+    TaskName.RETURN_MONEY: money.return_money,
 }
 NOBODY = 987_654
 
