@@ -39,6 +39,7 @@ class Options:
     seed: int
     at_a_time: int
     is_calm: bool
+    has_receivers: bool
     kinds: tuple[Kind, ...]
     results: Path
 
@@ -84,6 +85,7 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, float]:
         jobs=options.jobs,
         doors=fleet.doors,
         world=int(fleet.world.url.rpartition(":")[2]),
+        receivers=fleet.receivers if options.has_receivers else None,
         log=callers,
         at_a_time=options.at_a_time,
         invoice_seconds=INVOICE_SECONDS,
@@ -154,6 +156,7 @@ def _options() -> Options:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-a-time", type=int, default=150, help="busy callers")
     parser.add_argument("--calm", action="store_true", help="no weather")
+    parser.add_argument("--no-receivers", action="store_true", help="nobody gives a refundTo")
     parser.add_argument("--kinds", default=",".join(Kind), help="of acts, with commas")
     parser.add_argument("--results", type=Path, default=Path(".data/chaos"))
     given = parser.parse_args()
@@ -163,6 +166,7 @@ def _options() -> Options:
         seed=given.seed,
         at_a_time=given.at_a_time,
         is_calm=given.calm,
+        has_receivers=not given.no_receivers,
         kinds=tuple(Kind(name) for name in given.kinds.split(",")),
         results=given.results,
     )

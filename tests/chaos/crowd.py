@@ -14,8 +14,8 @@ from tests.chaos.plans import Claim, Payment, Plan, draw
 
 PATIENCE_SECONDS = 30.0
 GET_PATIENCE_SECONDS = 10.0
-LOOK_SECONDS = 1.0
-LOOK_SELDOM_SECONDS = 5.0
+LOOK_SECONDS = 1.5
+LOOK_SELDOM_SECONDS = 8.0
 """Whoever looks again and again waits longer each time, up to so long."""
 MSATS = 1000
 ARRIVALS_A_SECOND = 25
@@ -41,6 +41,8 @@ class Crowd:
     jobs: int
     doors: tuple[int, int]
     world: int
+    receivers: str | None
+    """The host of Lightning addresses; None = nobody has one."""
     log: Log
     at_a_time: int
     invoice_seconds: float
@@ -126,7 +128,7 @@ class Caller:
     async def _create(self) -> None:
         while True:
             answer = await self._ask_door(
-                "POST", "/api/jobs", {"request": self.plan.request}, patience=PATIENCE_SECONDS
+                "POST", "/api/jobs", self._wish(), patience=PATIENCE_SECONDS
             )
             if answer.status == 201:
                 self.job_id, self.job = answer.body["jobId"], answer.body
@@ -134,6 +136,12 @@ class Caller:
                 self.crowd.log.write("created", job=self.job_id, number=self.plan.number)
                 return
             await self._rest(_wish(answer))
+
+    def _wish(self) -> Json:
+        wish = {"request": self.plan.request}
+        if self.plan.has_receiver and self.crowd.receivers:
+            wish["refundTo"] = f"caller{self.plan.number}@{self.crowd.receivers}"
+        return wish
 
     async def _look(self) -> None:
         """Read the job until somebody answers."""
@@ -163,7 +171,7 @@ class Caller:
         pause = LOOK_SECONDS
         while not done(self.job):
             await self._rest(pause)
-            pause = min(1.3 * pause, LOOK_SELDOM_SECONDS)
+            pause = min(1.5 * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     # --- paying
@@ -209,6 +217,7 @@ class Caller:
 
     async def _claim(self) -> None:
         """Until nothing is owed any more."""
+        await self._wait(lambda job: not _is_owed(job) or not _goes_by_itself(job))
         invoice, amount, pause = "", 0, LOOK_SECONDS
         while _is_owed(self.job):
             if amount != self.job["refundAmountSats"]:
@@ -218,7 +227,7 @@ class Caller:
             if answer.status == 400 or _is_under_way(answer):
                 amount = 0  # next time with a new invoice
             await self._rest(pause)
-            pause = min(1.3 * pause, LOOK_SELDOM_SECONDS)
+            pause = min(1.5 * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     async def _claim_once(self, invoice: str, amount: int) -> Answer:
@@ -305,6 +314,10 @@ def _has_ended(job: Json) -> bool:
 
 def _is_owed(job: Json) -> bool:
     return bool(job.get("refundAmountSats"))
+
+
+def _goes_by_itself(job: Json) -> bool:
+    return job.get("refundTo", {}).get("state") in {"waiting", "trying", "paying"}
 
 
 def _is_under_way(answer: Answer) -> bool:

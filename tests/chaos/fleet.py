@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
 from local.environment import ROOT
 from local.processes import LOOPBACK, free_port
 from local.servers import temporary_folder
@@ -25,20 +24,22 @@ INVOICE_SECONDS = 60
 """Our deadline for a payment: soon enough that some are missed while a run lasts."""
 
 FEEDS = ("coingecko", "kraken", "coinbase", "bitstamp", "mempool")
-_WEB = ("postgres", "valkey", "lnbits")
+_SERVERS = ("postgres", "valkey")
+ALL = "all"
 TARGETS = {
-    "web": _WEB,
-    "web-2": _WEB,
-    # all ask for prices on one wire
-    "worker-money": ("postgres", "valkey", "lnbits", "feeds"),
-    "worker-money-2": ("postgres", "valkey", "lnbits"),
-    "worker-models": ("postgres", "valkey", "lnbits", "models"),
-    "worker-models-2": ("postgres", "valkey", "lnbits", "models"),
+    "web": _SERVERS,
+    "web-2": _SERVERS,
+    "worker-money": _SERVERS,
+    "worker-money-2": _SERVERS,
+    "worker-models": (*_SERVERS, "models"),
+    "worker-models-2": (*_SERVERS, "models"),
     "beat": ("valkey",),
     "beat-2": ("valkey",),
+    # LNbits is one address for everybody, LNURL receivers on it; so are the feeds.
+    ALL: ("lnbits", "feeds"),
 }
-"""Which process speaks to whom."""
-PROCESSES = tuple(TARGETS)
+"""Which process speaks to whom on a wire of its own, and what all share."""
+PROCESSES = tuple(name for name in TARGETS if name != ALL)
 
 
 class Wires:
@@ -75,6 +76,8 @@ class Fleet:
     world: StandInClient
     wires: Wires
     doors: tuple[int, int]
+    receivers: str
+    """The host of everybody with a Lightning address."""
     effects: Path
     postgres_url: str
     valkey_url: str
@@ -111,7 +114,7 @@ def running_fleet(results: Path) -> Iterator[Fleet]:
             running_stand_in(data) as world,
             _running_wires(addresses, int(world.url.rpartition(":")[2])) as wires,
             running_product(
-                "tests.chaos.stack", **_settings(world, wires.ports, addresses, second_door)
+                "tests.chaos.stack", **_settings(wires.ports, addresses, second_door)
             ) as product,
         ):
             real = json.loads(addresses.read_text())
@@ -121,6 +124,7 @@ def running_fleet(results: Path) -> Iterator[Fleet]:
                     world,
                     wires,
                     (int(product.url.rpartition(":")[2]), second_door),
+                    f"{LOOPBACK}:{wires.ports[ALL]['lnbits']}",
                     data / "effects.jsonl",
                     real["postgres_url"],
                     real["valkey_url"],
@@ -135,20 +139,19 @@ def _commands(product: Product, second_door: int) -> dict[str, str]:
 
 
 def _settings(
-    world: StandInClient, ports: dict[str, dict[str, int]], addresses: Path, second_door: int
+    ports: dict[str, dict[str, int]], addresses: Path, second_door: int
 ) -> dict[str, str]:
-    feeds = f"http://{LOOPBACK}:{ports['worker-money']['feeds']}/feeds"
+    lnbits, feeds = (f"http://{LOOPBACK}:{ports[ALL][to]}" for to in TARGETS[ALL])
     return {
         "CHAOS_LINKS": json.dumps(ports),
         "CHAOS_ADDRESSES": str(addresses),
         "SECOND_PORT": str(second_door),
-        "STAND_IN_URL": world.url,
-        "LNBITS_URL": world.url,
-        "LNBITS_INVOICE_KEY": STAND_IN_INVOICE_KEY,
-        "LNBITS_ADMIN_KEY": STAND_IN_ADMIN_KEY,
-        "LIGHTNING_NETWORK": "regtest",
-        "PRICE_FEEDS": ",".join(f"{name}={feeds}/{name}" for name in FEEDS),
-        "LNBITS_REQUESTS_PER_MINUTE": "1000000",
+        "STAND_IN_URL": lnbits,
+        "PRICE_FEEDS": ",".join(f"{name}={feeds}/feeds/{name}" for name in FEEDS),
+        # A key, so that models have an address of their own; the stand-in takes any.
+        "ANTHROPIC_API_KEY": "chaos",
+        "ANTHROPIC_BASE_URL": lnbits,
+        "ALLOW_FREE_WORK": "1",
         "OPEN_INVOICES_PER_CLIENT": "1000000",
         "OPEN_INVOICES_MAX": "1000000",
         "LEASE_SECONDS": str(LEASE_SECONDS),

@@ -40,6 +40,8 @@ class Plan:
     """Seconds before each payment."""
     extra_msats: int
     """What is paid too much."""
+    has_receiver: bool
+    """Wants refunds to go to a Lightning address by themselves."""
 
 
 EVALUATION = {
@@ -63,6 +65,7 @@ CLAIM = {
     Claim.TWO_INVOICES: 15,
     Claim.NEVER: 5,
 }
+RECEIVERS = 0.15
 WORDS = {"": 88, " REJECT": 6, " REFUSE": 6}
 """What makes the stand-in decline a request, or refuse the work."""
 
@@ -81,6 +84,7 @@ def draw(seed: int, number: int) -> Plan:
         claim=dice.choices(*_weighted(CLAIM))[0],
         pause=dice.choice((0.0, 0.0, 0.5, 2.0)),
         extra_msats=dice.choice((1, 999, 1000, 12_345)),
+        has_receiver=dice.random() < RECEIVERS,
     )
 
 

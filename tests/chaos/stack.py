@@ -1,7 +1,7 @@
 # ruff: noqa: TID251 - an entry point
 """``python -m tests.chaos.stack``: two of everything, each process on wires of its own.
 
-``CHAOS_LINKS`` says on which port each process finds PostgreSQL, Valkey, LNbits and the models
+``CHAOS_LINKS`` says on which port each process finds PostgreSQL, Valkey and the models
 (JSON by process and target); where the two servers really are is written to ``CHAOS_ADDRESSES``.
 """
 
@@ -19,7 +19,7 @@ from local.supervisor import supervise
 from tests.fleet.__main__ import two_of_everything
 
 SERVERS = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
-OUTSIDE = {"LNBITS_URL": "lnbits", "STAND_IN_URL": "models"}
+OUTSIDE = {"ANTHROPIC_BASE_URL": "models"}
 
 
 def on_wires(system: System, environ: Mapping[str, str]) -> Table:
