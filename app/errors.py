@@ -33,27 +33,35 @@ _SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not know this method.",
     413: "The request body is too large.",
+    414: "The address of the request is too long.",
     415: "Send the body as application/json.",
+    431: "The headers of the request are too large, or too many.",
     500: "Something went wrong here. It was put on record; the request may be tried again.",
 }
+
+
+def shape(
+    status: int, code: ErrorCode, detail: str, *, instance: str, request_id: str
+) -> dict[str, Any]:
+    """The members that every error body has."""
+    return {
+        "error": detail,
+        "type": PROBLEM_TYPE.format(code=code.value),
+        "title": code.value.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "code": code.value,
+        "requestId": request_id,
+    }
 
 
 def problem(
     status: int, code: ErrorCode, detail: str, *, members: dict[str, Any] | None = None
 ) -> Response:
     """Build an error response. ``detail`` is read by people and stands in ``error`` as well."""
-    body = {
-        "error": detail,
-        "type": PROBLEM_TYPE.format(code=code.value),
-        "title": code.value.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "instance": request.path,
-        "code": code.value,
-        "requestId": g.get("request_id", ""),
-        **(members or {}),
-    }
-    response = cast("Response", current_app.json.response(body))
+    body = shape(status, code, detail, instance=request.path, request_id=g.get("request_id", ""))
+    response = cast("Response", current_app.json.response(body | (members or {})))
     response.status_code = status
     if request.accept_mimetypes.best == "application/problem+json":
         response.content_type = "application/problem+json"
@@ -85,13 +93,18 @@ def http_exception(error: HTTPException) -> Response:
     """Errors of Flask and webargs themselves; the headers that matter are kept."""
     status = error.code or 500
     code = _CODES.get(status, ErrorCode.HTTP_ERROR)
-    detail = _SENTENCES.get(status) or error.description or HTTPStatus(status).phrase
+    detail = _SENTENCES.get(status) or error.description or sentence(status)
     response = problem(status, code, detail)
     kept = {"Allow", "Retry-After"}
     for name, value in error.get_headers(request.environ):
         if name in kept:
             response.headers[name] = value
     return response
+
+
+def sentence(status: int) -> str:
+    """What an error of this status is called where nothing more is known."""
+    return _SENTENCES.get(status) or HTTPStatus(status).phrase
 
 
 def database_lost(error: Exception) -> Response:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response, after_this_request
+from flask.sansio.blueprints import BlueprintSetupState
 
 from app import context, limits
 from app.api import ApiBlueprint
@@ -40,6 +41,14 @@ def run_demo(query: dict[str, str]) -> Any:
     if run.state is not DemoState.DONE:
         raise _unavailable()
     return {"result": run.result}
+
+
+@demo.record
+def _without_head(state: BlueprintSetupState) -> None:
+    """A HEAD is answered as a GET whose body is left out, and this one would cost a try: 405."""
+    for rule in state.app.url_map.iter_rules(f"{state.name}.{run_demo.__name__}"):
+        assert rule.methods is not None
+        rule.methods.discard("HEAD")
 
 
 def _admit(tools: Toolbox, request: str) -> tuple[int, Allowance]:

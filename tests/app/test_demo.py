@@ -120,6 +120,17 @@ def test_a_request_of_up_to_1000_characters_is_taken(client: CheckedClient, text
     assert ask(client, text).status_code == 200
 
 
+def test_a_head_runs_nothing_and_costs_no_try(client: CheckedClient, tools: Toolbox) -> None:
+    refused = client.open("/api/demo", method="HEAD", query_string={"request": "Say something."})
+    options = client.open("/api/demo", method="OPTIONS")
+
+    assert refused.status_code == 405
+    for answer in (refused, options):
+        assert set(answer.headers["Allow"].split(", ")) == {"GET", "OPTIONS"}
+    assert runs(tools) == 0
+    assert client.open("/api/healthz", method="HEAD").status_code == 200
+
+
 def test_bytes_that_are_no_utf8_are_no_trouble(client: CheckedClient) -> None:
     assert client.get("/api/demo?request=%ff%fe%ed%a0%80").status_code == 200
 

@@ -10,7 +10,7 @@ from tests.journeys.caller import Caller
 
 def test_a_job_is_paid_done_and_refunded_to_the_sat(caller: Caller) -> None:
     before = caller.balance_msats()
-    created = caller.create("Write a haiku about honest work.")
+    created = caller.create("Write a haiku about honest journeys.")
     caller.pay(created["evalInvoice"])
     quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
     caller.pay(quoted["workInvoice"])
@@ -68,3 +68,10 @@ def test_the_demo_answers_without_any_payment(caller: Caller) -> None:
     assert answer.status_code == 200, answer.text
     assert answer.json()["result"]
     assert caller.balance_msats() == before
+
+
+def test_an_address_that_is_too_long_is_refused_in_the_apis_shape(caller: Caller) -> None:
+    answer = requests.get(f"{caller.product.url}/api/demo?request={9000 * 'a'}", timeout=10)
+
+    assert (answer.status_code, answer.json()["code"]) == (414, "http_error")
+    assert answer.json()["requestId"] in caller.product.log
