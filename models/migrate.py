@@ -28,11 +28,17 @@ def configuration(url: str) -> "Config":
     return config
 
 
-def upgrade(url: str) -> None:
-    """Run what is missing, each migration in its own transaction."""
+def upgrade(url: str, **waiting: str) -> None:
+    """Run what is missing, each migration in its own transaction, one migrator at a time.
+
+    ``waiting``: ``lock_timeout`` for a table and ``patience`` for another migrator, as PostgreSQL
+    writes spans; 5 and 60 s unless told.
+    """
     from alembic import command
 
-    command.upgrade(configuration(url), "head")
+    config = configuration(url)
+    config.attributes.update(waiting)
+    command.upgrade(config, "head")
 
 
 def revision_here(url: str) -> str:

@@ -11,8 +11,10 @@ from sqlalchemy import create_engine, text
 from config.settings import psycopg2_url
 from models import tables
 
-# A migration waits at most this long for a lock, so that it cannot stop a running service.
+# A migration waits at most this long for a table, so that it cannot stop a running service.
 LOCK_TIMEOUT = "5s"
+# And so long for another migrator, behind which there is nothing left to do.
+PATIENCE = "60s"
 
 
 def _number(_context: Any, _revision: Any, scripts: list[MigrationScript]) -> None:
@@ -26,8 +28,11 @@ def run() -> None:
     url = context.config.attributes.get("url") or psycopg2_url(os.environ["DATABASE_URL"])
     engine = create_engine(url)
     with engine.connect() as connection:
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        patience = context.config.attributes.get("patience", PATIENCE)
+        lock_timeout = context.config.attributes.get("lock_timeout", LOCK_TIMEOUT)
+        connection.execute(text(f"SET lock_timeout = '{patience}'"))
         connection.execute(text("SELECT pg_advisory_lock(721120)"))  # one migrator at a time
+        connection.execute(text(f"SET lock_timeout = '{lock_timeout}'"))
         context.configure(
             connection=connection,
             target_metadata=tables.metadata,
