@@ -1,11 +1,13 @@
 """Dispatch: ring for every row that is due. Redis may lose everything: it costs a second."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import islice, zip_longest
 
 from sqlalchemy import ColumnElement, true
 from sqlalchemy.orm import Session
 
-from config.queues import QUEUE_OF, TaskName
+from config.queues import QUEUE_OF, QueueName, TaskName
 from models import due
 from models.demo_run import DemoRun
 from models.job import Job
@@ -16,11 +18,14 @@ from services.toolbox import Toolbox
 
 RINGS_PER_KIND = 200
 """At a time, so that a backlog does not become a storm; the longest waiting come first."""
-ENOUGH_RINGS = 200
-"""With so many still waiting in a queue no more are added: they would grow too old in it to count.
+ENOUGH_RINGS = {QueueName.MONEY: 40, QueueName.MODELS: 200, QueueName.HOOKS: 100}
+"""So many wait in a queue at most: about twice what its workers take on at once.
 
-Workers that find nothing but rings grown old, made faster than they throw them away, do no work.
+More would grow too old in it to count when workers are slow; and workers that find nothing but
+rings grown old, made faster than they throw them away, do no work.
 """
+
+Ring = tuple[TaskName, int]
 
 _WORK: tuple[tuple[TaskName, due.DueRow, Callable[[], ColumnElement[bool]]], ...] = (
     (TaskName.SEND_PAYOUT, Payout, true),
@@ -34,16 +39,21 @@ _WORK: tuple[tuple[TaskName, due.DueRow, Callable[[], ColumnElement[bool]]], ...
 def ring_for_due_rows(tools: Toolbox) -> int:
     """Read what is due and ring for it; returns how many rings. Takes nothing, changes nothing."""
     with tools.database.transaction("dispatch") as session:
-        due_rows = [ring for work in _WORK for ring in _due(session, *work)]
-    crowded = {
-        queue
-        for queue in {QUEUE_OF[task] for task, _ in due_rows}
-        if tools.doorbell.unanswered(queue) >= ENOUGH_RINGS
-    }
-    rings = [(task, row_id) for task, row_id in due_rows if QUEUE_OF[task] not in crowded]
+        due_rows = [_due(session, *work) for work in _WORK]
+    by_queue: defaultdict[QueueName, list[list[Ring]]] = defaultdict(list)
+    for of_kind in filter(None, due_rows):
+        by_queue[QUEUE_OF[of_kind[0][0]]].append(of_kind)
+    rings = [ring for queue, kinds in by_queue.items() for ring in _fitting(tools, queue, kinds)]
     for task, row_id in rings:
         tools.doorbell.ring(task, row_id)
     return len(rings)
+
+
+def _fitting(tools: Toolbox, queue: QueueName, kinds: list[list[Ring]]) -> list[Ring]:
+    """As many as a queue has room for, taken from every kind in turn."""
+    room = max(0, ENOUGH_RINGS[queue] - tools.doorbell.unanswered(queue))
+    in_turn = (ring for turn in zip_longest(*kinds) for ring in turn if ring is not None)
+    return list(islice(in_turn, room))
 
 
 def _due(
@@ -51,6 +61,6 @@ def _due(
     task: TaskName,
     model: due.DueRow,
     where: Callable[[], ColumnElement[bool]],
-) -> list[tuple[TaskName, int]]:
+) -> list[Ring]:
     ids = due.due_ids(session, model, where=where(), limit=RINGS_PER_KIND)
     return [(task, row_id) for row_id in ids]

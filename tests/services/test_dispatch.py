@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from config.queues import TaskName
+from config.queues import QueueName, TaskName
 from models.job import Job
 from models.payout import Payout
 from services.jobs import demo
@@ -69,10 +69,26 @@ def test_while_enough_rings_wait_in_a_queue_none_is_added_to_it_alone(life: Life
     claimed(life)
     payout = rows.only(life.tools, Payout)
     life.doorbell.rung.clear()
-    for _ in range(dispatch.ENOUGH_RINGS):
+    for _ in range(dispatch.ENOUGH_RINGS[QueueName.MODELS]):
         life.doorbell.ring(TaskName.EVALUATE_JOB, view.job.id)
 
     assert dispatch.ring_for_due_rows(life.tools) == 1
     assert life.doorbell.rung.pop() == (TaskName.SEND_PAYOUT, payout.id)
     life.doorbell.rung.pop()
     assert dispatch.ring_for_due_rows(life.tools) == 2
+
+
+def test_no_more_rings_are_added_than_there_is_room_for_and_each_kind_has_its_share(
+    life: Life,
+) -> None:
+    executing, evaluating = life.executing(), life.evaluating()
+    life.evaluating()
+    life.make_due()
+    life.doorbell.rung.clear()
+    for _ in range(dispatch.ENOUGH_RINGS[QueueName.MODELS] - 2):
+        life.doorbell.ring(TaskName.EVALUATE_JOB, evaluating.job.id)
+
+    assert dispatch.ring_for_due_rows(life.tools) == 2
+    newest = {life.doorbell.rung.pop() for _ in range(2)}
+    assert {task for task, _ in newest} == {TaskName.EVALUATE_JOB, TaskName.EXECUTE_JOB}
+    assert (TaskName.EXECUTE_JOB, executing.job.id) in newest
