@@ -65,6 +65,7 @@ def _judge(fleet: Fleet, options: Options, evidence: Evidence, seconds: float) -
         "jobs a second": round(options.jobs / seconds, 1),
         **report.figures(evidence, violations),
         "weather": fleet.world.weather_hits(),
+        "cpu seconds": fleet.cpu_seconds(),
     }
     sentences = [asdict(violation) for violation in violations]
     _keep(options.results / "report.json", {**found, "sentences": sentences})

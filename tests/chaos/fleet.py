@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +53,10 @@ class Wires:
             name: {to: ports[f"{name}>{to}"] for to in targets} for name, targets in TARGETS.items()
         }
         """Where each process finds what it speaks to."""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def change(self, link: str, mode: Mode, seconds: float = 0.0) -> None:
         """Has taken effect when it returns. One thread only."""
@@ -101,6 +106,23 @@ class Fleet:
         except ProcessLookupError:
             return None
         return pid
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What each process has used up since it was last started, with all it started."""
+        pids = {name: self.pid(name) for name in (*PROCESSES, "postgres", "valkey")}
+        used = {name: _cpu_seconds(pid) for name, pid in pids.items() if pid is not None}
+        return used | {"wires": _cpu_seconds(self.wires.pid), "callers": time.process_time()}
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a process and all below it, living or dead; 0 for one that has just ended."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0.0
+    own = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return round(own + sum(_cpu_seconds(int(child)) for child in children), 1)
 
 
 @contextmanager

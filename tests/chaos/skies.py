@@ -9,7 +9,9 @@ FEED, STATES, MODEL = "lnbits.feed", "lnbits.states", "anthropic"
 
 def forecast(seed: int) -> Forecast:
     """Everything of RELIABILITY 5.3, in the shares of a bad day."""
-    return Forecast(seed=seed, chances=(*_creating(), *_paying(), *_reading(), *_models()))
+    return Forecast(
+        seed=seed, chances=(*_creating(), *_paying(), *_reading(), *_models(), *_receivers())
+    )
 
 
 def _chance(probability: float, target: str, kind: FaultKind, **more: object) -> Chance:
@@ -73,4 +75,16 @@ def _models() -> list[Chance]:
         _chance(0.005, MODEL, FaultKind.REFUSAL),
         _chance(0.005, MODEL, FaultKind.EMPTY),
         _chance(0.005, MODEL, FaultKind.MAX_TOKENS, structured=False),
+    ]
+
+
+def _receivers() -> list[Chance]:
+    """A receiver that is definitely wrong leaves the money to be claimed."""
+    return [
+        _chance(0.08, "lnurl", FaultKind.STATUS, status=503),
+        _chance(0.03, "lnurl", FaultKind.TRUNCATED),
+        _chance(0.03, "lnurl", FaultKind.DELAY, seconds=2.0),
+        _chance(0.02, "lnurl", FaultKind.DECLINED),
+        _chance(0.02, "lnurl.terms", FaultKind.LIMITS),
+        _chance(0.01, "lnurl.invoice", FaultKind.WRONG_AMOUNT),
     ]

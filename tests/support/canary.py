@@ -30,8 +30,8 @@ def secrets_in(line: str, *, confidential: Iterable[str] = ()) -> list[str]:
 
 RECOGNISABLE = 12
 """Characters from which on a caller's text is told apart from words that anybody may log."""
-_MESSAGE = re.compile(r"\b([Tt]ask:? [\w.]+)\[[0-9a-f-]{36}\]")
-"""How Celery names a message, with an id of its own that looks like a job's."""
+_MESSAGE = re.compile(r"\b([Tt]ask:? [\w.]+|Couldn't ack )[\['][0-9a-f-]{36}[\]']")
+"""How Celery and kombu name a message, with an id of its own that looks like a job's."""
 
 
 def assert_tells_nothing(log: str, *, confidential: Iterable[str] = ()) -> None:
