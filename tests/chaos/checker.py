@@ -191,11 +191,11 @@ def whoever_paid_is_served(evidence: Evidence) -> Sentences:
             yield f"job {job['id']} still {job['state']}, {since:.0f} s old when all was calm"
         if (job["due_at"] is None) != (job["state"] not in WORKING):
             yield f"job {job['id']} is {job['state']} and due {job['due_at']}"
-    for table in ("jobs", "payouts"):
+    for table in ("jobs", "payouts", "refund_destinations"):
         for row in evidence.tables[table]:
             late = row["due_at"] and evidence.read_at - row["due_at"].timestamp()
             if late and late > STUCK_AFTER_SECONDS:
-                yield f"{table} {row['id']} has been due for {late:.0f} s"
+                yield f"{table}: job {row.get('job_id', row.get('id'))} due for {late:.0f} s"
     yield from _paid_but_waiting(evidence)
     yield from _undecided_payouts(evidence)
 

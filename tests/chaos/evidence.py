@@ -25,6 +25,7 @@ TABLES = (
     "attempts",
     "job_events",
     "ticks",
+    "refund_destinations",
 )
 
 

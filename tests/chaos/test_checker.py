@@ -87,6 +87,7 @@ def tables() -> dict[str, list[Row]]:
             event(5, "delivered", "executing", "complete"),
         ],
         "ticks": [],
+        "refund_destinations": [],
     }
 
 
@@ -214,6 +215,10 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a payout was paid and nobody noticed": (
         "I4",
         lambda t, e, c: t["payouts"][0].update(state="sending", due_at=NOON),
+    ),
+    "money that goes by itself is forgotten": (
+        "I4",
+        lambda t, e, c: t["refund_destinations"].append({"job_id": 1, "due_at": NOON}),
     ),
     "two answers count": ("I5", lambda t, e, c: t["attempts"].append(t["attempts"][1])),
     "a result without an answer": ("I5", lambda t, e, c: t["attempts"].pop()),
