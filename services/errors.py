@@ -47,6 +47,10 @@ class ErrorCode(StrEnum):
         "invoice_already_used",
         "The invoice is one of ours, or was used for another refund; make a new one.",
     )
+    INVALID_REFUND_TO = (
+        "invalid_refund_to",
+        "refundTo is no Lightning address and no LNURL-pay, or none on the public internet.",
+    )
     JOB_NOT_FOUND = "job_not_found", "No job has this id."
     NOT_FOUND = "not_found", "There is nothing at this address."
     METHOD_NOT_ALLOWED = "method_not_allowed", "The header Allow says which methods it knows."

@@ -12,7 +12,6 @@ from marshmallow.fields import Field
 
 from app import context
 from config.settings import Settings
-from gateways.lnurl import NotAReceiver
 
 # JSON Schema's \S and Python's str.strip() disagree on some controls: one class, in both places.
 NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
@@ -114,20 +113,6 @@ class RequestText(PlainText):
             raise self.make_error("too_long", limit=limit)
         if not _HAS_TEXT.search(text):
             raise self.make_error("blank")
-        return text
-
-
-class ReceiverText(PlainText):
-    """Where a caller wants to be refunded: judged by its shape alone, asking nobody."""
-
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> str:
-        text = super()._deserialize(value, attr, data, **kwargs).strip()
-        try:
-            context.tools().receivers.check(text)
-        except NotAReceiver as error:
-            raise ValidationError(str(error)) from error
         return text
 
 

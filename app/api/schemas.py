@@ -9,7 +9,6 @@ from app.api.fields import (
     InstantField,
     JobStateField,
     PlainText,
-    ReceiverText,
     RequestText,
     TextPairs,
     UsdField,
@@ -91,7 +90,7 @@ class CreateJobRequestSchema(CamelSchema):
         metadata={"description": "What you want done, in your own words."},
     )
     metadata = TextPairs(metadata={"description": "Yours; echoed when the job is read."})
-    refund_to = ReceiverText(
+    refund_to = PlainText(
         metadata={
             "description": (
                 "A Lightning address or an LNURL-pay: what is owed when the job has ended is paid"

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from gateways.errors import OutsideError
+from gateways.lnurl import NotAReceiver
 from models import moves
 from models.debt import Debt
 from models.invoice import Invoice, InvoiceKind
@@ -16,7 +17,7 @@ from models.job import ExpiredReason, Job
 from models.lifecycle import AWAITING
 from models.money import Sats
 from models.refund_destination import RefundDestination
-from services.errors import Conflict, ErrorCode, NotFound, NotNow
+from services.errors import Conflict, ErrorCode, InvalidRequest, NotFound, NotNow
 from services.jobs import admission
 from services.jobs.admission import LIGHTNING_RETRY
 from services.jobs.invoices import first_check, issue
@@ -47,9 +48,10 @@ def create(
 ) -> JobView:
     """Issue the evaluation invoice and take the job in. Calling twice makes two jobs.
 
-    ``refund_to`` is of a shape that ``tools.receivers`` takes.
-    Raises NotNow or TooManyRequests; then no job is left behind.
+    ``refund_to`` is judged by its shape alone.
+    Raises InvalidRequest, NotNow or TooManyRequests; then no job is left behind.
     """
+    refund_to = None if refund_to is None else _receiver(tools, refund_to)
     with tools.database.transaction("intake.admit") as session:
         btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
         if payments.is_lnbits_silent(session):
@@ -95,6 +97,15 @@ def create(
         return JobView(
             job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[], destination=destination
         )
+
+
+def _receiver(tools: Toolbox, text: str) -> str:
+    """Who is named, without the blanks around. Raises InvalidRequest(invalid_refund_to)."""
+    try:
+        tools.receivers.check(text)
+    except NotAReceiver as error:
+        raise InvalidRequest(f"refundTo {error}.", code=ErrorCode.INVALID_REFUND_TO) from error
+    return text.strip()
 
 
 def _destination(session: Session, job: Job, refund_to: str | None) -> RefundDestination | None:

@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gateways.http import HttpClient
+from tests.conformance.internet import OPENSSL, Internet, internet_of, make_certificate
 from tests.conformance.scripted_server import ScriptedServer, scripted_server
 
 
@@ -26,3 +28,16 @@ def closed_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def http() -> HttpClient:
     return HttpClient()
+
+
+@pytest.fixture(scope="session")
+def names_certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    if OPENSSL is None:
+        pytest.skip("makes its certificate with openssl")
+    return make_certificate(tmp_path_factory.mktemp("names"))
+
+
+@pytest.fixture
+def internet(names_certificate: tuple[Path, Path]) -> Iterator[Internet]:
+    with internet_of(names_certificate) as running:
+        yield running

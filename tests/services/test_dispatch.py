@@ -5,12 +5,13 @@ from datetime import timedelta
 from config.queues import QueueName, TaskName
 from models.job import Job
 from models.payout import Payout
+from models.refund_destination import RefundDestination
 from services.jobs import demo
 from services.jobs.demo import Client
 from services.operate import dispatch
 from tests.support import rows
 from tests.support.life import Life
-from tests.support.owing import claimed
+from tests.support.owing import claimed, owing_to
 
 
 def _rung(life: Life) -> set[tuple[TaskName, int | None]]:
@@ -26,6 +27,8 @@ def test_every_kind_of_due_row_is_rung_for_by_its_own_name(life: Life) -> None:
     evaluating = life.evaluating()
     claimed(life)
     payout = rows.only(life.tools, Payout)
+    owing_to(life)
+    destination = rows.only(life.tools, RefundDestination)
     run_id, _ = demo.admit(life.tools, "Hello?", Client(key="a", network="a"))
     life.make_due()
 
@@ -34,6 +37,7 @@ def test_every_kind_of_due_row_is_rung_for_by_its_own_name(life: Life) -> None:
         (TaskName.EXECUTE_JOB, executing.job.id),
         (TaskName.SEND_PAYOUT, payout.id),
         (TaskName.RUN_DEMO, run_id),
+        (TaskName.RETURN_MONEY, destination.id),
     }
 
 
