@@ -31,6 +31,8 @@ class TaskName(StrEnum):
     REFRESH_PRICE = "price.refresh"
     CHECK_INCOME = "lightning.income"
     CHECK_PAYOUTS = "lightning.payouts"
+    RECONCILE = "books.reconcile"
+    CHECK_BOOKS = "books.check"
 
 
 QUEUE_OF: dict[TaskName, QueueName] = {
@@ -46,6 +48,8 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.REFRESH_PRICE: QueueName.TICKS,
     TaskName.CHECK_INCOME: QueueName.TICKS,
     TaskName.CHECK_PAYOUTS: QueueName.TICKS,
+    TaskName.RECONCILE: QueueName.TICKS,
+    TaskName.CHECK_BOOKS: QueueName.TICKS,
 }
 
 EVERY: dict[TaskName, timedelta] = {
@@ -56,5 +60,7 @@ EVERY: dict[TaskName, timedelta] = {
     TaskName.REREAD_PAYMENTS: timedelta(seconds=60),
     TaskName.CHECK_INCOME: timedelta(seconds=60),
     TaskName.CHECK_PAYOUTS: timedelta(seconds=60),
+    TaskName.RECONCILE: timedelta(seconds=60),
+    TaskName.CHECK_BOOKS: timedelta(seconds=60),
 }
 """The duties that come round, and how often."""

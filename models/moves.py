@@ -3,11 +3,13 @@
 A move and what it tells (event, ledger, debts) belong into one transaction: the caller's.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from sqlalchemy import Interval, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.database import ago
@@ -18,6 +20,7 @@ from models.job import ExpiredReason, Job
 from models.lifecycle import AWAITING, WORKING, JobEvent, JobState, target_of
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
+from models.wallet_move import MoveState, WalletMove
 
 logger = structlog.get_logger(__name__)
 
@@ -232,6 +235,48 @@ def withdraw_unsent_payout(session: Session, job_id: int) -> Payout | None:
         _settle_return(session, payout)
         logger.info("payout moved", payout=payout.id, job=job_id, state=payout.state.value)
     return payout
+
+
+OPEN_WALLET_MOVES = (MoveState.PENDING, MoveState.WAITING)
+
+
+def note_wallet_move(session: Session, state: MoveState, values: Mapping[str, Any]) -> None:
+    """Write down a row of a wallet that nothing of ours explains, or what has become of it."""
+    session.execute(
+        insert(WalletMove)
+        .values(state=state, **values)
+        .on_conflict_do_update(
+            index_elements=["payment_hash", "kind", "wallet_id"],
+            set_={"state": state, "amount_msats": values["amount_msats"]},
+            where=WalletMove.state.in_([*OPEN_WALLET_MOVES, MoveState.VOID]),
+        )
+    )
+
+
+def end_wallet_moves(session: Session, ids: list[int], state: MoveState) -> None:
+    """They were explained."""
+    session.execute(
+        update(WalletMove).where(WalletMove.id.in_(ids)).values(state=state, ended_at=func.now())
+    )
+
+
+def book_wallet_move(session: Session, move_id: int, note: str) -> WalletMove | None:
+    """A person says that it was the owner's. None = it does not wait for that."""
+    return session.scalar(
+        update(WalletMove)
+        .where(WalletMove.id == move_id, WalletMove.state == MoveState.WAITING)
+        .values(state=MoveState.BOOKED, ended_at=func.now(), note=note)
+        .returning(WalletMove)
+        .execution_options(populate_existing=True)
+    )
+
+
+def add_booked_wallet_move(session: Session, move: WalletMove, note: str) -> WalletMove:
+    """The same for what was not written down before. Sets ``move.id``."""
+    move.state, move.note = MoveState.BOOKED, note
+    session.add(move)
+    session.flush()  # the ledger needs the number
+    return move
 
 
 def move_demo(

@@ -40,3 +40,13 @@ def check_income() -> None:
 @shared_task(name=TaskName.CHECK_PAYOUTS.value)
 def check_payouts() -> None:
     ticks.run(tools(), TaskName.CHECK_PAYOUTS)
+
+
+@shared_task(name=TaskName.RECONCILE.value)
+def reconcile() -> None:
+    ticks.run(tools(), TaskName.RECONCILE)
+
+
+@shared_task(name=TaskName.CHECK_BOOKS.value)
+def check_books() -> None:
+    ticks.run(tools(), TaskName.CHECK_BOOKS)

@@ -6,7 +6,7 @@ payout is taken in again and read back like any other; no money is sent.
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from gateways import bolt11
@@ -172,8 +172,4 @@ def _book(session: Session, move: WalletMove, payout: Payout, rest: Sats) -> Non
         amount=Msats(msats(rest)),
         job_id=None,
     )
-    session.execute(
-        update(WalletMove)
-        .where(WalletMove.id == move.id)
-        .values(state=MoveState.ADOPTED, ended_at=func.now())
-    )
+    moves.end_wallet_moves(session, [move.id], MoveState.ADOPTED)

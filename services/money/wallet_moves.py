@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
-from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session, aliased
 
 from gateways.lightning import Movement, MovementState
+from models import moves
 from models.invoice import Receipt
 from models.ledger import Account
 from models.money import Msats
@@ -21,7 +21,7 @@ from services.money import ledger
 from services.money.wallet_lists import Listed, Wallets
 from services.toolbox import Toolbox
 
-_OPEN = WalletMove.state.in_([MoveState.PENDING, MoveState.WAITING])
+_OPEN = WalletMove.state.in_(moves.OPEN_WALLET_MOVES)
 _STATE_OF = {
     MovementState.SETTLED: MoveState.WAITING,
     MovementState.PENDING: MoveState.PENDING,
@@ -45,7 +45,7 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
         if movement.state is MovementState.FAILED and movement.mark is None:
             continue
         with tools.database.transaction("wallet_moves.note") as session:
-            session.execute(_noted(kind, movement))
+            moves.note_wallet_move(session, _STATE_OF[movement.state], _values(kind, movement))
 
 
 def _hashes_of_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
@@ -85,26 +85,18 @@ def _strangers(listed: Listed, ours: set[str]) -> Iterable[Movement]:
     return [row for row in listed.movements[:since] if row.payment_hash not in ours]
 
 
-def _noted(kind: MoveKind, movement: Movement) -> Insert:
-    amount = movement.amount - (movement.fee if movement.amount < 0 else 0)
-    state = _STATE_OF[movement.state]
-    statement = insert(WalletMove).values(
-        kind=kind,
-        state=state,
-        wallet_id=movement.wallet_id,
-        payment_hash=movement.payment_hash,
-        payment_request=movement.payment_request or None,
-        amount_msats=amount,
-        changed_at=movement.changed_at,
-        marked_job_id=movement.mark.job_id if movement.mark else None,
-        marked_job_digits=movement.mark.job_digits if movement.mark else None,
-    )
-    still_open = [MoveState.PENDING, MoveState.WAITING, MoveState.VOID]
-    return statement.on_conflict_do_update(
-        index_elements=["payment_hash", "kind", "wallet_id"],
-        set_={"state": state, "amount_msats": amount, "changed_at": movement.changed_at},
-        where=WalletMove.state.in_(still_open),
-    )
+def _values(kind: MoveKind, movement: Movement) -> dict[str, object]:
+    mark = movement.mark
+    return {
+        "kind": kind,
+        "wallet_id": movement.wallet_id,
+        "payment_hash": movement.payment_hash,
+        "payment_request": movement.payment_request or None,
+        "amount_msats": movement.amount - (movement.fee if movement.amount < 0 else 0),
+        "changed_at": movement.changed_at,
+        "marked_job_id": mark.job_id if mark else None,
+        "marked_job_digits": mark.job_digits if mark else None,
+    }
 
 
 def pair_transfers(tools: Toolbox) -> None:
@@ -128,7 +120,8 @@ def _pair_with_top_ups(session: Session) -> None:
             sent.amount_msats + arrived.amount_msats == 0,
         )
     ).all()
-    _end(session, [number for pair in pairs for number in pair], MoveState.TRANSFER)
+    ids = [number for pair in pairs for number in pair]
+    moves.end_wallet_moves(session, ids, MoveState.TRANSFER)
 
 
 def _pair_with_receipts(session: Session) -> None:
@@ -139,9 +132,8 @@ def _pair_with_receipts(session: Session) -> None:
         .where(
             WalletMove.kind == MoveKind.SENT,
             WalletMove.state == MoveState.WAITING,
-            Receipt.invoice_id.is_(None),
             Receipt.amount_msats + WalletMove.amount_msats == 0,
-            ~_is_booked(Receipt.payment_hash),
+            is_nobodys(),
         )
         .with_for_update(of=WalletMove)
     ).all()
@@ -154,28 +146,22 @@ def _pair_with_receipts(session: Session) -> None:
             amount=Msats(receipt.amount_msats),
             job_id=None,
         )
-        _end(session, [move_id], MoveState.TRANSFER)
+        moves.end_wallet_moves(session, [move_id], MoveState.TRANSFER)
 
 
-def _is_booked(payment_hash: ColumnElement[str] | object) -> ColumnElement[bool]:
-    """Whether a receipt without an invoice is nobody's no more."""
-    booked = aliased(WalletMove)
-    return (
-        select(booked.id)
+def is_nobodys() -> ColumnElement[bool]:
+    """Whether a receipt is for no invoice of ours, and was not booked as anything else since."""
+    explained = aliased(WalletMove)
+    return Receipt.invoice_id.is_(None) & ~(
+        select(explained.id)
         .where(
-            booked.payment_hash == payment_hash,
+            explained.payment_hash == Receipt.payment_hash,
             or_(
-                booked.kind == MoveKind.RECEIVED,
-                and_(booked.kind == MoveKind.SENT, booked.state == MoveState.TRANSFER),
+                explained.kind == MoveKind.RECEIVED,
+                and_(explained.kind == MoveKind.SENT, explained.state == MoveState.TRANSFER),
             ),
         )
         .exists()
-    )
-
-
-def _end(session: Session, ids: list[int], state: MoveState) -> None:
-    session.execute(
-        update(WalletMove).where(WalletMove.id.in_(ids)).values(state=state, ended_at=func.now())
     )
 
 
@@ -200,7 +186,5 @@ def still_open(session: Session) -> Open:
             ),
         ).where(_OPEN)
     ).one()
-    receipts = session.scalars(
-        select(func.count()).where(Receipt.invoice_id.is_(None), ~_is_booked(Receipt.payment_hash))
-    ).one()
+    receipts = session.scalars(select(func.count(Receipt.id)).where(is_nobodys())).one()
     return Open(count=count + receipts, left=Msats(int(left)), topped_up=Msats(int(topped_up)))

@@ -16,9 +16,11 @@ from models.debt import Debt, DebtState
 from models.invoice import Receipt
 from models.job import Job
 from models.payout import Payout
+from models.reconciliation import Reconciliation, Verdict
 from models.tick import Tick
+from models.violation import Violation
 from services.errors import NotNow
-from services.money import btc_price
+from services.money import btc_price, reconcile, wallet_moves
 from services.toolbox import Toolbox
 
 TICK_TOO_OLD = timedelta(seconds=15)
@@ -57,6 +59,7 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
                 "refunds": _refunds(session),
                 "invoices": _invoices(session),
                 "receipts": _receipts(session),
+                "books": _books(session),
                 "price": _price(session, tools),
                 "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
                 "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
@@ -143,12 +146,31 @@ def _invoices(session: Session) -> dict[str, Any]:
 def _receipts(session: Session) -> dict[str, Any]:
     """Money for no invoice of ours. How much it is, is in the books and not here."""
     unmatched, newest = session.execute(
-        select(func.count(), ago(func.max(Receipt.received_at))).where(Receipt.job_id.is_(None))
+        select(func.count(), ago(func.max(Receipt.received_at))).where(wallet_moves.is_nobodys())
     ).one()
     return {
         "ok": newest is None or newest > UNMATCHED_IS_NEW,
         "unmatched": unmatched,
         "newestSeconds": _seconds(newest),
+    }
+
+
+def _books(session: Session) -> dict[str, Any]:
+    """Whether books, rules and wallets agree. How much is missing is in the books and not here."""
+    last = session.scalar(select(Reconciliation).order_by(Reconciliation.id.desc()).limit(1))
+    rules = session.execute(
+        select(Violation.rule, func.count())
+        .where(Violation.mended_at.is_(None))
+        .group_by(Violation.rule)
+    )
+    broken = {rule: count for rule, count in rules}  # noqa: C416 - a row is no pair
+    verdict = last.verdict if last else None
+    return {
+        "ok": verdict is Verdict.CLEAN and not broken,
+        "verdict": verdict.value if verdict else None,
+        "payoutsStopped": reconcile.are_payouts_stopped(session),
+        "waitingMoves": last.waiting_moves if last else 0,
+        "brokenRules": broken,
     }
 
 

@@ -13,8 +13,8 @@ from gateways.errors import OutsideError, Refused, Unavailable
 from models.database import ago
 from models.tick import Tick
 from services.jobs import expiry
-from services.money import btc_price, payments, wallets
-from services.operate import dispatch
+from services.money import btc_price, payments, reconcile, wallets
+from services.operate import dispatch, invariants
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -58,6 +58,8 @@ DUTIES: dict[TaskName, Duty] = {
     TaskName.REFRESH_PRICE: lambda tools, _: btc_price.refresh(tools),
     TaskName.CHECK_INCOME: lambda tools, _: wallets.check_income(tools),
     TaskName.CHECK_PAYOUTS: lambda tools, _: wallets.check_payouts(tools),
+    TaskName.RECONCILE: lambda tools, _: reconcile.run(tools),
+    TaskName.CHECK_BOOKS: lambda tools, _: invariants.sweep(tools),
 }
 
 

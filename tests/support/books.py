@@ -3,6 +3,9 @@
     receipts = held + earned + owed + in flight + returned + unmatched − rounding
     wallet   = receipts − returned − routing fees
 
+What a person booked as the owner's is no receipt any more, and in the wallet none the less; what
+went from one of our wallets to the other is neither.
+
 Every figure is computed a second way, from rows that are no ledger. It holds at every commit.
 """
 
@@ -20,6 +23,7 @@ from models.job import Job
 from models.ledger import Account, LedgerEntry
 from models.lifecycle import WORKING, JobEvent, JobState
 from models.payout import Payout, PayoutState
+from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.toolbox import Toolbox
 
 MSATS = 1000
@@ -37,6 +41,7 @@ class _Tables:
     debts: list[Debt]
     payouts: list[Payout]
     entries: list[LedgerEntry]
+    wallet_moves: list[WalletMove]
     verdicts: set[int]
     """Jobs whose evaluation was delivered."""
 
@@ -64,6 +69,7 @@ def _read(session: Session) -> _Tables:
         debts=list(session.scalars(select(Debt))),
         payouts=list(session.scalars(select(Payout))),
         entries=list(session.scalars(select(LedgerEntry))),
+        wallet_moves=list(session.scalars(select(WalletMove))),
         verdicts=set(session.scalars(verdicts)),
     )
 
@@ -99,12 +105,14 @@ def _assert_job(tables: _Tables, job: Job, credit: Counter[Account]) -> None:
     _assert_end(job, debts)
 
 
-def _assert_equation(credit: Counter[Account], received: int, returned: int) -> None:
+def _assert_equation(
+    credit: Counter[Account], received: int, returned: int, owners: int = 0
+) -> None:
     whose = (Account.HELD, Account.EARNED, Account.OWED, Account.IN_FLIGHT, Account.UNMATCHED)
     rounding, fees = -credit[Account.ROUNDING], -credit[Account.ROUTING_FEES]
 
     assert received == sum(credit[account] for account in whose) + returned - rounding
-    assert -credit[Account.WALLET] == received - returned - fees
+    assert -credit[Account.WALLET] == received + owners - returned - fees
     assert all(credit[account] >= 0 for account in whose), "no account is overdrawn"
     assert rounding >= 0
     assert fees >= 0
@@ -139,16 +147,28 @@ def _paid_out(payouts: list[Payout]) -> int:
 
 
 def _assert_totals(tables: _Tables, credit: Counter[Account]) -> None:
-    received = sum(row.amount_msats for row in tables.receipts)
-    nobodys = sum(row.amount_msats for row in tables.receipts if row.invoice_id is None)
+    nobodys = {row.payment_hash: row for row in tables.receipts if row.invoice_id is None}
+    booked = [move for move in tables.wallet_moves if move.state is MoveState.BOOKED]
+    transfers = [
+        move.payment_hash
+        for move in tables.wallet_moves
+        if move.state is MoveState.TRANSFER and move.payment_hash in nobodys
+    ]
+    explained = {move.payment_hash for move in booked if move.kind is MoveKind.RECEIVED}
+    explained.update(transfers)
+    received = sum(row.amount_msats for row in tables.receipts if row.payment_hash not in explained)
+    owners = sum(move.amount_msats for move in booked)
     fees = sum(payout.fee_msats or 0 for payout in tables.payouts)
     sending = [row.amount_sats for row in tables.payouts if row.state is PayoutState.SENDING]
 
-    assert credit[Account.UNMATCHED] == nobodys
+    assert credit[Account.UNMATCHED] == sum(
+        row.amount_msats for row in nobodys.values() if row.payment_hash not in explained
+    )
+    assert credit[Account.OWNER] == owners
     assert -credit[Account.ROUTING_FEES] == fees
     assert credit[Account.IN_FLIGHT] == MSATS * sum(sending)
     assert sum(credit.values()) == 0, "double entry"
-    _assert_equation(credit, received, MSATS * _paid_out(tables.payouts))
+    _assert_equation(credit, received, MSATS * _paid_out(tables.payouts), owners)
 
 
 def _assert_world(tables: _Tables, world: StandInClient) -> None:

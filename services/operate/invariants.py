@@ -1,0 +1,242 @@
+"""The rules that must hold at every commit, looked after while the service runs.
+
+Once a minute for the jobs that were touched since, so that it costs the same with a million old
+ones; over everything on demand. What is broken stays on record until it was seen mended.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+import structlog
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from config.queues import TaskName
+from models.event import JobEventRow
+from models.job import Job
+from models.ledger import LedgerEntry
+from models.tick import Tick
+from models.violation import Violation
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+AT_A_TIME = 2000
+FIRST_LOOK_BACK = 10_000
+"""Rows of history and ledger that the very first sweep goes back."""
+
+
+class Rule(StrEnum):
+    """What is broken, by job."""
+
+    BOOKS_FIT_TABLES = "books_fit_tables"
+    """I1: per job the ledger says what invoices, receipts, debts and payouts say."""
+    PAYOUT_FITS_DEBTS = "payout_fits_debts"
+    """I3: a payout is as large as the debts it covers, and a failed one covers none."""
+    ONE_LIVE_PAYOUT = "one_live_payout"
+    CHARGE_ADDS_UP = "charge_adds_up"
+    """I5: charged and owed back make what was paid; no result without charge."""
+    FAILED_OWES = "failed_owes"
+    CALLS_WITHIN_BOUNDS = "calls_within_bounds"
+    """I6: one answer per step, and at most three calls that may have been billed."""
+    LEASE_LOOKED_AFTER = "lease_looked_after"
+    """I4: nothing is due for more than 120 s without a worker."""
+    DEADLINE_KEPT = "deadline_kept"
+    """I4: a paid job has ended 120 s after its deadline."""
+
+
+_BOOKS_FIT_TABLES = """
+SELECT j.id FROM jobs j
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(msats) FILTER (WHERE account = 'held'), 0) AS held,
+           coalesce(sum(msats) FILTER (WHERE account = 'earned'), 0) AS earned,
+           coalesce(sum(msats) FILTER (WHERE account = 'owed'), 0) AS owed,
+           coalesce(sum(msats) FILTER (WHERE account = 'in_flight'), 0) AS in_flight,
+           coalesce(-sum(msats) FILTER (WHERE account = 'wallet'), 0) AS wallet
+    FROM (
+        SELECT credit AS account, amount_msats AS msats FROM ledger_entries WHERE job_id = j.id
+        UNION ALL
+        SELECT debit, -amount_msats FROM ledger_entries WHERE job_id = j.id) AS pairs) b
+CROSS JOIN LATERAL (
+    SELECT coalesce(1000 * sum(amount_sats) FILTER (WHERE state = 'owed'), 0) AS owed,
+           coalesce(1000 * sum(amount_sats) FILTER (WHERE state = 'paying'), 0) AS paying,
+           coalesce(1000 * sum(amount_sats) FILTER (WHERE state = 'paid'), 0) AS paid
+    FROM debts WHERE job_id = j.id) d
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(amount_msats), 0) AS came FROM receipts WHERE job_id = j.id) r
+CROSS JOIN LATERAL (
+    SELECT coalesce(1000 * sum(amount_sats) FILTER (WHERE state = 'paid'), 0) AS paid,
+           coalesce(sum(fee_msats), 0) AS fees
+    FROM payouts WHERE job_id = j.id) p
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(1000 * amount_sats) FILTER (
+               WHERE (j.state = 'evaluating' AND kind = 'eval')
+                  OR (j.state = 'executing' AND kind = 'work')), 0) AS undelivered,
+           coalesce(sum(1000 * amount_sats) FILTER (
+               WHERE kind = 'eval' AND EXISTS (
+                   SELECT FROM job_events e
+                   WHERE e.job_id = j.id AND e.event IN ('accepted', 'declined'))), 0)
+           + 1000 * coalesce(j.actual_amount_sats, 0) AS delivered
+    FROM invoices WHERE job_id = j.id) i
+WHERE j.id = ANY(:jobs)
+  AND (b.held, b.earned, b.owed, b.in_flight, p.paid, b.wallet) IS DISTINCT FROM
+      (i.undelivered, i.delivered, d.owed, d.paying, d.paid, r.came - p.paid - p.fees)
+"""
+_PAYOUT_FITS_DEBTS = """
+SELECT p.job_id FROM payouts p
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(amount_sats), 0) AS sats, count(*) FILTER (
+               WHERE state <> CASE p.state WHEN 'paid' THEN 'paid' ELSE 'paying' END) AS others
+    FROM debts WHERE payout_id = p.id) d ON true
+WHERE p.job_id = ANY(:jobs)
+  AND (d.others > 0 OR d.sats <> CASE p.state WHEN 'failed' THEN 0 ELSE p.amount_sats END)
+"""
+_ONE_LIVE_PAYOUT = """
+SELECT job_id FROM payouts WHERE job_id = ANY(:jobs) AND state = 'sending'
+GROUP BY job_id HAVING count(*) > 1
+"""
+_CHARGE_ADDS_UP = """
+SELECT j.id FROM jobs j WHERE j.id = ANY(:jobs) AND j.state = 'complete'
+  AND j.work_amount_sats IS DISTINCT FROM j.actual_amount_sats + (
+      SELECT coalesce(sum(amount_sats), 0) FROM debts
+      WHERE job_id = j.id AND cause = 'unused_work')
+"""
+_FAILED_OWES = """
+SELECT j.id FROM jobs j WHERE j.id = ANY(:jobs) AND j.state = 'failed' AND NOT EXISTS (
+    SELECT FROM debts WHERE job_id = j.id AND cause IN ('failed_work', 'failed_evaluation'))
+"""
+_CALLS_WITHIN_BOUNDS = """
+SELECT DISTINCT job_id FROM (
+    SELECT job_id FROM attempts WHERE job_id = ANY(:jobs)
+    GROUP BY job_id, step
+    HAVING count(*) FILTER (WHERE outcome = 'answered') > 1
+        OR count(*) FILTER (WHERE outcome IS NULL OR outcome NOT IN ('unavailable', 'refused')) > 3
+) AS too_many
+"""
+_LEASE_LOOKED_AFTER = """
+SELECT id FROM jobs WHERE due_at < now() - interval '120 s'
+UNION SELECT job_id FROM payouts WHERE due_at < now() - interval '120 s'
+"""
+_DEADLINE_KEPT = """
+SELECT id FROM jobs WHERE due_at IS NOT NULL AND give_up_at < now() - interval '120 s'
+"""
+
+OF_JOBS: Mapping[Rule, str] = {
+    Rule.BOOKS_FIT_TABLES: _BOOKS_FIT_TABLES,
+    Rule.PAYOUT_FITS_DEBTS: _PAYOUT_FITS_DEBTS,
+    Rule.ONE_LIVE_PAYOUT: _ONE_LIVE_PAYOUT,
+    Rule.CHARGE_ADDS_UP: _CHARGE_ADDS_UP,
+    Rule.FAILED_OWES: _FAILED_OWES,
+    Rule.CALLS_WITHIN_BOUNDS: _CALLS_WITHIN_BOUNDS,
+}
+OF_NOW: Mapping[Rule, str] = {
+    Rule.LEASE_LOOKED_AFTER: _LEASE_LOOKED_AFTER,
+    Rule.DEADLINE_KEPT: _DEADLINE_KEPT,
+}
+
+_CURSOR = Tick.name == TaskName.CHECK_BOOKS.value
+"""The duty's row, whose cursor is ``event:entry:event:entry``: how far the last but one sweep and
+the last one came. From the last but one on, since rows may be committed in another order."""
+
+
+def sweep(tools: Toolbox) -> int:
+    """Look at what was touched of late and at what was broken; returns how much is broken."""
+    with tools.database.transaction("invariants.touched") as session:
+        before, here = _cursor(session)
+        jobs = _touched(session, *before) | _broken_so_far(session)
+        session.execute(update(Tick).where(_CURSOR).values(cursor=here))
+    return _look_at(tools, sorted(jobs))
+
+
+def sweep_everything(tools: Toolbox) -> int:
+    """The same for every job there is: a second or so for ten thousand."""
+    broken, last = 0, 0
+    while True:
+        with tools.database.transaction("invariants.all") as session:
+            jobs = list(
+                session.scalars(
+                    select(Job.id).where(Job.id > last).order_by(Job.id).limit(AT_A_TIME)
+                )
+            )
+        if not jobs:
+            return _look_at(tools, []) + broken
+        broken += _look_at_jobs(tools, jobs)
+        last = jobs[-1]
+
+
+def _cursor(session: Session) -> tuple[tuple[int, int], str]:
+    """Where to begin, and what to remember."""
+    event = session.scalar(select(func.max(JobEventRow.id))) or 0
+    entry = session.scalar(select(func.max(LedgerEntry.id))) or 0
+    kept = session.scalar(select(Tick.cursor).where(_CURSOR).with_for_update())
+    if kept is None:
+        start = max(0, event - FIRST_LOOK_BACK), max(0, entry - FIRST_LOOK_BACK)
+        return start, f"{start[0]}:{start[1]}:{event}:{entry}"
+    old_event, old_entry, last_event, last_entry = map(int, kept.split(":"))
+    return (old_event, old_entry), f"{last_event}:{last_entry}:{event}:{entry}"
+
+
+def _touched(session: Session, event: int, entry: int) -> set[int]:
+    """Whatever changes money or state of a job leaves a row in its history or in the ledger."""
+    moved = select(JobEventRow.job_id).where(JobEventRow.id > event)
+    booked = select(LedgerEntry.job_id).where(
+        LedgerEntry.id > entry, LedgerEntry.job_id.is_not(None)
+    )
+    return set(session.scalars(moved)) | {job for job in session.scalars(booked) if job}
+
+
+def _broken_so_far(session: Session) -> set[int]:
+    return set(session.scalars(select(Violation.job_id).where(Violation.mended_at.is_(None))))
+
+
+def _look_at(tools: Toolbox, jobs: list[int]) -> int:
+    """Look at these jobs, and at what must hold of all of them at this moment."""
+    with tools.database.transaction("invariants.now") as session:
+        found = {rule: set(session.scalars(text(query))) for rule, query in OF_NOW.items()}
+        broken = _put_on_record(session, found, None)
+    for start in range(0, len(jobs), AT_A_TIME):
+        broken += _look_at_jobs(tools, jobs[start : start + AT_A_TIME])
+    return broken
+
+
+def _look_at_jobs(tools: Toolbox, jobs: list[int]) -> int:
+    with tools.database.transaction("invariants.jobs") as session:
+        found = {
+            rule: set(session.scalars(text(query), {"jobs": jobs}))
+            for rule, query in OF_JOBS.items()
+        }
+        return _put_on_record(session, found, jobs)
+
+
+def _put_on_record(
+    session: Session, found: Mapping[Rule, set[int]], among: Iterable[int] | None
+) -> int:
+    """``among``: the jobs that were looked at; None = all. Returns how many are broken."""
+    for rule, jobs in found.items():
+        mended = update(Violation).where(
+            Violation.rule == rule.value,
+            Violation.mended_at.is_(None),
+            Violation.job_id.not_in(jobs),
+        )
+        if among is not None:
+            mended = mended.where(Violation.job_id.in_(among))
+        session.execute(mended.values(mended_at=func.now()))
+        for job_id in sorted(jobs):
+            _put_one_on_record(session, rule, job_id)
+    return sum(len(jobs) for jobs in found.values())
+
+
+def _put_one_on_record(session: Session, rule: Rule, job_id: int) -> None:
+    is_new = session.scalar(
+        insert(Violation)
+        .values(rule=rule.value, job_id=job_id, last_seen_at=func.now())
+        .on_conflict_do_update(
+            index_elements=["rule", "job_id"],
+            index_where=text("mended_at IS NULL"),
+            set_={"last_seen_at": func.now()},
+        )
+        .returning(Violation.first_seen_at == Violation.last_seen_at)
+    )
+    if is_new:
+        logger.error("a rule is broken", rule=rule.value, job=job_id)

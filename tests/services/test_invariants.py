@@ -1,0 +1,177 @@
+"""The sweep that looks after the rules: silent on sound books, loud on every planted defect."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from config.queues import TaskName
+from models.tick import Tick
+from models.violation import Violation
+from services.jobs.intake import JobView
+from services.operate import invariants, ticks
+from services.operate.invariants import Rule
+from tests.conftest import empty
+from tests.support.life import Life
+from tests.support.owing import claim, claimed, owing
+from tests.support.rows import all_of, let_pass
+
+
+@pytest.fixture(autouse=True)
+def _nothing_planted_stays(life: Life) -> Iterator[None]:
+    """Before the books of every test are looked at."""
+    yield
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def plant(life: Life, statement: str, **values: object) -> None:
+    """Write what no code of ours would write; guards are put aside as only a superuser can."""
+    with life.tools.database.transaction("test.plant") as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text(statement), values)
+
+
+def sweep(life: Life) -> None:
+    """What beat does every minute."""
+    let_pass(life.tools, Tick, timedelta(minutes=2))
+    assert ticks.run(life.tools, TaskName.CHECK_BOOKS)
+
+
+def open_violations(life: Life) -> int:
+    return sum(violation.mended_at is None for violation in all_of(life.tools, Violation))
+
+
+def broken(life: Life) -> set[tuple[str, int]]:
+    """What is on record as broken, after a sweep of everything."""
+    invariants.sweep_everything(life.tools)
+    return {
+        (violation.rule, violation.job_id)
+        for violation in all_of(life.tools, Violation)
+        if violation.mended_at is None
+    }
+
+
+def every_kind_of_life(life: Life) -> JobView:
+    """Jobs in many states; returns a complete one whose unused part was paid back."""
+    complete = life.complete()
+    claim(life, complete)
+    life.work()
+    for make in (life.create, life.evaluating, life.awaiting_work_payment, life.executing):
+        make()
+    owing(life)
+    claimed(life)
+    return complete
+
+
+def test_sound_books_break_no_rule(life: Life) -> None:
+    every_kind_of_life(life)
+
+    assert broken(life) == set()
+    assert invariants.sweep(life.tools) == 0
+
+
+DEFECTS = {
+    "a ledger entry that is not true": (
+        (
+            "UPDATE ledger_entries SET amount_msats = amount_msats + 1000"
+            " WHERE job_id = :job AND credit = 'earned'"
+        ),
+        Rule.BOOKS_FIT_TABLES,
+    ),
+    "a ledger entry that is gone": (
+        "DELETE FROM ledger_entries WHERE job_id = :job AND event_key LIKE 'paid:%'",
+        Rule.BOOKS_FIT_TABLES,
+    ),
+    "a debt that nobody paid and that is called paid": (
+        "UPDATE payouts SET state = 'failed' WHERE job_id = :job",
+        Rule.PAYOUT_FITS_DEBTS,
+    ),
+    "a payout that is larger than its debts": (
+        "UPDATE payouts SET amount_sats = amount_sats + 1 WHERE job_id = :job",
+        Rule.PAYOUT_FITS_DEBTS,
+    ),
+    "a charge that is too high": (
+        "UPDATE jobs SET actual_amount_sats = actual_amount_sats + 1 WHERE id = :job",
+        Rule.CHARGE_ADDS_UP,
+    ),
+    "a failed job that owes nothing": (
+        "UPDATE jobs SET state = 'failed', result = NULL WHERE id = :job",
+        Rule.FAILED_OWES,
+    ),
+    "a fourth call": (
+        (
+            "INSERT INTO attempts (id, job_id, step, claim, model, prompt_version)"
+            " SELECT 900000 + n, :job, 'execute', 1, 'm', 'p' FROM generate_series(1, 3) AS n"
+        ),
+        Rule.CALLS_WITHIN_BOUNDS,
+    ),
+    "a job that nobody looks after": (
+        (
+            "UPDATE jobs SET state = 'executing', result = NULL,"
+            " give_up_at = now() + interval '1 h', due_at = now() - interval '121 s'"
+            " WHERE id = :job"
+        ),
+        Rule.LEASE_LOOKED_AFTER,
+    ),
+    "a job past its deadline": (
+        (
+            "UPDATE jobs SET state = 'executing', result = NULL, due_at = now(),"
+            " give_up_at = now() - interval '121 s' WHERE id = :job"
+        ),
+        Rule.DEADLINE_KEPT,
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "rule"), DEFECTS.values(), ids=list(DEFECTS))
+def test_what_is_broken_is_found_with_its_job(life: Life, statement: str, rule: Rule) -> None:
+    view = every_kind_of_life(life)
+    plant(life, statement, job=view.job.id)
+
+    assert (rule.value, view.job.id) in broken(life)
+
+
+def test_a_defect_in_what_was_touched_lately_is_found_by_the_duty_and_said_once(
+    life: Life,
+) -> None:
+    view = every_kind_of_life(life)
+    plant(life, DEFECTS["a ledger entry that is not true"][0], job=view.job.id)
+
+    with capture_logs() as logs:
+        sweep(life)
+        sweep(life)
+
+    said = [line for line in logs if line["event"] == "a rule is broken"]
+    assert [(line["log_level"], line["rule"], line["job"]) for line in said] == [
+        ("error", Rule.BOOKS_FIT_TABLES.value, view.job.id)
+    ]
+
+
+def test_what_is_broken_stays_on_record_until_it_is_mended(life: Life) -> None:
+    view = every_kind_of_life(life)
+    more = (
+        "UPDATE ledger_entries SET amount_msats = amount_msats {} WHERE event_key LIKE 'earned:%'"
+    )
+    plant(life, more.format("+ 1000") + " AND job_id = :job", job=view.job.id)
+    for _ in range(4):  # long after it was touched
+        sweep(life)
+        assert open_violations(life) == 1
+
+    plant(life, more.format("- 1000") + " AND job_id = :job", job=view.job.id)
+
+    sweep(life)
+    assert open_violations(life) == 0
+
+
+def test_a_sweep_looks_only_at_what_was_touched_since_the_last_but_one(life: Life) -> None:
+    view = every_kind_of_life(life)
+    for _ in range(3):
+        sweep(life)
+    plant(life, DEFECTS["a charge that is too high"][0], job=view.job.id)
+
+    sweep(life)
+    assert open_violations(life) == 0
+    assert invariants.sweep_everything(life.tools) > 0

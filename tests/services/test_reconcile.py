@@ -1,0 +1,314 @@
+"""The books against the wallet: what stops payouts, what only alarms, and what explains itself."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
+from gateways.errors import OutsideError
+from gateways.http import HttpClient
+from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
+from local.stand_in.faults import Fault, FaultKind
+from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
+from models.ledger import Account
+from models.money import Msats, Sats
+from models.payout import Payout, PayoutState
+from models.reconciliation import Reconciliation, Verdict
+from models.wallet_move import MoveKind, MoveState, WalletMove
+from services.money import owner_moves, payouts, reconcile
+from services.proof import Proof
+from services.toolbox import Toolbox
+from tests.conftest import empty
+from tests.support.life import Life
+from tests.support.owing import claimed, owing
+from tests.support.rows import all_of, let_pass, only
+
+CLEAN, SHORTFALL, SURPLUS = Verdict.CLEAN, Verdict.SHORTFALL, Verdict.SURPLUS
+
+
+def run(life: Life, tools: Toolbox | None = None) -> tuple[Verdict, bool]:
+    found = reconcile.run(tools or life.tools)
+    return found.verdict, found.confirmed
+
+
+def admin(life: Life, key: str = STAND_IN_ADMIN_KEY) -> LnbitsPayouts:
+    """Whoever has the admin key in hand, beside the service."""
+    return LnbitsPayouts(life.stand_in.url, key, HttpClient())
+
+
+def withdraw(life: Life, sats: int) -> None:
+    admin(life).send(life.stand_in.payer_invoice(sats))
+
+
+def two_wallets(life: Life) -> Toolbox:
+    """Paying from a wallet of its own."""
+    return life.tools.with_(payouts=admin(life, PAYOUTS_ADMIN_KEY), proof=Proof())
+
+
+def paid(life: Life) -> None:
+    claimed(life)
+    life.work()
+
+
+def test_sound_books_are_clean_in_every_state_of_a_payout(life: Life) -> None:
+    assert run(life) == (CLEAN, False)
+    owing(life)
+    assert run(life) == (CLEAN, True)
+    paid(life)
+    assert run(life) == (CLEAN, True)
+    claimed(life)
+    pending = Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=3, fee_msats=1000)
+    life.stand_in.arm(pending)
+    life.complete()
+    life.work()
+
+    for _ in range(4):
+        assert run(life)[0] is CLEAN
+        let_pass(life.tools, Payout, timedelta(seconds=61))
+        life.make_due()
+        life.work()
+
+    assert all(payout.state is PayoutState.PAID for payout in all_of(life.tools, Payout))
+    assert run(life) == (CLEAN, True)
+    assert life.balances()[Account.ROUTING_FEES] == 1000
+
+
+def test_money_that_is_missing_stops_payouts_when_it_was_seen_twice_and_not_before(
+    life: Life,
+) -> None:
+    life.complete()
+    run(life)
+    life.stand_in.top_up(-1)
+
+    assert run(life) == (SHORTFALL, False)
+    paid(life)
+    assert run(life) == (SHORTFALL, True)
+    stopped = claimed(life)
+    life.work()
+
+    assert [p.state for p in all_of(life.tools, Payout)] == [PayoutState.PAID, PayoutState.SENDING]
+    assert life.create().job.id > stopped.job.id, "intake goes on"
+    life.stand_in.top_up(1)
+    assert run(life) == (CLEAN, False)
+    life.make_due()
+    life.work()
+    assert [p.state for p in all_of(life.tools, Payout)] == [PayoutState.PAID, PayoutState.PAID]
+
+
+def test_a_payout_that_was_posted_is_read_on_while_payouts_are_stopped(life: Life) -> None:
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.RESET, after_effect=True))
+    life.stand_in.arm(Fault(target="lnbits.read", kind=FaultKind.STATUS, status=500))
+    paid(life)
+    life.stand_in.top_up(-5)
+    run(life)
+    assert run(life) == (SHORTFALL, True)
+
+    life.make_due()
+    life.work()
+
+    assert only(life.tools, Payout).state is PayoutState.PAID
+    life.stand_in.top_up(5)
+
+
+def test_a_surplus_alarms_and_stops_nothing(life: Life) -> None:
+    life.stand_in.top_up(1)
+    with capture_logs() as logs:
+        assert run(life) == (SURPLUS, False)
+        assert run(life) == (SURPLUS, True)
+
+    paid(life)
+
+    assert only(life.tools, Payout).state is PayoutState.PAID
+    said = [line["log_level"] for line in logs if line["event"] == "books and wallets differ"]
+    assert said == ["warning", "error"]
+    life.stand_in.top_up(-1)
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_when_lnbits_does_not_answer_nothing_is_concluded(life: Life, status: int) -> None:
+    run(life)
+    life.stand_in.top_up(-1)
+    life.stand_in.arm(Fault(target="lnbits.feed", kind=FaultKind.STATUS, status=status))
+
+    with pytest.raises(OutsideError):
+        reconcile.run(life.tools)
+
+    assert [row.verdict for row in all_of(life.tools, Reconciliation)] == [CLEAN]
+    life.stand_in.top_up(1)
+
+
+def test_a_withdrawal_waits_for_a_person_and_stops_payouts_until_it_is_booked(life: Life) -> None:
+    life.complete()
+    paid(life)
+    run(life)
+    withdraw(life, 3)
+    assert run(life) == (SHORTFALL, False)
+    assert run(life) == (SHORTFALL, True)
+    move = only(life.tools, WalletMove)
+    assert (move.kind, move.state, move.amount_msats) == (MoveKind.SENT, MoveState.WAITING, -3000)
+
+    owner_moves.book(life.tools, owner_moves.waiting(life.tools)[0].reference, note="rent")
+
+    assert run(life) == (CLEAN, False)
+    assert life.balances()[Account.OWNER] == -3000
+    assert only(life.tools, WalletMove).note == "rent"
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def test_a_withdrawal_is_seen_even_if_as_much_came_in_meanwhile(life: Life) -> None:
+    life.complete()
+    run(life)
+    withdraw(life, 3)
+    life.stand_in.top_up(3)
+
+    assert run(life) == (SHORTFALL, False)
+    life.stand_in.reset()
+    empty(life.tools)
+
+
+def test_money_for_nobody_can_be_booked_once_and_with_a_note_only(life: Life) -> None:
+    life.create()
+    stranger = admin(life)  # an invoice that we did not make, in our own wallet
+
+    income = LnbitsIncome(life.stand_in.url, STAND_IN_INVOICE_KEY, HttpClient())
+    invoice = income.create_invoice(Sats(50), memo="top up", lifetime=timedelta(hours=1))
+    life.stand_in.pay(invoice.payment_hash)
+    life.poll()
+    assert stranger.balance() == 50_000
+    assert run(life)[0] is CLEAN
+    (waits,) = owner_moves.waiting(life.tools)
+
+    with pytest.raises(owner_moves.NotBooked):
+        owner_moves.book(life.tools, waits.reference, note="  ")
+    owner_moves.book(life.tools, waits.reference, note="float")
+    with pytest.raises(owner_moves.NotBooked):
+        owner_moves.book(life.tools, waits.reference, note="float")
+
+    assert life.balances()[Account.OWNER] == 50_000
+    assert life.balances()[Account.UNMATCHED] == 0
+    assert owner_moves.waiting(life.tools) == []
+    assert run(life)[0] is CLEAN
+
+
+def test_what_no_row_shows_can_be_stated_by_a_person(life: Life) -> None:
+    life.stand_in.top_up(70)
+    assert run(life)[0] is SURPLUS
+
+    owner_moves.state(life.tools, 70_000, note="opening balance")
+
+    assert run(life)[0] is CLEAN
+    assert life.balances()[Account.OWNER] == 70_000
+
+
+def transfer(life: Life, key_from: str, invoice_key: str, sats: int) -> None:
+
+    income = LnbitsIncome(life.stand_in.url, invoice_key, HttpClient())
+    invoice = income.create_invoice(Sats(sats), memo="move", lifetime=timedelta(hours=1))
+    admin(life, key_from).send(invoice.payment_request)
+
+
+def test_a_transfer_between_our_two_wallets_is_no_loss_either_way(life: Life) -> None:
+
+    tools = two_wallets(life)
+    life.complete()
+    assert run(life, tools) == (CLEAN, False)
+
+    transfer(life, STAND_IN_ADMIN_KEY, PAYOUTS_INVOICE_KEY, 20)
+    assert run(life, tools) == (CLEAN, True)
+    transfer(life, PAYOUTS_ADMIN_KEY, STAND_IN_INVOICE_KEY, 5)
+    life.poll()
+    assert run(life, tools) == (CLEAN, True)
+
+    states = {move.state for move in all_of(life.tools, WalletMove)}
+    assert states == {MoveState.TRANSFER}
+    assert life.balances()[Account.UNMATCHED] == 0
+    assert owner_moves.waiting(life.tools) == []
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def test_a_top_up_of_the_paying_wallet_alarms_until_it_is_booked(life: Life) -> None:
+
+    tools = two_wallets(life)
+    life.complete()
+    run(life, tools)
+    income = LnbitsIncome(life.stand_in.url, PAYOUTS_INVOICE_KEY, HttpClient())
+    invoice = income.create_invoice(Sats(40), memo="float", lifetime=timedelta(hours=1))
+    life.stand_in.pay(invoice.payment_hash)
+
+    assert run(life, tools) == (SURPLUS, False)
+    owner_moves.book(tools, owner_moves.waiting(tools)[0].reference, note="float")
+
+    assert run(life, tools) == (CLEAN, False)
+    assert life.balances()[Account.OWNER] == 40_000
+
+
+def test_what_comes_and_goes_while_reconcile_reads_is_no_difference(life: Life) -> None:
+    """Each request of reconcile is followed by a payment in and a payout, both recorded."""
+    life.complete()
+
+    class Busy(LnbitsPayouts):
+        busy = False
+
+        def balance(self) -> Msats:
+            found = super().balance()
+            if not self.busy:
+                self.busy = True
+                paid(life)
+                life.complete()
+            return found
+
+        def wallet_id(self) -> str:
+            found = super().wallet_id()
+            claimed(life)
+            life.complete()
+            return found
+
+    busy = Busy(life.stand_in.url, STAND_IN_ADMIN_KEY, HttpClient())
+
+    assert run(life, life.tools.with_(payouts=busy))[0] is CLEAN
+
+
+def test_a_run_goes_on_where_the_last_one_came_to(life: Life) -> None:
+    for _ in range(3):
+        paid(life)
+    run(life)
+    let_pass_ledger(life)
+    run(life)
+    before = life.stand_in.counts().requests
+
+    run(life)
+
+    after = life.stand_in.counts().requests
+    asked = {
+        name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name)
+    }
+    del asked["GET /stand-in/counts"]
+    assert asked == {"GET /api/v1/payments/paginated": 3, "GET /api/v1/wallet": 2}
+    last = all_of(life.tools, Reconciliation)[-1]
+    assert last.folded_to > 0
+    assert reconcile.run(life.tools, everything=True).verdict is CLEAN
+
+
+def let_pass_ledger(life: Life) -> None:
+
+    with life.tools.database.transaction("test.age_ledger") as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text("UPDATE ledger_entries SET at = at - interval '1 h'"))
+
+
+def test_a_process_pays_nothing_before_it_has_read_the_wallet(life: Life) -> None:
+    claimed(life)
+    fresh = life.tools.with_(proof=Proof(clock=lambda: 0.0))
+    life.stand_in.arm(Fault(target="lnbits.feed", kind=FaultKind.STATUS, status=429))
+
+    payouts.send(fresh, only(life.tools, Payout).id)
+
+    assert (only(life.tools, Payout).state, only(life.tools, Payout).posts) == ("sending", 0)
+    life.stand_in.disarm()
+    life.make_due()
+    payouts.send(life.tools.with_(proof=Proof()), only(life.tools, Payout).id)
+    assert only(life.tools, Payout).state is PayoutState.PAID
