@@ -1,5 +1,6 @@
 """One life, one point, one fault: played, taken over, and looked at."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from local.stand_in.testing import StandInClient
 from models.database import Database
 from services import toolbox
 from services.errors import RuleBroken
+from services.proof import Proof
 from services.toolbox import Role, Toolbox
 from tests.matrix import evidence
 from tests.matrix.evidence import Ending, Situation
@@ -154,10 +156,14 @@ def make_stage(
     world: StandInClient,
     memory: Memory,
 ) -> Stage:
-    """Put a process together, every point of which is watched."""
-    doorbell = RecordingDoorbell()
+    """Put a process together, every point of which is watched.
+
+    Whenever it looks at a clock of its own, a minute has passed: nothing waits for real.
+    """
+    doorbell, minutes = RecordingDoorbell(), itertools.count(0, 60)
+    own = built.with_(doorbell=doorbell, proof=Proof(clock=lambda: next(minutes)))
     return Stage(
-        tools=watch(built.with_(doorbell=doorbell), database, failpoints),
+        tools=watch(own, database, failpoints),
         failpoints=failpoints,
         doorbell=doorbell,
         world=world,
@@ -179,6 +185,8 @@ def record(bench: Bench, life: Life, known: set[Situation]) -> Recording:
     stage.failpoints.restart(note)
     play(life, stage)
     stage.failpoints.restart(nothing)
+    if "job" in memory and stage.view().job.state is not life.ends:
+        raise Violated(f"{life.name}: is {stage.view().job.state}, not {life.ends}")
     after = evidence.situation(bench.witness)
     end(stage)
     evidence.assert_sound(stage.tools, bench.world)

@@ -1,6 +1,7 @@
 """A bench for the matrix, and the summary of what was tried."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import pytest
 from sqlalchemy import text
@@ -9,8 +10,9 @@ from config.settings import Settings
 from local.stand_in.testing import StandInClient
 from models.database import Base, Database
 from tests.matrix.cases import Bench, Recording, record
+from tests.matrix.evidence import Situation
 from tests.matrix.killing import running_fork_server
-from tests.matrix.lives import LIVES
+from tests.matrix.lives import LIVES, Life
 from tests.support.canary import Listener
 
 
@@ -50,11 +52,29 @@ def empty(database: Database) -> None:
         session.execute(text(f"SET LOCAL session_replication_role = replica; {deletes}"))
 
 
+@dataclass
+class Recordings:
+    """Every life as it goes when nothing happens; played when first asked for, in order."""
+
+    bench: Bench
+    _made: dict[str, Recording] = field(default_factory=dict)
+    _known: set[Situation] = field(default_factory=set)
+
+    def of(self, wanted: Life) -> Recording:
+        """An action belongs to the first life that has it, so earlier lives are played first."""
+        for life in LIVES[: LIVES.index(wanted) + 1]:
+            if life.name not in self._made:
+                self._made[life.name] = record(self.bench, life, self._known)
+        return self._made[wanted.name]
+
+
 @pytest.fixture(scope="session")
-def recordings(bench: Bench) -> dict[str, Recording]:
-    """Every life as it goes when nothing happens."""
-    known: set[tuple[object, ...]] = set()
-    return {life.name: record(bench, life, known) for life in LIVES}
+def recordings(bench: Bench) -> Recordings:
+    return Recordings(bench)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--points", default="", help="only points with this in their name")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

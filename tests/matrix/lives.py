@@ -8,7 +8,7 @@ from config.queues import EVERY, TaskName
 from local.stand_in.faults import Fault, FaultKind
 from models.invoice import InvoiceKind
 from models.job import ExpiredReason
-from models.lifecycle import AWAITING
+from models.lifecycle import AWAITING, JobState
 from models.money import Sats, msats
 from models.payout import PayoutState
 from services.errors import Conflict
@@ -29,6 +29,8 @@ class Life:
     name: str
     request: str = "Write a haiku about honest work."
     acts: tuple[Act, ...]
+    ends: JobState | None
+    """Where the caller's job is when the last act is over; None = there is no job."""
 
 
 def create(stage: Stage) -> None:
@@ -113,6 +115,18 @@ def claim(stage: Stage) -> None:
         stage.memory["payout"] = told.payout_id
 
 
+def claim_otherwise(stage: Stage) -> None:
+    """Claim with another invoice, while the outcome of the first is not known: refused."""
+    job = stage.view().job
+    another = stage.world.payer_invoice(refunds.owed(stage.view().debts))
+    with stage.action("claim otherwise"):
+        try:
+            refunds.claim(stage.tools, job, another)
+        except Conflict:
+            return
+    raise AssertionError("a second invoice was taken while the first may be paid")
+
+
 def look_at_refund(stage: Stage) -> None:
     with stage.action("look at refund"):
         refunds.look(stage.tools, stage.memory["payout"])
@@ -169,27 +183,43 @@ def disarm(stage: Stage) -> None:
     stage.world.disarm()
 
 
-def empty_wallet(stage: Stage) -> None:
-    stage.world.top_up(-5)
-
-
-def fill_wallet(stage: Stage) -> None:
-    stage.world.top_up(5)
-
-
 PAID = (create, pay_evaluation, poll)
 QUOTED = (*PAID, work)
 REFUNDED = (ask_for_invoice, claim, work, refunded)
+CANCELLED_AND_PAID = (create, cancel, pay_evaluation, poll)
+
+
+def _in_doubt(name: str, kind: FaultKind, **details: object) -> Life:
+    """A refund that is paid at the first POST, while LNbits tells and shows something else."""
+    return Life(
+        name=f"refund in doubt: {name}",
+        acts=(
+            *CANCELLED_AND_PAID,
+            ask_for_invoice,
+            claim,
+            _arm("lnbits.pay", kind, after_effect=True, **details),
+            _arm("lnbits.read", FaultKind.STATUS, status=404),
+            work,
+            claim_otherwise,
+            disarm,
+            later,
+            refunded,
+        ),
+        ends=JobState.EXPIRED,
+    )
+
 
 LIVES = (
     Life(
         name="accepted, completed, refunded",
         acts=(*QUOTED, look, pay_work, poll, work, *REFUNDED, look_at_refund, claim),
+        ends=JobState.COMPLETE,
     ),
     Life(
         name="declined",
         request="REJECT this, it is not for you.",
         acts=(*PAID, work),
+        ends=JobState.REJECTED,
     ),
     Life(
         name="evaluation unreadable, refunded",
@@ -202,11 +232,13 @@ LIVES = (
             disarm,
             *REFUNDED,
         ),
+        ends=JobState.FAILED,
     ),
     Life(
         name="model refuses the work, refunded",
         request="REFUSE this politely, please.",
         acts=(*QUOTED, pay_work, poll, work, *REFUNDED),
+        ends=JobState.FAILED,
     ),
     Life(
         name="model overloaded for a while",
@@ -219,6 +251,7 @@ LIVES = (
             disarm,
             later,
         ),
+        ends=JobState.COMPLETE,
     ),
     Life(
         name="no invoice to be had for a while",
@@ -229,65 +262,58 @@ LIVES = (
             disarm,
             later,
         ),
+        ends=JobState.AWAITING_WORK_PAYMENT,
     ),
-    Life(name="never paid", acts=(create, lapse, sweep)),
+    Life(name="never paid", acts=(create, lapse, sweep), ends=JobState.EXPIRED),
     Life(
         name="found by the sweep",
         acts=(create, pay_evaluation, lapse, sweep, work),
+        ends=JobState.AWAITING_WORK_PAYMENT,
     ),
     Life(
         name="paid after it expired, within grace",
         acts=(create, lapse, sweep, pay_evaluation, poll, work),
+        ends=JobState.AWAITING_WORK_PAYMENT,
     ),
     Life(
         name="paid too late, refunded",
         acts=(create, lapse, sweep, outlive_grace, pay_evaluation, poll, *REFUNDED),
+        ends=JobState.EXPIRED,
     ),
     Life(
         name="overpaid, refunded",
         request="REJECT this, and return what is too much.",
         acts=(create, overpay_evaluation, poll, work, *REFUNDED),
+        ends=JobState.REJECTED,
     ),
     Life(
         name="cancelled, then paid, refunded",
-        acts=(create, cancel, pay_evaluation, poll, *REFUNDED),
+        acts=(*CANCELLED_AND_PAID, *REFUNDED),
+        ends=JobState.EXPIRED,
     ),
-    Life(
-        name="refund in doubt: paid, and called failed",
-        acts=(
-            create,
-            cancel,
-            pay_evaluation,
-            poll,
-            ask_for_invoice,
-            claim,
-            _arm("lnbits.pay", FaultKind.STATUS, status=520, after_effect=True),
-            _arm("lnbits.read", FaultKind.STATUS, status=503),
-            work,
-            disarm,
-            later,
-            refunded,
-        ),
-    ),
+    _in_doubt("called failed, and not shown", FaultKind.STATUS, status=520),
+    _in_doubt("no answer, and not shown", FaultKind.RESET),
     Life(
         name="refund refused, and claimed again",
         acts=(
-            create,
-            cancel,
-            pay_evaluation,
-            poll,
-            empty_wallet,
+            *CANCELLED_AND_PAID,
+            _arm("lnbits.pay", FaultKind.STATUS, status=520, text="Insufficient balance."),
             ask_for_invoice,
             claim,
             work,
             not_refunded,
-            fill_wallet,
+            disarm,
             claim,
             work,
             refunded,
         ),
+        ends=JobState.EXPIRED,
     ),
-    Life(name="demo", acts=(try_demo, work, look_at_demo)),
-    Life(name="demo that nobody began", acts=(try_demo, abandon_demo)),
-    Life(name="every duty", acts=(*PAID, do_every_duty, work)),
+    Life(name="demo", acts=(try_demo, work, look_at_demo), ends=None),
+    Life(name="demo that nobody began", acts=(try_demo, abandon_demo), ends=None),
+    Life(
+        name="every duty",
+        acts=(*PAID, do_every_duty, beat, work),
+        ends=JobState.AWAITING_WORK_PAYMENT,
+    ),
 )

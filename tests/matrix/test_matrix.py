@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.matrix.cases import Bench, Case, Fault, Recording, cases_of, run
+from tests.matrix.conftest import Recordings
 from tests.matrix.lives import LIVES, Life
 
 
@@ -13,13 +14,15 @@ from tests.matrix.lives import LIVES, Life
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
 def test_whatever_happens_at_any_point_the_life_comes_to_its_end(
     bench: Bench,
-    recordings: dict[str, Recording],
+    recordings: Recordings,
     life: Life,
     fault: Fault,
     record_property: Callable[[str, object], None],
+    pytestconfig: pytest.Config,
 ) -> None:
-    recording, began = recordings[life.name], time.monotonic()
-    cases = cases_of(life, recording, fault)
+    recording, began = recordings.of(life), time.monotonic()
+    wanted = pytestconfig.getoption("--points")
+    cases = [case for case in cases_of(life, recording, fault) if wanted in str(case.point)]
 
     violated = [trouble for case in cases if (trouble := _trouble(bench, case, recording))]
 

@@ -1,0 +1,1 @@
+"""Defects that the tests of money must find: the checker is checked."""

@@ -1,0 +1,115 @@
+# ruff: noqa: T201 - prints its table
+"""``python -m tests.mutants [NAME…]``: plant each defect in a copy of the tree, and see it found.
+
+Without names all of them; ``--ci`` the few that every run of CI tries. Exit 1 if one survives, 2 if
+one cannot be planted, or if its selection fails without it.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.catalogue import IN_CI, MUTANTS, Mutant
+
+CHECKOUT = Path(__file__).parents[2]
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", re.MULTILINE)
+SOME_FAILED = 1
+MINUTES = 10
+
+
+class DoesNotApply(Exception):
+    """The source has changed: the mutant must be told anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    caught_by: str | None
+    """The first test that failed; None = the mutant lives."""
+    seconds: float
+
+
+def copy_of_the_tree(to: Path) -> None:
+    """Copy what git knows or would know, as it lies here."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source = CHECKOUT / name
+        if source.is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, to / name)
+
+
+def plant(mutant: Mutant, tree: Path) -> None:
+    """Change the copy. Raises DoesNotApply."""
+    for change in mutant.changes:
+        file = tree / change.file
+        text = file.read_text()
+        if text.count(change.old) != 1:
+            raise DoesNotApply(f"{mutant.name}: {change.file} has {text.count(change.old)} places")
+        file.write_text(text.replace(change.old, change.new))
+
+
+def run(selection: Iterable[str], tree: Path) -> Verdict:
+    """Run a selection in a tree. Raises DoesNotApply when it could not be run at all."""
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:schemathesis", *selection],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        timeout=MINUTES * 60,
+        check=False,
+    )
+    failed = FAILED.search(result.stdout)
+    if result.returncode not in {0, SOME_FAILED} or (result.returncode and not failed):
+        raise DoesNotApply(f"pytest ended with {result.returncode}:\n{result.stdout[-2000:]}")
+    return Verdict(caught_by=failed.group(1) if failed else None, seconds=time.monotonic() - began)
+
+
+def try_out(mutant: Mutant, *, planted: bool = True) -> Verdict:
+    """One mutant on a copy of its own, or with ``planted`` False the same without the defect."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        copy_of_the_tree(Path(folder))
+        if planted:
+            plant(mutant, Path(folder))
+        return run(mutant.caught_by, Path(folder))
+
+
+def found(mutant: Mutant) -> Verdict:
+    """Plant it and look. Raises DoesNotApply, also when its selection fails without it."""
+    without = try_out(mutant, planted=False)
+    if without.caught_by is not None:
+        raise DoesNotApply(f"{mutant.name}: {without.caught_by} fails without it")
+    return try_out(mutant)
+
+
+def main(names: list[str]) -> int:
+    wanted = IN_CI if names == ["--ci"] else tuple(names)
+    chosen = [mutant for mutant in MUTANTS if not wanted or mutant.name in wanted]
+    alive = 0
+    for mutant in chosen:
+        try:
+            verdict = found(mutant)
+        except DoesNotApply as problem:
+            print(problem)
+            return 2
+        alive += verdict.caught_by is None
+        by = verdict.caught_by or "NOTHING: IT LIVES"
+        print(f"{mutant.name:62} {verdict.seconds:4.0f} s  {by}", flush=True)
+    print(f"{len(chosen)} mutants, {len(chosen) - alive} caught, {alive} alive")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

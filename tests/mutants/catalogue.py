@@ -1,0 +1,250 @@
+# ruff: noqa: E501 - quotes the source as it stands
+"""The mutants: small changes of the source, each with the selection that should catch it."""
+
+from dataclasses import dataclass
+
+MATRIX = "tests/matrix"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    file: str
+    old: str
+    """Stands in the file exactly once; otherwise the mutant does not apply, which is an error."""
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    name: str
+    changes: tuple[Change, ...]
+    caught_by: tuple[str, ...]
+    """Arguments of pytest: the smallest selection that should fail."""
+
+
+def _matrix(*, life: str, fault: str, points: str) -> tuple[str, ...]:
+    return (MATRIX, "-k", f"{life} and {fault}", "--points", points)
+
+
+_NO_LIVE_PAYOUT_INDEX = (
+    Change(
+        file="models/payout.py",
+        old="            unique=True,\n            postgresql_where=text(\"state = 'sending'\"),",
+        new="            postgresql_where=text(\"state = 'sending'\"),",
+    ),
+    Change(
+        file="models/migrations/versions/0001_jobs_money_and_journal.py",
+        old="        unique=True,\n        postgresql_where=sa.text(\"state = 'sending'\"),",
+        new="        postgresql_where=sa.text(\"state = 'sending'\"),",
+    ),
+)
+
+MUTANTS = (
+    Mutant(
+        name="no claim match in record",
+        changes=(
+            Change(
+                file="models/moves.py",
+                old="        guard.append(Job.claim == claim)",
+                new="        pass",
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="beside", points="jobs.offer:begin"),
+    ),
+    Mutant(
+        name="no claim match in a payout's record",
+        changes=(
+            Change(
+                file="models/moves.py",
+                old="            Payout.state == PayoutState.SENDING,\n            Payout.claim == claim,",
+                new="            Payout.state == PayoutState.SENDING,",
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="beside", points="payouts.paid:begin"),
+    ),
+    Mutant(
+        name="no unique live payout",
+        changes=_NO_LIVE_PAYOUT_INDEX,
+        caught_by=("tests/services/test_database_guards.py", "-k", "second_live_payout"),
+    ),
+    Mutant(
+        name="520 = failed",
+        changes=(
+            Change(
+                file="gateways/lightning/lnbits.py",
+                old='        return SendReport(outcome=SendOutcome.SENT, code=f"http_{reply.status}")',
+                new=(
+                    "        known = SendOutcome.REFUSED if reply.status == 520 else SendOutcome.SENT\n"
+                    '        return SendReport(outcome=known, code=f"http_{reply.status}")'
+                ),
+            ),
+        ),
+        caught_by=_matrix(life="called", fault="exception", points="claim otherwise"),
+    ),
+    Mutant(
+        name="time-out = failed",
+        changes=(
+            Change(
+                file="gateways/lightning/lnbits.py",
+                old="            return SendReport(outcome=SendOutcome.SENT, code=error.code)",
+                new="            return SendReport(outcome=SendOutcome.REFUSED, code=error.code)",
+            ),
+        ),
+        caught_by=_matrix(life="answer", fault="exception", points="claim otherwise"),
+    ),
+    Mutant(
+        name="404 = failed",
+        changes=(
+            Change(
+                file="services/money/payout_evidence.py",
+                old="    if evidence.refusals == evidence.posts:\n        return Conclusion.FAILED",
+                new="    if evidence.posts:\n        return Conclusion.FAILED",
+            ),
+        ),
+        caught_by=_matrix(life="called", fault="exception", points="claim otherwise"),
+    ),
+    Mutant(
+        name="ledger outside the transaction",
+        changes=(
+            Change(
+                file="services/money/payments.py",
+                old=(
+                    "        ledger.receive(session, receipt)\n"
+                    "        moved = _spend(session, tools, receipt, invoice) if invoice else None\n"
+                ),
+                new=(
+                    "        moved = _spend(session, tools, receipt, invoice) if invoice else None\n"
+                    '    with tools.database.transaction("payments.book") as session:\n'
+                    "        ledger.receive(session, receipt)\n"
+                ),
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="killed", points="payments.settle:after_commit"),
+    ),
+    Mutant(
+        name="message instead of row as truth",
+        changes=(
+            Change(
+                file="models/due.py",
+                old="        .where(model.id == row_id, where, model.due_at <= func.now())\n",
+                new="        .where(model.id == row_id, where)\n",
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="beside", points="jobs.claim.evaluate:begin"),
+    ),
+    Mutant(
+        name="receipts not unique",
+        changes=(
+            Change(
+                file="models/invoice.py",
+                old=(
+                    "    id: Mapped[Id]\n"
+                    "    payment_hash: Mapped[str] = mapped_column(Text, unique=True)\n"
+                    "    amount_msats"
+                ),
+                new=(
+                    "    id: Mapped[Id]\n"
+                    "    payment_hash: Mapped[str] = mapped_column(Text)\n"
+                    "    amount_msats"
+                ),
+            ),
+            Change(
+                file="models/migrations/versions/0001_jobs_money_and_journal.py",
+                old=(
+                    '        sa.UniqueConstraint("payment_hash",'
+                    ' name=op.f("uq_receipts_payment_hash")),\n'
+                ),
+                new="",
+            ),
+            Change(
+                file="services/money/payments.py",
+                old="        .on_conflict_do_nothing(index_elements=[Receipt.payment_hash])\n",
+                new="",
+            ),
+            Change(
+                file="services/money/ledger.py",
+                old='        f"receipt:{receipt.payment_hash}",',
+                new='        f"receipt:{receipt.id}",',
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="lease", points="payments.settle:begin"),
+    ),
+    Mutant(
+        name="heartbeat without claim",
+        changes=(
+            Change(
+                file="models/due.py",
+                old="tuple_(model.id, model.claim).in_(list(held))",
+                new="model.id.in_([row_id for row_id, _ in held])",
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="beside", points="language_model.ask:before"),
+    ),
+    Mutant(
+        name="expiry without asking",
+        changes=(
+            Change(
+                file="services/jobs/expiry.py",
+                old=(
+                    "    if state is None or not _is_answer(state):\n"
+                    "        return False\n"
+                    "    if state.payment is not None and payments.settle(tools, state.payment):\n"
+                    "        return False\n"
+                ),
+                new="",
+            ),
+        ),
+        caught_by=_matrix(life="sweep", fault="exception", points="invoices.sweep"),
+    ),
+    Mutant(
+        name="publish before commit",
+        changes=(
+            Change(
+                file="services/money/payments.py",
+                old="        moved = _spend(session, tools, receipt, invoice) if invoice else None\n",
+                new=(
+                    "        moved = _spend(session, tools, receipt, invoice) if invoice else None\n"
+                    "        if invoice is not None and moved is not None:\n"
+                    "            tools.doorbell.ring(_WAITS_FOR[invoice.kind][2], moved.id)\n"
+                ),
+            ),
+        ),
+        caught_by=_matrix(life="declined", fault="exception", points="jobs.decline:begin"),
+    ),
+    Mutant(
+        name="refund retried with a new invoice while the first is in doubt",
+        changes=(
+            *_NO_LIVE_PAYOUT_INDEX,
+            Change(
+                file="services/money/refunds.py",
+                old="    if any(debt.state is DebtState.PAYING for debt in debts):\n",
+                new="    if not debts:\n",
+            ),
+            Change(
+                file="services/money/refunds.py",
+                old="Debt.job_id == job.id, Debt.state == DebtState.OWED",
+                new="Debt.job_id == job.id, Debt.state != DebtState.PAID",
+            ),
+            Change(
+                file="models/moves.py",
+                old="Debt.job_id == payout.job_id, Debt.state == DebtState.OWED",
+                new="Debt.job_id == payout.job_id, Debt.state != DebtState.PAID",
+            ),
+        ),
+        caught_by=_matrix(life="called", fault="exception", points="claim otherwise"),
+    ),
+    Mutant(
+        name="host clock for leases",
+        changes=(
+            Change(
+                file="models/due.py",
+                old=".values(claim=model.claim + 1, due_at=func.now() + lease)",
+                new=".values(claim=model.claim + 1, due_at=datetime.now().astimezone() + lease)",
+            ),
+        ),
+        caught_by=("tests/architecture/test_rules.py", "-k", "production_keeps"),
+    ),
+)
+"""Ordered as the specification lists them."""
+
+IN_CI = ("no claim match in record", "ledger outside the transaction")
