@@ -72,8 +72,8 @@ def _judge(fleet: Fleet, options: Options, evidence: Evidence, seconds: float) -
     sentences = [asdict(violation) for violation in violations]
     _keep(options.results / "report.json", {**found, "sentences": sentences})
     print(report.table(found, violations), flush=True)
+    shutil.copy(fleet.effects, options.results / "effects.jsonl")
     if violations:
-        shutil.copy(fleet.effects, options.results / "effects.jsonl")
         _keep(options.results / "tables.json", evidence.tables)
         print(f"FAILED with seed {options.seed}; all that is known is in {options.results}")
     return violations

@@ -277,6 +277,15 @@ def test_a_call_may_be_repeated_after_a_kill_and_after_bad_weather() -> None:
     assert check(evidence(effects=spoilt)) == []
 
 
+@pytest.mark.parametrize("victim", ["web", "beat", "valkey", "worker-money>postgres"])
+def test_a_call_may_not_be_repeated_for_what_is_done_to_others(victim: str) -> None:
+    again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
+
+    found = check(evidence(effects=again, acts=act("kill", victim, AT + 4, AT + 4)))
+
+    assert [violation.invariant[:2] for violation in found] == ["I6"]
+
+
 def test_a_slow_model_is_no_reason_to_call_it_again() -> None:
     again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
     slow = [effect | {"fault": "delay"} if effect.get("call") == 2 else effect for effect in again]

@@ -36,11 +36,22 @@ def windows_of(lines: Iterable[Line]) -> list[Window]:
     ]
 
 
+MODEL_WORKERS = ("worker-models", "worker-models-2")
+LOSES_CALLS = frozenset(
+    {name + to for name in MODEL_WORKERS for to in ("", ">postgres", ">models")} | {"postgres"}
+)
+"""Whoever is attacked here may lose a model call: not the doors, nor the doorbell, nor money."""
+
+
 class Windows:
-    """A span is touched by every act that was felt in it: until mended, and a lease longer."""
+    """When model calls could be lost: until an act was mended, and a lease longer."""
 
     def __init__(self, lines: Iterable[Line], lease_seconds: float) -> None:
-        self._spans = [(w.began, w.mended + lease_seconds + 2) for w in windows_of(lines)]
+        self._spans = [
+            (window.began, window.mended + lease_seconds + 2)
+            for window in windows_of(lines)
+            if window.victim in LOSES_CALLS
+        ]
 
     def touch(self, began: float, ended: float) -> bool:
         return any(start <= ended and began <= end for start, end in self._spans)
