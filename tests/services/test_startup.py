@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from config.settings import ModelPrice, Settings, SettingsError
+from config.settings import AppEnv, ModelPrice, Settings, SettingsError
+from gateways.errors import Refused
+from gateways.lnurl import NotAReceiver
+from models.money import Sats
 from services import toolbox
 from services.operate import startup
 from services.toolbox import Role, Toolbox
@@ -90,3 +93,59 @@ def test_nobody_pays_our_invoices_for_us_beside_a_real_lightning(tools: Toolbox)
 
     assert _built(tools, Role.WEB).bench_payer is not None
     assert _built(tools, Role.WEB, **real).bench_payer is None
+
+
+BENCH_URL = "http://127.0.0.1:8001"
+
+
+def _production(**more: str) -> Settings:
+    return Settings.load(
+        {
+            "DATABASE_URL": "postgresql://nowhere",
+            "REDIS_URL": "redis://nowhere",
+            "APP_ENV": "production",
+            "LNBITS_URL": "https://lnbits.example",
+            "LNBITS_INVOICE_KEY": "canary-invoice-key",
+            "LNBITS_ADMIN_KEY": "canary-admin-key",
+            "LNBITS_WEBHOOK_BASE_URL": "https://honest.example",
+            "ANTHROPIC_API_KEY": "canary-anthropic-key",
+            "BTC_PRICE_USD_FALLBACK": "",
+            **more,
+        }
+    )
+
+
+@pytest.mark.parametrize("bench_url", ["", BENCH_URL])
+def test_in_production_no_stranger_can_name_an_address_of_the_bench(bench_url: str) -> None:
+    settings = _production(STAND_IN_URL=bench_url)
+
+    assert toolbox.bench_origins(settings) == ()
+    receivers = toolbox.build(settings, Role.MODELS).receivers
+    for text in (BENCH_URL, "alice@127.0.0.1:8001", "https://127.0.0.1/"):
+        with pytest.raises(NotAReceiver):
+            receivers.check(text)
+    receivers.check("alice@wallet.example")
+
+
+def test_in_production_the_bench_stays_shut_whatever_else_the_settings_say(tools: Toolbox) -> None:
+    settings = tools.settings.model_copy(update={"app_env": AppEnv.PRODUCTION})
+
+    assert settings.lightning_is_stand_in
+    assert toolbox.bench_origins(settings) == ()
+
+
+def test_beside_a_real_lnbits_the_bench_is_shut_in_development_too(tools: Toolbox) -> None:
+    settings = tools.settings.model_copy(update={"lnbits_url": "https://lnbits.example"})
+
+    assert toolbox.bench_origins(tools.settings) == (tools.settings.stand_in_url,)
+    assert toolbox.bench_origins(settings) == ()
+
+
+@pytest.mark.parametrize("host", ["lnbits.example", "honest.example"])
+def test_no_stranger_makes_us_ask_a_host_of_our_own(host: str) -> None:
+    receivers = toolbox.build(_production(), Role.MODELS).receivers
+
+    with pytest.raises(Refused) as refused:
+        receivers.invoice(f"alice@{host}", Sats(10))
+
+    assert refused.value.code == "own_host"
