@@ -161,7 +161,7 @@ class Settings(BaseModel):
 
     eval_fee_sats: Count = 10
     margin_pct: Annotated[Dollars, AfterValidator(_margin)] = Decimal(25)
-    infra_monthly_cost_usd: Dollars = Decimal(50)
+    infra_monthly_cost_usd: Annotated[Dollars, Field(le=1_000_000)] = Decimal(50)
     infra_monthly_jobs: Count = 10_000
     output_tokens_by_tier: Annotated[OutputTokens, BeforeValidator(_output_tokens)] = OutputTokens()
     price_feeds: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = (

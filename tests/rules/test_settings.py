@@ -132,6 +132,11 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         pytest.param({**BENCH, "PORT": "70000"}, "PORT", id="a port that is none"),
         pytest.param({**BENCH, "EVAL_FEE_SATS": "0"}, "EVAL_FEE_SATS", id="a fee of nothing"),
         pytest.param({**BENCH, "EVAL_FEE_SATS": "1.5"}, "EVAL_FEE_SATS", id="half a sat"),
+        pytest.param(
+            {**BENCH, "INFRA_MONTHLY_COST_USD": "1000001"},
+            "INFRA_MONTHLY_COST_USD",
+            id="a cost that no column holds",
+        ),
         pytest.param({**BENCH, "MARGIN_PCT": "-1"}, "MARGIN_PCT", id="a margin below zero"),
         pytest.param({**BENCH, "MARGIN_PCT": "NaN"}, "MARGIN_PCT", id="a margin of nothing known"),
         pytest.param({**BENCH, "INFRA_MONTHLY_JOBS": "0"}, "INFRA_MONTHLY_JOBS", id="no jobs"),
