@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz check lint fix types imports docs openapi migration migrate test-system test-matrix test-lnbits test-machines chaos release-check clean
+.PHONY: help setup run test t fuzz check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test-system: ## run whole lives of jobs as processes that are killed and restart
 
 test-matrix: ## kill, cut and freeze a process at every point between a commit and the outside
 	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) -p no:schemathesis tests/matrix
+
+mutants: ## plant a defect at a time in a copy of the tree, and see each of them found
+	@$(SETUP_DEV) && $(VENV) -m tests.mutants
 
 t: ## run one test alone: make t T=tests/rules/test_money.py
 	@$(SETUP_DEV) && $(VENV) -m pytest $(T)
