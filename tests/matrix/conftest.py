@@ -1,7 +1,9 @@
 """A bench for the matrix, and the summary of what was tried."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +13,7 @@ from local.stand_in.testing import StandInClient
 from models.database import Base, Database
 from tests.matrix.cases import Bench, Recording, record
 from tests.matrix.evidence import Situation
-from tests.matrix.killing import running_fork_server
+from tests.matrix.killing import ForkServer, running_fork_server
 from tests.matrix.lives import LIVES, Life
 from tests.support.canary import Listener
 
@@ -36,9 +38,19 @@ def bench(
         log_listener.lines.clear()
         empty(emptying)
 
-    folder = tmp_path_factory.mktemp("matrix")
-    with running_fork_server(folder, environ) as fork_server:
-        bench = Bench(settings, stand_in_process, start_over, fork_server.kill)
+    with ExitStack() as until_the_end:
+
+        @cache
+        def fork_server() -> ForkServer:  # started by the first case that needs it
+            running = running_fork_server(tmp_path_factory.mktemp("matrix"), environ)
+            return until_the_end.enter_context(running)
+
+        bench = Bench(
+            settings,
+            stand_in_process,
+            start_over,
+            kill=lambda case, memory: fork_server().kill(case, memory),
+        )
         yield bench
         bench.close()
     emptying.close()
