@@ -27,12 +27,17 @@ class Caller:
     def wallet(self) -> StandInClient:
         return StandInClient(self.product.stand_in_url)
 
-    def create(self, request: str) -> Json:
-        answer = self.post("/api/jobs", {"request": request})
+    def create(self, request: str, **more: object) -> Json:
+        answer = self.post("/api/jobs", {"request": request, **more})
         assert answer.status_code == 201, answer.text
         assert answer.headers["Location"] == f"/api/jobs/{answer.json()['jobId']}"
         self.product.confidential.extend((request, answer.json()["jobId"]))
         return dict(answer.json())
+
+    @property
+    def address(self) -> str:
+        """A Lightning address of the caller's wallet."""
+        return f"caller@{self.product.stand_in_url.removeprefix('http://')}"
 
     def job(self, job_id: str) -> Json:
         answer = requests.get(f"{self.product.url}/api/jobs/{job_id}", timeout=TIMEOUT_SECONDS)

@@ -33,6 +33,22 @@ def test_a_job_is_paid_done_and_refunded_to_the_sat(caller: Caller) -> None:
     assert before - caller.balance_msats() == (fee + kept) * 1000
 
 
+def test_what_is_owed_goes_back_without_asking_where_the_caller_said_so(caller: Caller) -> None:
+    before = caller.balance_msats()
+    created = caller.create("Write a haiku about honest returns.", refundTo=caller.address)
+    caller.product.confidential.append(caller.address)
+    caller.pay(created["evalInvoice"])
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    caller.pay(quoted["workInvoice"])
+
+    done = caller.wait_for(created["jobId"], "complete", refundState="paid")
+
+    assert done["refundTo"]["address"] == caller.address
+    assert done["refundTo"]["state"] == "paid"
+    spent = created["evalInvoice"]["amountSats"] + done["costLedger"]["actualAmountSats"]
+    assert before - caller.balance_msats() == spent * 1000
+
+
 def test_the_price_can_be_computed_again_from_what_is_shown(caller: Caller) -> None:
     quoted = caller.quoted("Count from one to ten.")
     caller.pay(quoted["workInvoice"])
