@@ -5,11 +5,17 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from celery import Celery
 from kombu import Queue
+from kombu.transport.redis import QoS
 
 from config.queues import QUEUE_OF, QueueName
 from config.settings import Settings
 
 KEY_PREFIX = "honestwork:"
+
+QoS.restore_at_shutdown = False
+"""A connection that closes puts no message back: dispatch rings again anyway. Where the connection
+is what broke, trying to fails with an AttributeError that ends the whole worker (kombu 5.7.0).
+"""
 
 
 def broker_url(redis_url: str) -> str:
