@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check clean
+.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -19,7 +19,7 @@ run: ## run the whole product here; PORT=8000 HOST=… DATA_DIR=… or a .env fi
 	@$(SETUP) && exec $(VENV) -m local.supervisor
 
 # Left to test-system: what starts whole processes, and the fuzzer, whose plugin costs every process seconds.
-SYSTEM_TESTS = tests/journeys tests/local tests/contract/test_schemathesis.py
+SYSTEM_TESTS = tests/journeys tests/local tests/stateful tests/contract/test_schemathesis.py
 
 test: ## run the tests, on servers of their own
 	@$(SETUP_DEV) && $(VENV) -m pytest -q -n $(WORKERS) -p no:schemathesis $(addprefix --ignore=,$(SYSTEM_TESTS) tests/matrix)
@@ -38,6 +38,9 @@ t: ## run one test alone: make t T=tests/rules/test_money.py
 
 fuzz: ## hold many more requests against the document; MAX_EXAMPLES=1000 and SEED=… per operation
 	@$(SETUP_DEV) && MAX_EXAMPLES=$(MAX_EXAMPLES) SEED=$(SEED) WORKERS=$(WORKERS) $(VENV) -m tests.contract
+
+stateful: ## make up many more lives of jobs in any weather; EXAMPLES=100 per opening, and SEED=…
+	@$(SETUP_DEV) && EXAMPLES=$(EXAMPLES) SEED=$(SEED) WORKERS=$(WORKERS) $(VENV) -m tests.stateful
 
 check: lint types imports test ## all that must be green before a change goes in
 

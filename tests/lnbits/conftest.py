@@ -5,7 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from local.stand_in.testing import StandInClient
 from tests.lnbits.rig import Rig, running_rig
+from tests.lnbits.shop import Shop, open_shop
+from tests.support.doorbell import RecordingDoorbell
 
 ENVIRON = dict(os.environ)  # noqa: TID251 - an entry point
 IS_ASKED_FOR = ENVIRON.get("HONESTWORK_LNBITS") == "1"
@@ -34,3 +37,17 @@ def rig(running: Rig) -> Iterator[Rig]:
     """Both LNbits, without any fault; whatever a test breaks is mended after it."""
     yield running
     running.mend()
+
+
+@pytest.fixture
+def shop(
+    rig: Rig,
+    database_url: str,
+    redis_url: str,
+    stand_in: StandInClient,
+    doorbell: RecordingDoorbell,
+) -> Iterator[Shop]:
+    with open_shop(
+        rig, database_url=database_url, redis_url=redis_url, doorbell=doorbell, stand_in=stand_in
+    ) as opened:
+        yield opened

@@ -8,7 +8,7 @@ from typing import Self
 from hypothesis import Phase
 
 SEED = 20_261_122
-FEW = 3
+FEW = 2
 STEPS = 20
 SEARCH = (Phase.generate,)
 """Without making a failure small, which takes minutes."""

@@ -69,6 +69,8 @@ POLLING = (TaskName.POLL_PAYMENTS, TaskName.REREAD_PAYMENTS, TaskName.SWEEP_INVO
 ROUNDS_TO_FINISH = 40
 FATES = (Fate.DONE, Fate.DONE, Fate.DECLINED, Fate.REFUSED)
 A_MINUTE = 61
+ENDED = ("rejected", "complete", "failed", "expired")
+LIES = ("failed", "unknown")
 LATENESS = {"a little": 180, "much": 720}
 _NEEDED = {
     "awaiting_eval_payment": ("anthropic", "lnbits.create", "lnbits.feed"),
@@ -101,10 +103,22 @@ OPENINGS = {
     "is paid for twice, in the grace": Opening(
         ("_go_on", "_be_a_little_late"), "expired -> executing"
     ),
+    "is paid for in time and found past the deadline": Opening(
+        ("_pay", "_let_the_deadline_pass"), "awaiting_eval_payment -> evaluating"
+    ),
+    "is paid for long after the grace": Opening(("_be_much_too_late",), "paid back late"),
+    "is refunded by an LNbits that lies": Opening(
+        ("_go_on", "_go_on", "_claim_and_hear_lies"), "paid back unused_work"
+    ),
+    "is refunded by an LNbits that forgets": Opening(
+        ("_go_on", "_go_on", "_claim_and_be_forgotten"), "paid back unused_work"
+    ),
+    "is refunded and nobody hears of it": Opening(
+        ("_go_on", "_go_on", "_claim_and_hear_nothing"), "paid back unused_work"
+    ),
     "is paid for when it was cancelled": Opening(("_cancel", "_pay", "_poll"), "paid back late"),
     "is paid for with too much": Opening(("_overpay", "_poll"), "paid back duplicate"),
 }
-ENDED = ("rejected", "complete", "failed", "expired")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,11 +253,17 @@ class Lifecycle(RuleBasedStateMachine):
     def _be_a_little_late(self, job: Caller) -> None:
         self._be_late(job, LATENESS["a little"])
 
+    def _be_much_too_late(self, job: Caller) -> None:
+        self._be_late(job, LATENESS["much"])
+
+    def _let_the_deadline_pass(self, job: Caller) -> None:
+        self._pass(max(0, round(job.newest_bill.deadline - self.now)) + A_MINUTE)
+        self._do_duty(TaskName.SWEEP_INVOICES)
+
     def _be_late(self, job: Caller, seconds: int) -> None:
         if job.state not in AWAITING:
             return
-        self._pass(max(0, round(job.newest_bill.deadline - self.now)) + A_MINUTE)
-        self._do_duty(TaskName.SWEEP_INVOICES)
+        self._let_the_deadline_pass(job)
         self._pay(job)
         self._pass(seconds)
         self._poll(job)
@@ -301,20 +321,16 @@ class Lifecycle(RuleBasedStateMachine):
     def next_process_is_killed(self, commits: int, commits_the_last: bool) -> None:
         self.database.doom(commits, commits_the_last=commits_the_last)
 
-    @rule(job=jobs, what=st.sampled_from(["failed", "unknown"]))
+    @rule(job=jobs, what=st.sampled_from(LIES))
     def lnbits_lies_about_a_payout(self, job: Caller, what: str) -> None:
         """It does so for a while, never beyond the last moment at which it could be paid."""
-        if not job.claims or job.claims[-1].expires < self.now + SHORTEST_LIFE_SECONDS:
-            return
-        lie = lies_about(job.claims[-1].payment_hash, job.claims[-1].sats)[what]
-        self.stand_in.arm(lie)
-        self._make_due()
-        self._do_duty(TaskName.DISPATCH)
-        self._work()
-        others = [fault for fault in self.stand_in.armed() if fault.match != lie.match]
-        self.stand_in.disarm()
-        for fault in others:
-            self.stand_in.arm(fault)
+        if job.state in ENDED and job.owed_sats and not job.claims:
+            self._claim_and_hear(job, what)
+        elif job.claims and job.claims[-1].expires > self.now + SHORTEST_LIFE_SECONDS:
+            with self._lies(job.claims[-1].payment_hash, job.claims[-1].sats, what):
+                self._make_due()
+                self._do_duty(TaskName.DISPATCH)
+                self._work()
 
     @rule(job=jobs)
     def lnbits_calls_an_invoice_expired(self, job: Caller) -> None:
@@ -423,6 +439,37 @@ class Lifecycle(RuleBasedStateMachine):
             job.claims.append(taken)
         self._look()
         return None
+
+    def _claim_and_hear_lies(self, job: Caller) -> None:
+        self._claim_and_hear(job, "failed")
+
+    def _claim_and_be_forgotten(self, job: Caller) -> None:
+        self._claim_and_hear(job, "unknown")
+
+    def _claim_and_hear_nothing(self, job: Caller) -> None:
+        self._arm("lnbits.pay does it and resets the connection", 1)
+        self._arm("lnbits.read resets the connection", 2)
+        self._go_on(job)
+
+    def _claim_and_hear(self, job: Caller, what: str) -> None:
+        text = self._payer_invoice(job.owed_sats)
+        with self._lies(bolt11.read(text).payment_hash, job.owed_sats, what):
+            answer = self._send_claim(job, text, f"while LNbits says {what}")
+            if answer is not None:
+                self._check_claim(job, text, answer)
+            self._work()
+
+    @contextmanager
+    def _lies(self, payment_hash: str, sats: int, what: str) -> Iterator[None]:
+        """Once, and no later than this lasts."""
+        self._say(f"LNbits says {what}")
+        lie = lies_about(payment_hash, sats)[what]
+        self.stand_in.arm(lie)
+        yield
+        others = [fault for fault in self.stand_in.armed() if fault.match != payment_hash]
+        self.stand_in.disarm()
+        for fault in others:
+            self.stand_in.arm(fault)
 
     def _payer_invoice(self, sats: int) -> str:
         """An invoice of the caller, whose own Lightning is never in trouble."""

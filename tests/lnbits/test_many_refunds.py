@@ -1,0 +1,238 @@
+"""Refunds by the hundred from B to A while the line between them breaks: each once, or in doubt."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from config.settings import STAND_IN_INVOICE_KEY
+from gateways.http import HttpClient
+from gateways.lightning import SettledPayment, lnbits
+from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
+from models.debt import DebtState
+from models.invoice import InvoiceKind
+from models.money import Msats
+from models.payout import Payout, PayoutState
+from services.errors import Conflict, ErrorCode
+from services.jobs import intake
+from services.jobs.intake import JobView
+from services.money import payments, payouts, reconcile, refunds
+from tests.lnbits.line import Line
+from tests.lnbits.shop import A_MINUTE, Shop
+from tests.support.rows import all_of
+
+REFUNDS = 200
+SATS = 10
+SEED = 20_261_122
+WORKERS = 4
+JOBS_A_MINUTE = 50
+"""More are turned away, so that LNbits has room for payouts."""
+LONGER_THAN_LNBITS_WAITS = 6.0
+HASTY_SECONDS = 0.5
+
+
+class Nemesis:
+    """Breaks the line again and again; what it does follows from its seed, when does not."""
+
+    def __init__(self, line: Line, seed: int) -> None:
+        self._line = line
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self.strikes: Counter[str] = Counter()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._rage)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+            self._line.mend()
+
+    def _rage(self) -> None:
+        deeds: list[Callable[[], None]] = [self._cut, self._cut, self._refuse, self._delay]
+        while not self._over.wait(self._random.uniform(0.1, 0.7)):
+            deed = self._random.choice(deeds)
+            self.strikes[deed.__name__] += 1
+            deed()
+            if self.strikes.total() == 5:
+                self.strikes["_hold"] += 1
+                self._for(LONGER_THAN_LNBITS_WAITS, self._line.slow(LONGER_THAN_LNBITS_WAITS))
+
+    def _cut(self) -> None:
+        self._line.cut()
+
+    def _refuse(self) -> None:
+        self._for(self._random.uniform(0.05, 0.2), self._line.refused())
+
+    def _delay(self) -> None:
+        self._for(self._random.uniform(0.2, 1.0), self._line.slow(self._random.uniform(0.1, 0.4)))
+
+    def _for(self, seconds: float, fault: AbstractContextManager[None]) -> None:
+        with fault:
+            self._over.wait(seconds)
+
+
+def owing(shop: Shop, count: int) -> list[JobView]:
+    """Cancelled jobs that were paid all the same. Their money came elsewhere: B shall only pay."""
+    elsewhere = LnbitsIncome(shop.life.stand_in.url, STAND_IN_INVOICE_KEY, HttpClient())
+    tools = shop.tools.with_(income=elsewhere)
+    views: list[JobView] = []
+    for number in range(count):
+        if number % JOBS_A_MINUTE == 0:
+            shop.let_time_pass(A_MINUTE)
+        views.append(intake.create(tools, "Never mind.", client_key=f"c{number}"))
+    for view in views:
+        intake.cancel(tools, view.job.public_id)
+        paid = view.invoices[InvoiceKind.EVAL]
+        payments.settle(
+            tools,
+            SettledPayment(
+                payment_hash=paid.payment_hash,
+                amount=Msats(paid.amount_sats * 1000),
+                settled_at=datetime.now(UTC),
+            ),
+        )
+    return views
+
+
+def claimed(shop: Shop, count: int) -> list[JobView]:
+    views = owing(shop, count)
+    with ThreadPoolExecutor(WORKERS) as threads:
+        texts = list(threads.map(lambda _: shop.rig.payer.invoice(SATS), views))
+    for view, text in zip(views, texts, strict=True):
+        refunds.claim(shop.tools, shop.life.view(view).job, text)
+    return views
+
+
+def send_all(shop: Shop) -> None:
+    """What several workers do at once with all that is due."""
+    live = [row.id for row in all_of(shop.tools, Payout) if row.state is PayoutState.SENDING]
+    with ThreadPoolExecutor(WORKERS) as threads:
+        list(threads.map(lambda payout_id: payouts.send(shop.tools, payout_id), live))
+
+
+def look_again(shop: Shop, after: timedelta = A_MINUTE) -> None:
+    shop.let_time_pass(after)
+    shop.life.make_due()
+    send_all(shop)
+
+
+def is_paid_on_a(shop: Shop, payout: Payout) -> bool:
+    return shop.rig.payer.payment(payout.payment_hash)["paid"] is True
+
+
+def assert_each_once_or_in_doubt(shop: Shop, had_msats: int) -> Counter[PayoutState]:
+    """PAID is paid on A, and what is paid on A is PAID; A got so much and not a sat more."""
+    rows: list[Payout] = all_of(shop.tools, Payout)
+    with ThreadPoolExecutor(WORKERS) as threads:
+        on_a = list(threads.map(lambda row: is_paid_on_a(shop, row), rows))
+    for row, is_paid in zip(rows, on_a, strict=True):
+        assert row.state is (PayoutState.PAID if is_paid else PayoutState.SENDING)
+    assert shop.rig.payer.balance_msats() - had_msats == 1000 * SATS * sum(on_a)
+    return Counter(row.state for row in rows)
+
+
+def test_given_hundreds_of_refunds_over_a_line_that_breaks_then_each_is_paid_once_or_in_doubt(
+    shop: Shop,
+) -> None:
+    views = claimed(shop, REFUNDS)
+    had = shop.rig.payer.balance_msats()
+    nemesis = Nemesis(shop.rig.line, SEED)
+
+    with nemesis.at_work():
+        send_all(shop)
+    look_again(shop)
+    look_again(shop)
+
+    ended = assert_each_once_or_in_doubt(shop, had)
+    assert nemesis.strikes.total() > 5
+    assert ended[PayoutState.PAID] > REFUNDS // 2
+    look_again(shop, timedelta(hours=3))
+    assert assert_each_once_or_in_doubt(shop, had) == ended
+    assert_no_other_invoice_is_taken(shop, views)
+
+
+def assert_no_other_invoice_is_taken(shop: Shop, views: list[JobView]) -> None:
+    """For a refund in doubt, however long it is."""
+    seen = [shop.life.view(view) for view in views]
+    in_doubt = [view for view in seen if view.debts[0].state is DebtState.PAYING]
+    for view in in_doubt[:5]:
+        with pytest.raises(Conflict) as refused:
+            refunds.claim(shop.tools, view.job, shop.rig.payer.invoice(SATS))
+        assert refused.value.code is ErrorCode.REFUND_IN_PROGRESS
+
+
+def test_given_b_is_killed_in_the_middle_of_refunds_then_each_is_paid_once_or_in_doubt(
+    shop: Shop,
+) -> None:
+    claimed(shop, 30)
+    had = shop.rig.payer.balance_msats()
+    sending = threading.Thread(target=send_all, args=(shop,))
+
+    sending.start()
+    while shop.rig.payer.balance_msats() == had:
+        assert sending.is_alive()
+    shop.rig.b.server.kill()
+    sending.join()
+    shop.rig.b.start()
+    look_again(shop)
+    look_again(shop)
+
+    ended = assert_each_once_or_in_doubt(shop, had)
+    assert ended[PayoutState.PAID] > 20
+
+
+def test_given_answers_of_b_that_get_lost_when_it_has_paid_then_each_refund_is_paid_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed(shop, 10)
+    had = shop.rig.payer.balance_msats()
+    way_to_b = Line(shop.rig.b.server.port)
+    behind = LnbitsPayouts(way_to_b.url, shop.wallet.admin_key, HttpClient())
+    lossy = shop.tools.with_(payouts=behind)
+    first, *others = [row.id for row in all_of(shop.tools, Payout)]
+    payouts.send(lossy, first)  # and the database is proved, in fair weather
+
+    monkeypatch.setattr(lnbits, "PAY_SECONDS", HASTY_SECONDS)
+    monkeypatch.setattr(lnbits, "GET_SECONDS", HASTY_SECONDS)
+    with way_to_b.slow(LONGER_THAN_LNBITS_WAITS):
+        for payout_id in others:
+            payouts.send(lossy, payout_id)
+    monkeypatch.undo()
+    way_to_b.close()
+    still_open = Counter(row.state for row in all_of(shop.tools, Payout))
+    look_again(shop)
+
+    assert still_open[PayoutState.SENDING] == len(others)
+    assert assert_each_once_or_in_doubt(shop, had) == {PayoutState.PAID: 10}
+
+
+def test_given_an_invoice_that_expired_while_b_was_down_then_another_one_is_paid_once(
+    shop: Shop,
+) -> None:
+    (view,) = claimed(shop, 1)
+    had = shop.rig.payer.balance_msats()
+    reconcile.run(shop.tools)
+    shop.rig.b.stop()
+    try:
+        send_all(shop)
+        look_again(shop)
+        shop.let_time_pass(timedelta(hours=3))
+    finally:
+        shop.rig.b.start()
+
+    look_again(shop)
+    look_again(shop)
+
+    assert shop.payout.state is PayoutState.FAILED
+    refunds.claim(shop.tools, shop.life.view(view).job, shop.rig.payer.invoice(SATS))
+    send_all(shop)
+    assert shop.rig.payer.balance_msats() - had == 1000 * SATS
