@@ -236,7 +236,7 @@ def _applies(fault: Fault, point: Point, before: Point | None) -> bool:
         return point.name.endswith(":after_commit")
     if fault is Fault.OVERTAKEN_AT_WORK and point.task not in CLAIMING:
         return False
-    return fault is Fault.EXCEPTION or not _is_same_moment(point, before)
+    return not _is_same_moment(point, before)
 
 
 def _is_same_moment(point: Point, before: Point | None) -> bool:

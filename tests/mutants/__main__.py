@@ -74,7 +74,9 @@ def run(selection: Iterable[str], tree: Path) -> Verdict:
         check=False,
     )
     failed = FAILED.search(result.stdout)
-    if result.returncode not in {0, SOME_FAILED} or (result.returncode and not failed):
+    if failed is None and " passed" not in result.stdout:
+        raise DoesNotApply(f"nothing was tried:\n{result.stdout[-2000:]}")
+    if result.returncode not in {0, SOME_FAILED}:
         raise DoesNotApply(f"pytest ended with {result.returncode}:\n{result.stdout[-2000:]}")
     return Verdict(caught_by=failed.group(1) if failed else None, seconds=time.monotonic() - began)
 

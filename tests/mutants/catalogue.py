@@ -49,7 +49,7 @@ MUTANTS = (
                 new="        pass",
             ),
         ),
-        caught_by=_matrix(life="completed", fault="beside", points="jobs.offer:begin"),
+        caught_by=_matrix(life="completed", fault="beside", points="income.create_invoice:after"),
     ),
     Mutant(
         name="no claim match in a payout's record",
@@ -60,7 +60,7 @@ MUTANTS = (
                 new="            Payout.state == PayoutState.SENDING,",
             ),
         ),
-        caught_by=_matrix(life="completed", fault="beside", points="payouts.paid:begin"),
+        caught_by=_matrix(life="completed", fault="beside", points="payouts.read:after"),
     ),
     Mutant(
         name="no unique live payout",
@@ -167,7 +167,7 @@ MUTANTS = (
                 new='        f"receipt:{receipt.id}",',
             ),
         ),
-        caught_by=_matrix(life="completed", fault="lease", points="payments.settle:begin"),
+        caught_by=_matrix(life="completed", fault="lease", points="payments.known:after_commit"),
     ),
     Mutant(
         name="heartbeat without claim",
@@ -178,7 +178,9 @@ MUTANTS = (
                 new="model.id.in_([row_id for row_id, _ in held])",
             ),
         ),
-        caught_by=_matrix(life="completed", fault="beside", points="language_model.ask:before"),
+        caught_by=_matrix(
+            life="completed", fault="beside", points="jobs.claim.evaluate:after_commit"
+        ),
     ),
     Mutant(
         name="expiry without asking",
@@ -209,7 +211,7 @@ MUTANTS = (
                 ),
             ),
         ),
-        caught_by=_matrix(life="declined", fault="exception", points="jobs.decline:begin"),
+        caught_by=_matrix(life="declined", fault="exception", points="jobs.decline"),
     ),
     Mutant(
         name="refund retried with a new invoice while the first is in doubt",
