@@ -178,9 +178,7 @@ MUTANTS = (
                 new="model.id.in_([row_id for row_id, _ in held])",
             ),
         ),
-        caught_by=_matrix(
-            life="completed", fault="beside", points="jobs.claim.evaluate:after_commit"
-        ),
+        caught_by=_matrix(life="completed", fault="beside", points="language_model.ask:after"),
     ),
     Mutant(
         name="expiry without asking",
