@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check clean
+.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves books clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,15 @@ migration: ## write the next migration from the models: make migration m="add a 
 
 migrate: ## bring the database of DATABASE_URL up to date (`make run` does that by itself)
 	@$(SETUP) && $(VENV) -m models.migrate
+
+reconcile: ## compare books, wallets and rules from the beginning (environment of worker-money)
+	@$(SETUP) && $(VENV) -m workers.reconcile
+
+owner-moves: ## list what waits to be booked as the owner's (docs/operations.md tells how)
+	@$(SETUP) && $(VENV) -m workers.owner_moves
+
+books: ## write the whole ledger as beancount text: make -s books > ledger.beancount
+	@$(SETUP) && $(VENV) -m workers.books
 
 test-lnbits: ## run the money tests against a real LNbits, installed beside
 	@$(SETUP_DEV) && tests/lnbits/run

@@ -13,9 +13,12 @@ from gateways import bolt11
 from gateways.errors import Billed, OutsideError, Refused, Unavailable
 from gateways.http import HttpClient
 from gateways.lightning import (
+    Direction,
     Income,
     InvoiceReading,
     IssuedInvoice,
+    MovementState,
+    PayoutMark,
     PayoutOutcome,
     Payouts,
     SendOutcome,
@@ -211,6 +214,22 @@ def test_a_payout_is_paid_when_it_is_read_back_as_paid(
     assert report.outcome is SendOutcome.SENT
     assert paid.outcome is PayoutOutcome.PAID
     assert before - payouts.balance() == 100_000 + paid.fee
+
+
+def test_a_payout_keeps_its_mark_in_the_list_of_the_wallet(
+    payouts: Payouts, stand_in: StandInClient
+) -> None:
+    stand_in.top_up(1000)
+    mark = PayoutMark(job_id=57, job_digits="1a2b3c4d", payout_id=12)
+    text = stand_in.payer_invoice(100)
+
+    payouts.send(text, mark)
+
+    page = payouts.movements(Direction.OUT, page=0, page_size=10)
+    [sent] = page.movements
+    assert (sent.payment_hash, sent.amount) == (bolt11.read(text).payment_hash, -100_000)
+    assert (sent.mark, sent.state, page.is_last) == (mark, MovementState.SETTLED, True)
+    assert sent.wallet_id == payouts.wallet_id()
 
 
 def test_sending_again_never_pays_twice_and_is_never_a_conclusion(

@@ -10,9 +10,12 @@ from gateways import bolt11
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient
 from gateways.lightning import (
+    Direction,
     InvoiceReading,
     InvoiceState,
     IssuedInvoice,
+    MovementState,
+    PayoutMark,
     PayoutOutcome,
     SendOutcome,
 )
@@ -273,6 +276,23 @@ class TestPayouts:
         assert reading.preimage is not None
         assert rig.payer.balance_msats() == had + 100_000
         assert payouts.balance() == Msats((OPENING_SATS - 100) * 1000) - reading.fee
+
+    def test_a_payout_keeps_its_mark_in_the_list_of_the_wallet_and_nobody_else_sees_it(
+        self, rig: Rig, payouts: LnbitsPayouts
+    ) -> None:
+        mark = PayoutMark(job_id=57, job_digits="1a2b3c4d", payout_id=12)
+        bolt11_text = rig.payer.invoice(100)
+
+        payouts.send(bolt11_text, mark)
+
+        [sent] = payouts.movements(Direction.OUT, page=0, page_size=10).movements
+        assert (sent.payment_hash, sent.amount) == (hash_of(bolt11_text), -100_000)
+        assert (sent.mark, sent.state) == (mark, MovementState.SETTLED)
+        assert sent.wallet_id == payouts.wallet_id()
+        assert sent.payment_request == bolt11_text
+        [topped_up] = payouts.movements(Direction.IN, page=0, page_size=10).movements
+        assert (topped_up.amount, topped_up.mark) == (OPENING_SATS * 1000, None)
+        assert "1a2b3c4d" not in str(rig.payer.payment(hash_of(bolt11_text)))
 
     def test_sending_the_same_invoice_again_pays_nothing_more(
         self, rig: Rig, payouts: LnbitsPayouts

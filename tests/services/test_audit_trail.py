@@ -1,0 +1,128 @@
+"""The ledger as beancount reads it: clean after any life, and not after any tampering."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from models.invoice import InvoiceKind
+from models.ledger import Account
+from services.money import audit_trail, owner_moves
+from tests.architecture.source import ROOT
+from tests.conftest import empty
+from tests.support import audit
+from tests.support.life import Life
+from tests.support.owing import claim, claimed, owing
+
+
+@pytest.fixture(autouse=True)
+def _nothing_planted_stays(life: Life) -> Iterator[None]:
+    yield
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def every_kind_of_life(life: Life) -> None:
+    complete = life.complete()
+    claim(life, complete)
+    life.work()
+    life.create()
+    life.evaluating()
+    life.executing()
+    owing(life)
+    odd = life.create()
+    life.pay(odd, InvoiceKind.EVAL, amount_msats=10_001)
+    life.poll()
+    claimed(life)
+    owner_moves.state(life.tools, -1500, note="fees of the node")
+
+
+def test_an_empty_ledger_and_every_kind_of_life_are_clean(life: Life) -> None:
+    assert audit.complaints(life.tools) == []
+
+    every_kind_of_life(life)
+
+    assert audit.complaints(life.tools) == []
+    assert life.balances()[Account.ROUNDING] == 999
+
+
+TAMPERED = {
+    "an amount": "UPDATE ledger_entries SET amount_msats = amount_msats + 1 WHERE id = {}",
+    "a side": "UPDATE ledger_entries SET credit = 'earned'"
+    " WHERE id = (SELECT max(id) FROM ledger_entries WHERE credit = 'held')",
+    "a row that is gone": "DELETE FROM ledger_entries WHERE id = {}",
+    "a row too many": "INSERT INTO ledger_entries (id, event_key, debit, credit, amount_msats)"
+    " VALUES (999999, 'x:1', 'wallet', 'earned', 1)",
+    "a receipt": "UPDATE receipts SET amount_msats = amount_msats + 1"
+    " WHERE id = (SELECT max(id) FROM receipts)",
+    "a payout": "UPDATE payouts SET amount_sats = amount_sats + 1"
+    " WHERE id = (SELECT max(id) FROM payouts)",
+}
+
+
+@pytest.mark.parametrize("statement", TAMPERED.values(), ids=list(TAMPERED))
+def test_what_was_tampered_with_is_found(life: Life, statement: str) -> None:
+    every_kind_of_life(life)
+    with life.tools.database.transaction("test.tamper") as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        row = session.scalars(text("SELECT max(id) FROM ledger_entries")).one()
+        session.execute(text(statement.format(row)))
+
+    assert any("Balance failed" in complaint for complaint in audit.complaints(life.tools))
+
+
+def test_no_key_of_a_caller_and_no_invoice_is_exported(life: Life) -> None:
+    every_kind_of_life(life)
+
+    text_of_all = "".join(audit_trail.lines(life.tools))
+
+    with life.tools.database.transaction("test.ids") as session:
+        ids = session.scalars(text("SELECT public_id::text FROM jobs")).all()
+    assert len(ids) > 5
+    assert not any(public_id in text_of_all for public_id in ids)
+    assert "lnbc" not in text_of_all
+
+
+def test_the_commands_write_what_bean_check_reads_and_a_person_understands(
+    life: Life, tmp_path: Path, database_url: str, redis_url: str
+) -> None:
+    owing(life)
+    life.complete()
+    owner_moves.state(life.tools, -1500, note="fees of the node")
+    environ = {
+        "PATH": os.defpath,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "STAND_IN_URL": life.stand_in.url,
+    }
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    books = tmp_path / "ledger.beancount"
+    books.write_text(run("-m", "workers.books").stdout)
+    checked = run("-m", "beancount.scripts.check", str(books))
+    assert (checked.returncode, checked.stdout) == (0, ""), checked.stderr
+
+    compared = run("-m", "workers.reconcile")
+    assert compared.returncode == 0, compared.stderr
+    assert "more in the wallets than the books say" in compared.stdout, "1.5 sats were never taken"
+    life.stand_in.top_up(-100)
+    assert run("-m", "workers.reconcile").returncode == 1
+    stated = run("-m", "workers.owner_moves", "state", "-98.5", "--note", "a test")
+    assert (stated.returncode, stated.stdout) == (0, "0 waiting\n"), stated.stderr
+    compared = run("-m", "workers.reconcile")
+    assert (compared.returncode, "agree" in compared.stdout) == (0, True), compared.stdout
+    assert run("-m", "workers.owner_moves", "book", "m1", "--note", "x").returncode == 1

@@ -1,0 +1,81 @@
+# ruff: noqa: TID251 - an entry point
+"""``python -m workers.owner_moves``: list what waits to be booked as the owner's, and book it.
+
+    python -m workers.owner_moves                                 list
+    python -m workers.owner_moves book m12 --note "float"         it was mine (also: book all)
+    python -m workers.owner_moves refund m12                      it was the refund of its job
+    python -m workers.owner_moves state -70.5 --note "old wallet" sats that no wallet row shows
+
+Wants the environment of any process that has a database. Exit code 1 when nothing was booked.
+"""
+
+import argparse
+import os
+import sys
+from decimal import Decimal, InvalidOperation
+
+from config.settings import Settings, SettingsError
+from models.money import MSATS_PER_SAT
+from services import toolbox
+from services.money import owner_moves
+from services.money.owner_moves import NotBooked
+from services.toolbox import Role, Toolbox
+from workers.reconcile import line_of
+
+
+def main(arguments: list[str]) -> int:
+    wish = _parser().parse_args(arguments)
+    try:
+        tools = toolbox.build(Settings.load(os.environ), Role.WEB)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        _do(tools, wish)
+    except NotBooked as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    waiting = owner_moves.waiting(tools)
+    sys.stdout.writelines(line_of(what) for what in waiting)
+    sys.stdout.write(f"{len(waiting)} waiting\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="owner_moves")
+    wishes = parser.add_subparsers(dest="wish")
+    book = wishes.add_parser("book", help="it was the owner's")
+    book.add_argument("reference", help="m12, r7 or all")
+    book.add_argument("--note", required=True)
+    refund = wishes.add_parser("refund", help="it was the refund of the job that it names")
+    refund.add_argument("reference", help="m12")
+    state = wishes.add_parser("state", help="what no row of a wallet shows")
+    state.add_argument("sats", type=_sats, help="below zero for what was taken out")
+    state.add_argument("--note", required=True)
+    return parser
+
+
+def _sats(said: str) -> int:
+    """In msats, exactly."""
+    try:
+        msats = Decimal(said) * MSATS_PER_SAT
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{said} is no number of sats") from None
+    if not msats.is_finite() or msats != int(msats):
+        raise argparse.ArgumentTypeError("a sat has three places")
+    return int(msats)
+
+
+def _do(tools: Toolbox, wish: argparse.Namespace) -> None:
+    if wish.wish == "book":
+        every = [what.reference for what in owner_moves.waiting(tools)]
+        for reference in every if wish.reference == "all" else [wish.reference]:
+            owner_moves.book(tools, reference, note=wish.note)
+    if wish.wish == "refund":
+        owner_moves.book_as_payout(tools, wish.reference)
+    if wish.wish == "state":
+        owner_moves.state(tools, wish.sats, note=wish.note)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
