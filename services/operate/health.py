@@ -17,6 +17,7 @@ from models.invoice import Receipt
 from models.job import Job
 from models.payout import Payout
 from models.reconciliation import Reconciliation, Verdict
+from models.refund_destination import RefundDestination
 from models.tick import Tick
 from models.violation import Violation
 from services.errors import NotNow
@@ -118,13 +119,22 @@ def _backlog(session: Session) -> dict[str, Any]:
 
 
 def _refunds(session: Session) -> dict[str, Any]:
-    """Payouts whose outcome is not known are a person's business after an hour."""
+    """Payouts whose outcome is not known are a person's business after an hour.
+
+    Receivers whom nobody asks although their time has come: no worker serves ``hooks``.
+    """
     in_doubt, oldest = session.execute(
         select(func.count(), ago(func.min(Payout.created_at))).where(Payout.due_at.is_not(None))
     ).one()
     open_debts = session.scalar(select(func.count()).where(Debt.state == DebtState.OWED))
+    neglected = session.scalar(
+        select(ago(func.min(RefundDestination.due_at))).where(
+            RefundDestination.due_at < func.now() - BACKLOG_TOO_OLD
+        )
+    )
     return {
-        "ok": oldest is None or oldest < DOUBT_TOO_OLD,
+        "ok": (oldest is None or oldest < DOUBT_TOO_OLD) and neglected is None,
+        "neglectedSeconds": _seconds(neglected),
         "underWay": in_doubt,
         "oldestSeconds": _seconds(oldest),
         "openDebts": open_debts,

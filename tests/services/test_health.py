@@ -13,12 +13,13 @@ from models.invoice import Receipt
 from models.job import Job
 from models.money import Sats
 from models.payout import Payout
+from models.refund_destination import RefundDestination
 from models.tick import Tick
 from services.operate import health, ticks
 from services.operate.health import Health, Readiness
 from tests.support import rows
 from tests.support.life import Life
-from tests.support.owing import claimed
+from tests.support.owing import claimed, owing_to
 
 
 def _check(life: Life) -> Health:
@@ -81,6 +82,17 @@ def test_a_payout_in_doubt_for_an_hour_is_a_persons_business(well: Life) -> None
 
     assert found.status is Readiness.DEGRADED
     assert found.parts["refunds"]["underWay"] == 1
+
+
+def test_a_receiver_whom_nobody_asks_is_a_persons_business(well: Life) -> None:
+    owing_to(well)
+    assert _check(well).parts["refunds"]["ok"]
+    rows.let_pass(well.tools, RefundDestination, timedelta(seconds=61))
+
+    found = _check(well)
+
+    assert found.status is Readiness.DEGRADED
+    assert found.parts["refunds"]["neglectedSeconds"] >= 61
 
 
 def test_without_a_live_price_we_are_degraded(well: Life) -> None:
