@@ -452,6 +452,8 @@ class Lifecycle(RuleBasedStateMachine):
         self._go_on(job)
 
     def _claim_and_hear(self, job: Caller, what: str) -> None:
+        if not job.owed_sats:
+            return
         text = self._payer_invoice(job.owed_sats)
         with self._lies(bolt11.read(text).payment_hash, job.owed_sats, what):
             answer = self._send_claim(job, text, f"while LNbits says {what}")
