@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from gateways.lightning import Movement, MovementState
 from models import moves
-from models.invoice import Receipt
+from models.invoice import Invoice, Receipt
 from models.ledger import Account
 from models.money import Msats
 from models.payout import Payout, PayoutState
@@ -40,7 +40,8 @@ def take_note(tools: Toolbox, wallets: Wallets) -> None:
 
 
 def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
-    ours = _hashes_of_payouts(tools, listed.movements) if kind is MoveKind.SENT else set()
+    find_ours = _hashes_of_payouts if kind is MoveKind.SENT else _hashes_of_income
+    ours = find_ours(tools, listed.movements)
     for movement in _strangers(listed, ours):
         if movement.state is MovementState.FAILED and movement.mark is None:
             continue
@@ -73,6 +74,21 @@ def _hashes_of_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
                 select(Payout.payment_hash, Payout.state).where(Payout.payment_hash.in_(part))
             )
             known |= {h for h, state in rows if state is not PayoutState.FAILED or h in failed}
+    return known
+
+
+def _hashes_of_income(tools: Toolbox, movements: list[Movement]) -> set[str]:
+    """Which incoming rows are income, paid to an invoice of ours or on record as a receipt.
+
+    One wallet is taken for two when LNbits shows no income for a moment; it is no top-up then.
+    """
+    hashes = [movement.payment_hash for movement in movements]
+    known: set[str] = set()
+    for start in range(0, len(hashes), LOOKUP):
+        part = hashes[start : start + LOOKUP]
+        with tools.database.transaction("wallet_moves.income") as session:
+            for column in (Invoice.payment_hash, Receipt.payment_hash):
+                known |= set(session.scalars(select(column).where(column.in_(part))))
     return known
 
 

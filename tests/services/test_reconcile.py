@@ -246,6 +246,15 @@ def test_a_top_up_of_the_paying_wallet_alarms_until_it_is_booked(life: Life) -> 
     assert life.balances()[Account.OWNER] == 40_000
 
 
+def test_income_is_no_top_up_when_lnbits_shows_none_for_a_moment(life: Life) -> None:
+    life.complete()
+    life.stand_in.arm(Fault(target="lnbits.feed", kind=FaultKind.MISSING_ROW))
+
+    run(life)
+
+    assert all_of(life.tools, WalletMove) == []
+
+
 def test_what_comes_and_goes_while_reconcile_reads_is_no_difference(life: Life) -> None:
     """Each request of reconcile is followed by a payment in and a payout, both recorded."""
     life.complete()
