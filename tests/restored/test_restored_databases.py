@@ -17,6 +17,7 @@ from models.invoice import InvoiceKind
 from models.lifecycle import JobState
 from models.payout import Payout, PayoutState
 from models.reconciliation import Verdict
+from models.refund_destination import DestinationState, RefundDestination
 from models.wallet_move import MoveState, WalletMove
 from services import toolbox
 from services.errors import Conflict
@@ -29,7 +30,7 @@ from tests.support import audit
 from tests.support.books import assert_balanced
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
-from tests.support.owing import claim, owing
+from tests.support.owing import address_at, claim, owing, owing_to
 from tests.support.rows import all_of, only
 
 
@@ -329,3 +330,26 @@ def _tool(deployment: Deployment) -> Callable[..., None]:
         subprocess.run([str(folder / name), f"--dbname={url}", *arguments], check=True, timeout=60)
 
     return run
+
+
+@pytest.mark.parametrize("order", ["the wallet first", "the receiver first"])
+def test_a_refund_that_went_back_by_itself_is_not_sent_there_again(
+    deployment: Deployment, order: str
+) -> None:
+    view = owing_to(deployment.life, address_at(deployment.life))
+    deployment.back_up()
+    deployment.life.make_due()
+    deployment.life.work()
+    assert deployment.sent() == [10]
+
+    deployment.restore()
+    if order == "the receiver first":
+        deployment.life.make_due()
+        deployment.life.work()
+    deployment.work()
+
+    assert deployment.sent() == [10]
+    assert refunds.owed(deployment.life.view(view).debts) == 0
+    # The wallet does not tell who asked for a payout: nothing is owed any more, that is all.
+    assert only(deployment.life.tools, RefundDestination).state is DestinationState.WAITING
+    sound(deployment)
