@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.mutants.catalogue import IN_CI, MUTANTS, Mutant
 
 CHECKOUT = Path(__file__).parents[2]
-FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - |$)", re.MULTILINE)
 SOME_FAILED = 1
 MINUTES = 10
 AT_A_TIME = 2
