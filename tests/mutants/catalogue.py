@@ -222,8 +222,8 @@ MUTANTS = (
             ),
             Change(
                 file="services/money/refunds.py",
-                old="Debt.job_id == job.id, Debt.state == DebtState.OWED",
-                new="Debt.job_id == job.id, Debt.state != DebtState.PAID",
+                old="Debt.job_id == job_id, Debt.state == DebtState.OWED",
+                new="Debt.job_id == job_id, Debt.state != DebtState.PAID",
             ),
             Change(
                 file="models/moves.py",
