@@ -1,7 +1,8 @@
 """How many invoices strangers may make us keep open, and ask LNbits for.
 
-An admission is taken before the invoice is asked for, so that requests which come at once count
-each other.
+An admission is committed before it is counted, and counted before the invoice is asked for. So
+requests that come at once count each other without waiting for each other: a limit is never passed,
+and of those that race for the last places some are turned away that one by one had found room.
 """
 
 from datetime import timedelta
@@ -12,28 +13,37 @@ from sqlalchemy.orm import Session
 from config.settings import Settings
 from models.admission import Admission
 from models.job import Job
-from services.errors import ErrorCode, NotNow, TooManyRequests
+from services.errors import ErrorCode, NotNow, RuleBroken, TooManyRequests
 
 MINUTE = timedelta(minutes=1)
 LIGHTNING_RETRY = timedelta(seconds=10)
-ADMISSION_LOCK = 721_122
-"""Admissions are counted one at a time; nothing outside is asked while it is held."""
+TIDIED_AT_ONCE = 100
 
 
-def take(session: Session, settings: Settings, client_key: str) -> int:
-    """Take leave to ask for an invoice; returns its number. Commit before asking.
-
-    Raises TooManyRequests or NotNow.
-    """
-    session.execute(select(func.pg_advisory_xact_lock(ADMISSION_LOCK)))
-    session.execute(delete(Admission).where(Admission.created_at < func.now() - MINUTE))
-    _check_open_invoices(session, settings, client_key)
-    if not settings.lightning_is_stand_in:  # that has no request limit
-        _check_request_budget(session, settings)
+def apply(session: Session, client_key: str) -> int:
+    """Say that an invoice is wanted; returns the admission's number. Commit before ``refusal``."""
+    old = (
+        select(Admission.id)
+        .where(Admission.created_at < func.now() - MINUTE)
+        .limit(TIDIED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(delete(Admission).where(Admission.id.in_(old)))
     admission = Admission(client_key=client_key)
     session.add(admission)
     session.flush()  # its number is needed to end it
     return admission.id
+
+
+def refusal(session: Session, settings: Settings, admission_id: int) -> RuleBroken | None:
+    """Why this admission is not granted; then it is gone. None = ask for the invoice."""
+    client_key = session.get_one(Admission, admission_id).client_key
+    why = _too_many_open(session, settings, client_key)
+    if why is None and not settings.lightning_is_stand_in:  # that has no request limit
+        why = _too_many_asked(session, settings)
+    if why is not None:
+        session.execute(delete(Admission).where(Admission.id == admission_id))
+    return why
 
 
 def end(session: Session, admission_id: int) -> None:
@@ -43,32 +53,34 @@ def end(session: Session, admission_id: int) -> None:
     )
 
 
-def _check_open_invoices(session: Session, settings: Settings, client_key: str) -> None:
+def _too_many_open(session: Session, settings: Settings, client_key: str) -> RuleBroken | None:
     of_client = _open(session, Job.client_key == client_key, Admission.client_key == client_key)
-    if (
-        of_client >= settings.open_invoices_per_client
-        or _open(session) >= settings.open_invoices_max
-    ):
-        raise TooManyRequests(
-            "Too many invoices are open; pay or cancel some, or wait until they expire.",
-            code=ErrorCode.TOO_MANY_OPEN_INVOICES,
-            retry_after=MINUTE,
-        )
+    has_room = of_client <= settings.open_invoices_per_client
+    if has_room and _open(session) <= settings.open_invoices_max:
+        return None
+    return TooManyRequests(
+        "Too many invoices are open; pay or cancel some, or wait until they expire.",
+        code=ErrorCode.TOO_MANY_OPEN_INVOICES,
+        retry_after=MINUTE,
+    )
 
 
 def _open(session: Session, *whose: ColumnElement[bool]) -> int:
-    """Jobs that wait for a payment, and those that are being made."""
+    """Jobs that wait for a payment, and those that are being made, this one included."""
     jobs = select(func.count(Job.id)).where(Job.payable_until.is_not(None), *whose[:1])
     coming = select(func.count(Admission.id)).where(Admission.ended_at.is_(None), *whose[1:])
     return session.scalar(select(jobs.scalar_subquery() + coming.scalar_subquery())) or 0
 
 
-def _check_request_budget(session: Session, settings: Settings) -> None:
+def _too_many_asked(session: Session, settings: Settings) -> RuleBroken | None:
     """Leave half of what LNbits allows for work invoices and payouts."""
-    recent = session.scalar(select(func.count(Admission.id))) or 0
-    if recent >= settings.lnbits_requests_per_minute // 2:
-        raise NotNow(
-            "Too many jobs are being made at the moment; try again shortly.",
-            code=ErrorCode.LIGHTNING_UNAVAILABLE,
-            retry_after=LIGHTNING_RETRY,
-        )
+    recent = session.scalar(
+        select(func.count(Admission.id)).where(Admission.created_at >= func.now() - MINUTE)
+    )
+    if (recent or 0) <= settings.lnbits_requests_per_minute // 2:
+        return None
+    return NotNow(
+        "Too many jobs are being made at the moment; try again shortly.",
+        code=ErrorCode.LIGHTNING_UNAVAILABLE,
+        retry_after=LIGHTNING_RETRY,
+    )

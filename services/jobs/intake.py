@@ -52,11 +52,7 @@ def create(
     Raises InvalidRequest, NotNow or TooManyRequests; then no job is left behind.
     """
     refund_to = None if refund_to is None else _receiver(tools, refund_to)
-    with tools.database.transaction("intake.admit") as session:
-        btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
-        if payments.is_lnbits_silent(session):
-            raise _no_invoice()
-        admission_id = admission.take(session, tools.settings, client_key)
+    admission_id = _admit(tools, client_key)
     public_id = uuid4()
     fee = Sats(tools.settings.eval_fee_sats)
     lifetime = timedelta(seconds=tools.settings.eval_invoice_expiry_seconds)
@@ -116,6 +112,20 @@ def _destination(session: Session, job: Job, refund_to: str | None) -> RefundDes
     session.flush()
     session.refresh(destination)
     return destination
+
+
+def _admit(tools: Toolbox, client_key: str) -> int:
+    """Leave to ask LNbits for an invoice. Raises NotNow or TooManyRequests."""
+    with tools.database.transaction("intake.apply") as session:
+        btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
+        if payments.is_lnbits_silent(session):
+            raise _no_invoice()
+        admission_id = admission.apply(session, client_key)
+    with tools.database.transaction("intake.admit") as session:
+        refusal = admission.refusal(session, tools.settings, admission_id)
+    if refusal is not None:
+        raise refusal
+    return admission_id
 
 
 def _no_invoice() -> NotNow:

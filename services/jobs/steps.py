@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from gateways.errors import Billed, OutsideError, Refused, Unavailable
@@ -22,6 +22,7 @@ from services import retry
 from services.jobs import failure
 from services.jobs.failure import Failure
 from services.money import pricing
+from services.recording import insist
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -142,13 +143,20 @@ def ask(tools: Toolbox, assignment: Assignment, question: Question) -> Answer | 
     try:
         answer = tools.language_model(question.model).ask(question)
     except OutsideError as error:
-        _record_error(tools, assignment, error)
+        trouble = error
+        insist(lambda: _record_error(tools, assignment, trouble), for_long=tools.settings.lease)
         return None
-    return answer if _store(tools, assignment, question.model, answer) else None
+    is_ours = insist(
+        lambda: _store(tools, assignment, question.model, answer), for_long=tools.settings.lease
+    )
+    return answer if is_ours else None
 
 
 def _store(tools: Toolbox, assignment: Assignment, model: str, answer: Answer) -> bool:
-    """Put answer and usage on record as received. False = another worker has taken the job over."""
+    """Put answer and usage on record as received. False = another worker has taken the job over.
+
+    Safe to repeat when it is not known whether it was committed.
+    """
     rates = tools.model_rates.rates(model, input_tokens=answer.input_tokens)
     cost = rates and pricing.token_cost(
         rates, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
@@ -156,7 +164,7 @@ def _store(tools: Toolbox, assignment: Assignment, model: str, answer: Answer) -
     with tools.database.transaction("attempts.answered") as session:
         is_ours = _still_ours(session, assignment)
         outcome = AttemptOutcome.ANSWERED if is_ours else AttemptOutcome.SUPERSEDED
-        _end(
+        _end_first(
             session,
             assignment,
             outcome,
@@ -182,24 +190,38 @@ def _still_ours(session: Session, assignment: Assignment) -> bool:
     return claim == assignment.claim
 
 
-def _end(
+def _end_first(
     session: Session, assignment: Assignment, outcome: AttemptOutcome, **values: object
+) -> None:
+    """Write how the call ended, unless that is on record: another worker may have built on it."""
+    _end(session, assignment, outcome, Attempt.outcome.is_(None), **values)
+
+
+def _end(
+    session: Session,
+    assignment: Assignment,
+    outcome: AttemptOutcome,
+    *guard: ColumnElement[bool],
+    **values: object,
 ) -> None:
     session.execute(
         update(Attempt)
-        .where(Attempt.id == assignment.attempt_id)
+        .where(Attempt.id == assignment.attempt_id, *guard)
         .values({"outcome": outcome, "ended_at": func.now(), **values})
     )
 
 
 def _record_error(tools: Toolbox, assignment: Assignment, error: OutsideError) -> None:
-    """Journal a call that ended in an error, and put the job off or give it up, in one commit."""
+    """Journal a call that ended in an error, and put the job off or give it up, in one commit.
+
+    Safe to repeat.
+    """
     is_final = isinstance(error, Refused) and error.code not in OPERATORS_TROUBLE
     logger.warning(
         "model call failed", job=assignment.job.id, step=assignment.step.value, code=error.code
     )
     with tools.database.transaction("attempts.failed") as session:
-        _end(session, assignment, outcome_of(error), code=error.code)
+        _end_first(session, assignment, outcome_of(error), code=error.code)
         if is_final:
             failure.give_up(session, assignment.job, assignment.claim, failure.REFUSED)
             return

@@ -1,4 +1,7 @@
-"""Limits, met by many requests at once: they hold as if these had come one by one."""
+"""Limits, met by many requests at once: they hold, and when the crowd is gone there is room again.
+
+Of those that race for the last places some may be turned away that one by one had found room.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -69,18 +72,32 @@ def _refusals(results: list[JobView | Exception]) -> set[tuple[type, object]]:
     return {(type(error), getattr(error, "code", None)) for error in errors}
 
 
+def _fill_up(life: Life, client: str, **settings: Any) -> None:
+    """Create one by one until there is no room any more."""
+    changed = life.tools.settings.model_copy(update=settings)
+    tools = life.tools.with_(settings=changed)
+    while len(rows.all_of(life.tools, Job)) < ROOM:
+        intake.create(tools, "Hello?", client_key=client)
+    with pytest.raises(TooManyRequests):
+        intake.create(tools, "Hello?", client_key=client)
+
+
 def test_one_client_opens_no_more_invoices_at_once_than_one_by_one(life: Life) -> None:
     results = _create_at_once(life, lambda _: "192.0.2.1", open_invoices_per_client=ROOM)
 
-    assert len(rows.all_of(life.tools, Job)) == ROOM
+    assert len(rows.all_of(life.tools, Job)) <= ROOM
     assert _refusals(results) == {(TooManyRequests, ErrorCode.TOO_MANY_OPEN_INVOICES)}
+    _fill_up(life, "192.0.2.1", open_invoices_per_client=ROOM)
+    assert len(rows.all_of(life.tools, Job)) == ROOM
 
 
 def test_all_clients_together_open_no_more_invoices_at_once_than_one_by_one(life: Life) -> None:
     results = _create_at_once(life, lambda number: f"192.0.2.{number}", open_invoices_max=ROOM)
 
-    assert len(rows.all_of(life.tools, Job)) == ROOM
+    assert len(rows.all_of(life.tools, Job)) <= ROOM
     assert _refusals(results) == {(TooManyRequests, ErrorCode.TOO_MANY_OPEN_INVOICES)}
+    _fill_up(life, "192.0.2.200", open_invoices_max=ROOM)
+    assert len(rows.all_of(life.tools, Job)) == ROOM
 
 
 @pytest.mark.parametrize("is_well", [True, False], ids=["LNbits is well", "LNbits is ill"])
@@ -98,6 +115,7 @@ def test_lnbits_is_asked_for_no_more_invoices_than_half_of_its_limit(
         lnbits_invoice_key="stand-in-invoice-key",
     )
 
-    assert len(rows.all_of(life.tools, Job)) == (ROOM if is_well else 0)
-    assert life.stand_in.counts().requests["POST /api/v1/payments"] == ROOM
+    asked = life.stand_in.counts().requests.get("POST /api/v1/payments", 0)
+    assert asked <= ROOM
+    assert len(rows.all_of(life.tools, Job)) == (asked if is_well else 0)
     assert _refusals(results) == {(NotNow, ErrorCode.LIGHTNING_UNAVAILABLE)}

@@ -258,7 +258,7 @@ def test_an_invoice_that_could_not_be_had_is_open_no_longer(life: Life) -> None:
 def test_an_admission_whose_process_died_counts_for_a_minute(life: Life) -> None:
     small = _with(life, open_invoices_per_client=1)
     with life.tools.database.transaction("test.died") as session:
-        admission.take(session, small.tools.settings, "192.0.2.1")
+        admission.apply(session, "192.0.2.1")
 
     with pytest.raises(TooManyRequests):
         small.create()
