@@ -4,13 +4,14 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from app.waiting import WaitingRoom
+from app.waiting import Turnstile, WaitingRoom
 from services.toolbox import Toolbox
 
 
 def install(app: Flask, tools: Toolbox) -> None:
     app.extensions["toolbox"] = tools
     app.extensions["waiting_room"] = WaitingRoom()
+    app.extensions["turnstile"] = Turnstile()
 
 
 def tools() -> Toolbox:
@@ -19,3 +20,7 @@ def tools() -> Toolbox:
 
 def waiting_room() -> WaitingRoom:
     return cast("WaitingRoom", current_app.extensions["waiting_room"])
+
+
+def turnstile() -> Turnstile:
+    return cast("Turnstile", current_app.extensions["turnstile"])

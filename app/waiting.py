@@ -1,4 +1,7 @@
-"""Requests that wait for a worker: only so many, or they would leave no thread for the others."""
+"""Requests that wait for somebody else: only so many, or no thread would be left for the others.
+
+Of ``THREADS`` at most ``SEATS`` wait for a worker, and ``ASKING`` and ``IN_LINE`` for LNbits.
+"""
 
 import threading
 import time
@@ -6,7 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+THREADS = 64
+"""As the Procfile says."""
 SEATS = 16
+ASKING = 24
+"""More than LNbits serves at a time: it makes some twenty invoices a second, one by one."""
+IN_LINE = 8
+TURN_SECONDS = 2.0
+"""How long to wait in line; then the caller had better come again."""
 FIRST_PAUSE_SECONDS = 0.02
 """Most of what is waited for takes a tenth of a second or two."""
 LONGEST_PAUSE_SECONDS = 0.25
@@ -32,12 +42,8 @@ class WaitingRoom:
     @contextmanager
     def seat(self) -> Iterator[bool]:
         """Take a seat if one is free; False = all are taken, so do not wait."""
-        is_seated = self._seats.acquire(blocking=False)
-        try:
+        with _taken(self._seats, seconds=0) as is_seated:
             yield is_seated
-        finally:
-            if is_seated:
-                self._seats.release()
 
     def until(self, look: Callable[[], T], *, done: Callable[[T], bool], seconds: float) -> T:
         """Look again, less and less often, until it is done or the time is up.
@@ -52,3 +58,37 @@ class WaitingRoom:
             pause = min(pause * LONGER_BY, LONGEST_PAUSE_SECONDS)
             seen = look()
         return seen
+
+
+class Turnstile:
+    """Lets so many requests through to LNbits at a time; one per process, shared by its threads.
+
+    A hung LNbits holds these for as long as a call may take, and not one thread more.
+    """
+
+    def __init__(
+        self, asking: int = ASKING, in_line: int = IN_LINE, *, seconds: float = TURN_SECONDS
+    ) -> None:
+        self._inside = threading.BoundedSemaphore(asking)
+        self._anywhere = threading.BoundedSemaphore(asking + in_line)
+        self._seconds = seconds
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Wait for one's turn, not for long; False = too many are before us."""
+        with _taken(self._anywhere, seconds=0) as is_here:
+            if not is_here:
+                yield False
+                return
+            with _taken(self._inside, seconds=self._seconds) as is_inside:
+                yield is_inside
+
+
+@contextmanager
+def _taken(places: threading.BoundedSemaphore, *, seconds: float) -> Iterator[bool]:
+    is_taken = places.acquire(timeout=seconds) if seconds else places.acquire(blocking=False)
+    try:
+        yield is_taken
+    finally:
+        if is_taken:
+            places.release()

@@ -215,7 +215,7 @@ def _web(system: System, environ: Mapping[str, str]) -> Program:
         "web",
         environ,
         *("-m", "gunicorn", "--bind", f"{_in_url(settings.host)}:{settings.port}"),
-        *("--worker-class", "app.serving.Worker", "--workers", "1", "--threads", "32"),
+        *("--worker-class", "app.serving.Worker", "--workers", "1", "--threads", "64"),
         # A demo request of 1000 characters is up to six times as long in an address.
         *("--limit-request-line", "8190"),
         # Its control socket would lie below HOME, one for all instances; nothing here uses it.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +30,7 @@ jobs = ApiBlueprint(
     "jobs", __name__, url_prefix="/api", description="Paid work, from request to refund."
 )
 
+CROWDED_RETRY = timedelta(seconds=2)
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
@@ -61,15 +63,26 @@ def with_job(route: Callable[..., Any]) -> Callable[..., Any]:
 @errors(jobs, 400, 413, 415, 429, 503)
 def create_job(body: dict[str, Any]) -> Any:
     """Ask for work: answers with an invoice for the evaluation fee."""
-    view = intake.create(
-        context.tools(),
-        body["request"],
-        client_key=limits.client().key,
-        metadata=body.get("metadata"),
-        refund_to=body.get("refund_to"),
-    )
+    with context.turnstile().turn() as is_ours:
+        if not is_ours:
+            raise _crowded()
+        view = intake.create(
+            context.tools(),
+            body["request"],
+            client_key=limits.client().key,
+            metadata=body.get("metadata"),
+            refund_to=body.get("refund_to"),
+        )
     location = f"/api/jobs/{view.job.public_id}"
     return presenting.created(view), HTTPStatus.CREATED, {"Location": location}
+
+
+def _crowded() -> NotNow:
+    return NotNow(
+        "Lightning is busy with other jobs; no job was made, try again shortly.",
+        code=ErrorCode.LIGHTNING_UNAVAILABLE,
+        retry_after=CROWDED_RETRY,
+    )
 
 
 @jobs.route("/jobs/<string:id>", methods=["GET"], parameters=[JOB_ID])

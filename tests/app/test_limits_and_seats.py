@@ -3,10 +3,12 @@
 import threading
 
 import pytest
+from flask import Flask
 
 from app.limits import UNKNOWN, count_as
-from app.waiting import WaitingRoom
+from app.waiting import Turnstile, WaitingRoom
 from services.jobs.demo import Client
+from tests.app.contract import CheckedClient
 
 ADDRESSES = [
     ("192.0.2.7", Client(key="192.0.2.7", network="192.0.2.7")),
@@ -102,3 +104,46 @@ def test_the_last_look_is_made_when_the_time_is_up() -> None:
     room = WaitingRoom(clock=time.now, pause=time.pauses.append)
 
     assert room.until(time.now, done=lambda _: False, seconds=1.7) == pytest.approx(1.7)
+
+
+def test_given_as_many_at_lnbits_as_may_be_then_the_next_waits_its_turn_and_no_longer() -> None:
+    turnstile = Turnstile(asking=1, in_line=1, seconds=0.02)
+
+    with turnstile.turn() as first, turnstile.turn() as second:
+        assert (first, second) == (True, False)
+    with turnstile.turn() as again:
+        assert again
+
+
+def test_given_a_full_line_then_nobody_is_kept_waiting() -> None:
+    turnstile = Turnstile(asking=1, in_line=0, seconds=3600)
+
+    with turnstile.turn() as first, turnstile.turn() as second:
+        assert (first, second) == (True, False)
+
+
+def test_who_waits_in_line_gets_the_turn_of_the_one_that_leaves() -> None:
+    turnstile, turns = Turnstile(asking=1, in_line=1, seconds=60), []
+
+    def come() -> None:
+        with turnstile.turn() as is_ours:
+            turns.append(is_ours)
+
+    with turnstile.turn():
+        other = threading.Thread(target=come)
+        other.start()
+    other.join(60)
+
+    assert turns == [True]
+
+
+def test_given_a_crowd_at_lnbits_then_a_job_is_turned_away_with_a_word(
+    web: Flask, client: CheckedClient
+) -> None:
+    web.extensions["turnstile"] = Turnstile(asking=0, in_line=0)
+
+    refused = client.post("/api/jobs", json={"request": "Hello?"})
+
+    assert refused.status_code == 503
+    assert refused.json["code"] == "lightning_unavailable"
+    assert refused.headers["Retry-After"] == "2"

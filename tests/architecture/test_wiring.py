@@ -105,9 +105,10 @@ def test_web_is_started_alike_everywhere(asked: str) -> None:
 
 
 def test_more_requests_can_be_served_than_may_wait() -> None:
-    from app.waiting import SEATS
+    from app.waiting import ASKING, IN_LINE, SEATS, THREADS
 
-    assert int(option(of_the_procfile()["web"], "--threads") or 0) >= SEATS * 2
+    assert option(of_the_procfile()["web"], "--threads") == str(THREADS)
+    assert SEATS + ASKING + IN_LINE <= THREADS * 3 // 4
 
 
 def test_every_place_starts_the_same_processes() -> None:
