@@ -74,7 +74,8 @@ def advance(
     )
     if job is not None:
         _remember(session, job, on, source=expect)
-        start_return(session, job.id)
+        if target not in AWAITING | WORKING:
+            start_return(session, job.id)
     return job
 
 

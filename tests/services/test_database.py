@@ -1,8 +1,22 @@
 """The connection: what a transaction may rely on."""
 
-from sqlalchemy import text
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from sqlalchemy import event, text
 
 from models.database import Database
+
+
+@pytest.fixture
+def narrow(database_url: str) -> Iterator[Database]:
+    """One that holds a single connection."""
+    database = Database(
+        database_url.replace("postgresql://", "postgresql+psycopg2://", 1), connections=1
+    )
+    yield database
+    database.close()
 
 
 def test_options_of_the_address_are_kept_beside_ours(database_url: str) -> None:
@@ -18,3 +32,65 @@ def test_options_of_the_address_are_kept_beside_ours(database_url: str) -> None:
     database.close()
 
     assert shown == {"search_path": "pg_catalog", "TimeZone": "UTC", "statement_timeout": "10s"}
+
+
+def test_given_a_backend_was_terminated_when_its_connection_is_used_again_then_it_is_a_new_one(
+    narrow: Database, database_url: str
+) -> None:
+    before = _backend(narrow)
+    _terminate(database_url, before)
+
+    after = _backend(narrow)
+
+    assert after != before
+
+
+def test_given_a_connection_was_used_just_now_when_it_is_used_again_then_nothing_is_asked_first(
+    narrow: Database,
+) -> None:
+    before = _backend(narrow)
+    asked = _questions(narrow)
+
+    after = _backend(narrow)
+
+    assert (after, asked) == (before, [])
+
+
+def test_given_a_connection_was_idle_for_long_when_it_is_used_again_then_it_is_asked_first(
+    narrow: Database,
+) -> None:
+    event.listen(narrow.engine, "checkin", lambda _, record: record.info.update(returned_at=0))
+    before = _backend(narrow)
+    asked = _questions(narrow)
+
+    after = _backend(narrow)
+
+    assert (after, len(asked)) == (before, 1)
+
+
+def _backend(database: Database) -> int:
+    """Which of PostgreSQL's processes serves us."""
+    with database.transaction("test.backend") as session:
+        return int(session.scalar(text("SELECT pg_backend_pid()")) or 0)
+
+
+def _terminate(url: str, backend: int) -> None:
+    """Returns when it is gone."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (backend,))
+    connection.close()
+
+
+def _questions(database: Database) -> list[object]:
+    """Every time the engine asks from now on whether a connection is alive."""
+    asked: list[object] = []
+    ask = database.engine.dialect.do_ping
+
+    def ask_and_tell(connection: object) -> bool:
+        asked.append(connection)
+        return bool(ask(connection))  # type: ignore[arg-type]
+
+    database.engine.dialect.do_ping = ask_and_tell  # type: ignore[method-assign,assignment]
+    return asked
