@@ -11,6 +11,7 @@ STATEFUL = ("Job", "Payout", "Debt", "DemoRun", "RefundDestination")
 WRITER_OF_STATES = "models/moves.py"
 ENTRY_POINTS = (
     *("app/wsgi.py", "workers/celery_app.py", "workers/beat.py", "workers/check.py"),
+    *("workers/reconcile.py", "workers/owner_moves.py", "workers/books.py"),
     *("models/migrate.py", "models/migrations/env.py", "local/"),
 )
 ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb"})
