@@ -46,6 +46,16 @@ def test_every_test_that_a_page_names_as_its_proof_exists(page: Path) -> None:
         assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
 
 
+def test_every_command_that_a_page_names_as_its_proof_is_one_of_ci() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    ci = (ROOT / ".ci/run").read_text()
+    commands = re.findall(r"^\d+\. `(tests/[\w/]+)`", page, re.MULTILINE)
+
+    assert commands
+    for command in commands:
+        assert re.search(rf"^suite \w+ {command}\b", ci, re.MULTILINE), command
+
+
 def test_each_part_that_can_die_has_a_proof() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     table = page.partition("## When a part dies")[2].partition("\n## ")[0]

@@ -21,7 +21,7 @@ from local.stand_in.weather import Forecast
 from tests.chaos import report, skies
 from tests.chaos.checker import Violation, check
 from tests.chaos.crowd import Crowd
-from tests.chaos.evidence import Evidence, effects_of, logs_of, tables_of
+from tests.chaos.evidence import Evidence, complaints_about, effects_of, logs_of, tables_of
 from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
 from tests.chaos.log import Log
 from tests.chaos.nemesis import Kind, Nemesis, plan
@@ -58,7 +58,9 @@ def main() -> int:
     return 1 if violations else 0
 
 
-def _judge(fleet: Fleet, options: Options, evidence: Evidence, seconds: float) -> list[Violation]:
+def _judge(
+    fleet: Fleet, options: Options, evidence: Evidence, crowd: Crowd, seconds: float
+) -> list[Violation]:
     """Tell what the run came to; what is needed to understand a violation is kept."""
     violations = check(evidence)
     found = {
@@ -66,6 +68,7 @@ def _judge(fleet: Fleet, options: Options, evidence: Evidence, seconds: float) -
         "seconds": round(seconds, 1),
         "jobs a second": round(options.jobs / seconds, 1),
         **report.figures(evidence, violations),
+        "requests": crowd.asked,
         "weather": fleet.world.weather_hits(),
         "cpu seconds": fleet.cpu_seconds(),
     }
@@ -79,7 +82,7 @@ def _judge(fleet: Fleet, options: Options, evidence: Evidence, seconds: float) -
     return violations
 
 
-def _run(fleet: Fleet, options: Options) -> tuple[Evidence, float]:
+def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
     """Let the crowd come and the nemesis rage; everything that is known afterwards."""
     began = time.monotonic()
     callers, acts = Log(options.results / "callers.jsonl"), Log(options.results / "acts.jsonl")
@@ -111,8 +114,9 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, float]:
         callers=logs_of(options.results / "callers.jsonl"),
         calm_at=calm_at,
         lease_seconds=LEASE_SECONDS,
+        complaints=complaints_about(fleet.postgres_url),
     )
-    return evidence, seconds
+    return evidence, crowd, seconds
 
 
 async def _until_all_is_over(fleet: Fleet, crowd: Crowd, nemesis: Nemesis, patience: int) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,9 @@ from tests.chaos.plans import Claim, Payment, Plan, draw
 
 PATIENCE_SECONDS = 30.0
 GET_PATIENCE_SECONDS = 10.0
-LOOK_SECONDS = 1.5
-LOOK_SELDOM_SECONDS = 8.0
+LOOK_SECONDS = 2.0
+LOOK_SELDOM_SECONDS = 10.0
+LONGER_BY = 1.7
 """Whoever looks again and again waits longer each time, up to so long."""
 MSATS = 1000
 ARRIVALS_A_SECOND = 25
@@ -52,6 +54,8 @@ class Crowd:
     done: int = 0
     deadline: float = float("inf")
     """By time.time(): when whoever is still waiting gives up."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """Requests at our doors, by route."""
     _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -167,11 +171,10 @@ class Caller:
             )
 
     async def _wait(self, done: Callable[[Json], bool]) -> None:
-        await self._look()
         pause = LOOK_SECONDS
         while not done(self.job):
             await self._rest(pause)
-            pause = min(1.5 * pause, LOOK_SELDOM_SECONDS)
+            pause = min(LONGER_BY * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     # --- paying
@@ -227,7 +230,7 @@ class Caller:
             if answer.status == 400 or _is_under_way(answer):
                 amount = 0  # next time with a new invoice
             await self._rest(pause)
-            pause = min(1.5 * pause, LOOK_SELDOM_SECONDS)
+            pause = min(LONGER_BY * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     async def _claim_once(self, invoice: str, amount: int) -> Answer:
@@ -271,12 +274,14 @@ class Caller:
     ) -> Answer:
         """Every answer that is no success, or slow, is on record."""
         answer = await ask(self.crowd.doors[door], method, path, body, **more)
+        route = f"{method} {path.replace(self.job_id, '{id}') if self.job_id else path}"
+        self.crowd.asked[route] += 1
         if not answer.ok or answer.seconds > 2:
             self.crowd.log.write_at(
                 answer.began,
                 "answered",
                 door=door,
-                route=f"{method} {path.replace(self.job_id, '{id}') if self.job_id else path}",
+                route=route,
                 status=answer.status,
                 code=answer.body.get("code"),
                 trouble=answer.trouble,

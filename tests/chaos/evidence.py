@@ -10,10 +10,16 @@ from typing import Any
 import psycopg2
 from psycopg2.extras import RealDictCursor
 
+from config.settings import Settings
+from services import toolbox
+from services.toolbox import Role
 from tests.chaos import log
 from tests.chaos.log import Line
+from tests.support.audit import complaints
 
 Row = dict[str, Any]
+NOWHERE = "http://127.0.0.1:1"
+"""Reading a ledger asks nobody."""
 
 TABLES = (
     "jobs",
@@ -42,6 +48,8 @@ class Evidence:
     calm_at: float
     """When the last fault was over."""
     lease_seconds: float
+    complaints: list[str] = field(default_factory=list)
+    """What an auditor who shares no code with us finds wrong with the exported ledger."""
 
     def by(self, table: str, column: str) -> dict[Any, list[Row]]:
         """Rows of a table by what stands in a column."""
@@ -73,6 +81,16 @@ def tables_of(url: str) -> dict[str, list[Row]]:
             tables[name] = [dict(row) for row in cursor.fetchall()]
     connection.close()
     return tables
+
+
+def complaints_about(postgres_url: str) -> list[str]:
+    """Have beancount read the ledger."""
+    settings = Settings.load({"DATABASE_URL": postgres_url, "STAND_IN_URL": NOWHERE})
+    tools = toolbox.build(settings, Role.WEB)
+    try:
+        return complaints(tools)
+    finally:
+        tools.database.close()
 
 
 def effects_of(path: Path) -> list[Row]:

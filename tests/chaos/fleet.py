@@ -21,8 +21,11 @@ from tests.fleet.fleet import fleet_commands
 from tests.journeys.product import COMMANDS, Product, running_product
 
 LEASE_SECONDS = 6
-INVOICE_SECONDS = 60
+INVOICE_SECONDS = 40
 """Our deadline for a payment: soon enough that some are missed while a run lasts."""
+
+REFUND_WAIT_SECONDS = 3
+"""Then the caller is told 202 and asks again: both happen often here."""
 
 FEEDS = ("coingecko", "kraken", "coinbase", "bitstamp", "mempool")
 _SERVERS = ("postgres", "valkey")
@@ -177,6 +180,7 @@ def _settings(
         "OPEN_INVOICES_PER_CLIENT": "1000000",
         "OPEN_INVOICES_MAX": "1000000",
         "LEASE_SECONDS": str(LEASE_SECONDS),
+        "REFUND_WAIT_SECONDS": str(REFUND_WAIT_SECONDS),
         "EVAL_INVOICE_EXPIRY_SECONDS": str(INVOICE_SECONDS),
         "WORK_INVOICE_EXPIRY_SECONDS": str(INVOICE_SECONDS),
         "LOG_FORMAT": "json",

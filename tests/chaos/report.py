@@ -25,6 +25,7 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
         "model calls beyond one a step": sum(len(of_step) - 1 for of_step in calls.values()),
         "paid in the world": len(evidence.money("payment_out")),
         "recovery in seconds": recoveries(evidence),
+        "goals of recovery in seconds": goals(evidence.lease_seconds),
         "callers": availability(evidence),
         "violations": Counter(violation.invariant for violation in violations),
     }
@@ -36,27 +37,50 @@ def _end(job: dict[str, Any]) -> str:
 
 # --- recovery
 
+TAKE_OVER = "take over after kill"
+
+
+def goals(lease_seconds: float) -> dict[str, float]:
+    """How soon work is to go on, on a machine that is not overloaded.
+
+    PostgreSQL and Valkey: after they accept again.
+    """
+    return {"flush": 3, "kill_valkey": 3, "stop_postgres": 5, TAKE_OVER: lease_seconds + 2}
+
 
 def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
     """By kind of act: how long until work went on, at most and in the middle."""
     taken: dict[str, list[float]] = {}
     marks = sorted(event["at"].timestamp() for event in evidence.tables["job_events"])
     windows = windows_of(evidence.acts)
+    limits = goals(evidence.lease_seconds)
     for window in windows:
-        if window.kind in {"flush", "kill_valkey", "stop_postgres"}:
+        if window.kind in limits:
+            if _is_disturbed(window, windows, goal=limits[window.kind]):
+                continue
             place = bisect_right(marks, window.mended)
             if place < len(marks):
                 taken.setdefault(window.kind, []).append(marks[place] - window.mended)
-    taken["take over after kill"] = _take_overs(evidence, windows)
+    taken[TAKE_OVER] = _take_overs(evidence, windows)
     return {
         kind: {
             "n": len(values),
             "p50": round(sorted(values)[len(values) // 2], 2),
             "max": round(max(values), 2),
+            "beyond the goal": sum(value > limits[kind] for value in values),
         }
         for kind, values in taken.items()
         if values
     }
+
+
+def _is_disturbed(window: Window, windows: list[Window], *, goal: float) -> bool:
+    """Whether something else was done to the fleet before work had to go on."""
+    return any(
+        other.began <= window.mended + goal and window.began <= other.mended
+        for other in windows
+        if other.number != window.number
+    )
 
 
 def _take_overs(evidence: Evidence, windows: list[Window]) -> list[float]:

@@ -277,6 +277,12 @@ def test_a_call_may_be_repeated_after_a_kill_and_after_bad_weather() -> None:
     assert check(evidence(effects=spoilt)) == []
 
 
+def test_a_complaint_of_the_auditor_is_a_violation() -> None:
+    found = check(evidence(complaints=["Balance failed for 'Assets:Lightning:Wallets'"]))
+
+    assert [violation.invariant.partition(" ")[0] for violation in found] == ["I10"]
+
+
 @pytest.mark.parametrize("victim", ["web", "beat", "valkey", "worker-money>postgres"])
 def test_a_call_may_not_be_repeated_for_what_is_done_to_others(victim: str) -> None:
     again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]

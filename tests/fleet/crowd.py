@@ -13,7 +13,6 @@ from sqlalchemy import Select, func, select
 from local.stand_in.effects import EffectKind
 from local.stand_in.rows import Wallet
 from local.stand_in.testing import Effect
-from models.attempt import Attempt
 from models.invoice import Invoice, Receipt
 from models.job import Job
 from models.lifecycle import JobState
@@ -88,10 +87,6 @@ class Crowd:
 
     def refunded(self) -> int:
         return self._count(self._of_jobs(Payout).where(Payout.state == PayoutState.PAID))
-
-    def calls_without_end(self) -> int:
-        """Model calls in the journal that are under way, or whose process died."""
-        return self._count(self._of_jobs(Attempt).where(Attempt.outcome.is_(None)))
 
     def rows(self, model: Any) -> int:
         return self._count(self._of_jobs(model))

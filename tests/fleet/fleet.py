@@ -5,15 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from requests.exceptions import ConnectionError as NobodyThere
-
 from local.processes import LOOPBACK, free_port
 from local.stand_in.testing import StandInClient
-from tests.fleet.__main__ import SECOND
 from tests.journeys.caller import Caller, Json
 from tests.journeys.product import Product, running_product
 
-KINDS = ("web", "worker-money", "worker-models", "beat")
 PAID, UNDER_WAY = 200, 202
 
 
@@ -39,16 +35,9 @@ class Fleet:
         return self.doors[hash(job_id) % 2].job(job_id)
 
     def claim(self, job: Json, invoice: str, *, door: int) -> int:
-        """Claim at this door, or at the other one while nobody is at this one."""
-        try:
-            answer = self.doors[door].claim(job, invoice)
-        except NobodyThere:
-            answer = self.doors[1 - door].claim(job, invoice)
+        answer = self.doors[door].claim(job, invoice)
         assert answer.status_code in {PAID, UNDER_WAY}, answer.text
         return answer.status_code
-
-    def kill_second(self, kind: str) -> None:
-        self.product.kill(kind + SECOND)
 
     def lines_of(self, process: str, text: str) -> int:
         """How often a process has written this into the log."""
