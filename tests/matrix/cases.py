@@ -30,6 +30,8 @@ FROZEN_IN_TRANSACTION = "100ms"
 """PostgreSQL ends the transaction of a process that is frozen for so long (in production 15 s)."""
 ADDING = frozenset({"create", "demo"})
 """What a caller may have done twice: a zombie that finishes one only adds a job nobody pays."""
+UNFENCED = frozenset({TaskName.SWEEP_INVOICES.value, TaskName.CHECK_BOOKS.value})
+"""Duties that a zombie may finish late: what it does then is guarded, and right all the same."""
 CLAIMING = frozenset(task.value for task in ANSWERS)
 CALLING = frozenset(
     {TaskName.EVALUATE_JOB.value, TaskName.EXECUTE_JOB.value, TaskName.RUN_DEMO.value}
@@ -353,7 +355,7 @@ class Zombie:
         if self._died_of is not None:
             raise Violated("the zombie broke") from self._died_of
         changed = evidence.changes(before, after, may_add=self._case.point.task in ADDING)
-        if changed:
+        if changed and self._case.point.task not in UNFENCED:
             raise Violated(f"the zombie changed {changed}")
 
     def _on_point(self, point: Point, session: Session | None) -> None:

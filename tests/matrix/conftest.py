@@ -13,6 +13,7 @@ from local.stand_in.testing import StandInClient
 from models.database import Base, Database
 from tests.matrix.cases import Bench, Recording, record
 from tests.matrix.evidence import Situation
+from tests.matrix.failpoints import Point
 from tests.matrix.killing import ForkServer, running_fork_server
 from tests.matrix.lives import LIVES, Life
 from tests.support.canary import Listener
@@ -71,13 +72,29 @@ class Recordings:
     bench: Bench
     _made: dict[str, Recording] = field(default_factory=dict)
     _known: set[Situation] = field(default_factory=set)
+    _names: set[tuple[str, str]] = field(default_factory=set)
+    _firsts: dict[str, frozenset[Point]] = field(default_factory=dict)
 
     def of(self, wanted: Life) -> Recording:
         """An action belongs to the first life that has it, so earlier lives are played first."""
         for life in LIVES[: LIVES.index(wanted) + 1]:
             if life.name not in self._made:
                 self._made[life.name] = record(self.bench, life, self._known)
+                self._firsts[life.name] = self._new_names(self._made[life.name].points)
         return self._made[wanted.name]
+
+    def firsts(self, life: Life) -> frozenset[Point]:
+        """Points of a name that no action before has reached, in this life or an earlier one."""
+        self.of(life)
+        return self._firsts[life.name]
+
+    def _new_names(self, points: list[Point]) -> frozenset[Point]:
+        found = set()
+        for point in points:
+            if (point.task, point.name) not in self._names:
+                self._names.add((point.task, point.name))
+                found.add(point)
+        return frozenset(found)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +104,11 @@ def recordings(bench: Bench) -> Recordings:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--points", default="", help="only points with this in their name")
+    parser.addoption(
+        "--every-situation",
+        action="store_true",
+        help="try a point again in every situation it is reached in, not in the first alone",
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

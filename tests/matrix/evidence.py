@@ -17,10 +17,10 @@ from services.toolbox import Toolbox
 from tests.matrix.stage import Memory
 from tests.support.books import assert_balanced
 
-JOURNAL = frozenset({"attempts", "btc_prices"})
-"""What a zombie may add to: it says what was done, and decides nothing."""
-UNDECIDED = {"invoices": {"check_at", "checks"}}
-"""When the safety net asks next: harmless, whoever writes it."""
+JOURNAL = frozenset({"attempts", "btc_prices", "reconciliations"})
+"""What a zombie may add to: it says what was done or seen. One comparison alone stops nothing."""
+UNDECIDED = {"invoices": {"check_at", "checks"}, "admissions": {"ended_at"}}
+"""When the safety net asks next, and that a creation is over: harmless, whoever writes it."""
 
 Situation = tuple[Any, ...]
 Rows = dict[str, dict[Any, dict[str, Any]]]

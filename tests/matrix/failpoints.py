@@ -124,6 +124,12 @@ class WatchedDatabase(Database):
             self._failpoints.reach(f"{name}:before_commit", session)
         self._failpoints.reach(f"{name}:after_commit")
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Session]:
+        self._failpoints.leave(f"{name}:begin")
+        with self._failpoints.inside(name), super().reading(name) as session:
+            yield session
+
 
 class Watched:
     """Any collaborator, with a point before and after every call of it."""

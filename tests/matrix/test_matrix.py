@@ -23,6 +23,8 @@ def test_whatever_happens_at_any_point_the_life_comes_to_its_end(
     recording, began = recordings.of(life), time.monotonic()
     wanted = pytestconfig.getoption("--points")
     cases = [case for case in cases_of(life, recording, fault) if wanted in str(case.point)]
+    if not wanted and not pytestconfig.getoption("--every-situation"):
+        cases = [case for case in cases if case.point in recordings.firsts(life)]
     if wanted and not cases:
         pytest.skip("no such point")
 
