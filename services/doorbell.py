@@ -21,8 +21,11 @@ logger = structlog.get_logger(__name__)
 
 RING_EXPIRES_SECONDS = 10
 """A ring that waited longer is worth nothing: dispatch has rung again."""
-QUIET_SECONDS = 5
-"""After a failure nothing is published for so long: not every ring shall cost a time-out."""
+QUIET_SECONDS = 1
+"""After a failure nothing is published for so long: not every ring shall cost a time-out.
+
+No longer than dispatch takes to ring again: work goes on soon after the broker is back.
+"""
 BACKLOG = 10_000
 ASK_SECONDS = 2
 """How long to wait for a connection to ask with."""

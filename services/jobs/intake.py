@@ -141,7 +141,7 @@ def find(tools: Toolbox, public_id: UUID) -> JobView:
 
     One statement, so that what is shown was true at one moment: no debt without its state.
     """
-    with tools.database.transaction("intake.find") as session:
+    with tools.database.reading("intake.find") as session:
         rows = session.execute(
             select(Job, Invoice, Debt, RefundDestination)
             .outerjoin(Invoice, Invoice.job_id == Job.id)

@@ -73,7 +73,7 @@ def _claim_anew(tools: Toolbox, job: Job, invoice_text: str) -> Claim:
 
 def look(tools: Toolbox, payout_id: int) -> Claim:
     """Read how a claimed payout stands."""
-    with tools.database.transaction("refunds.look") as session:
+    with tools.database.reading("refunds.look") as session:
         return _as_claim(session.get_one(Payout, payout_id))
 
 
@@ -92,7 +92,7 @@ def _known(tools: Toolbox, job: Job, invoice_text: str) -> Claim | None:
         invoice = refund_invoice.parse(invoice_text)
     except InvalidRequest:
         return None
-    with tools.database.transaction("refunds.known") as session:
+    with tools.database.reading("refunds.known") as session:
         payout = session.scalar(
             select(Payout).where(
                 Payout.payment_hash == invoice.payment_hash,

@@ -152,6 +152,11 @@ class MortalDatabase(Database):
         if is_last:
             raise Killed(name)
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Session]:
+        with self._database.reading(name) as session:
+            yield session
+
     def _count(self) -> bool:
         if self._commits_left is None:
             return False
