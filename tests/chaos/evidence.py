@@ -18,7 +18,7 @@ from tests.chaos.log import Line
 from tests.support.audit import complaints
 
 Row = dict[str, Any]
-NOWHERE = "http://127.0.0.1:1"
+NOWHERE = {"REDIS_URL": "redis://127.0.0.1:1", "STAND_IN_URL": "http://127.0.0.1:1"}
 """Reading a ledger asks nobody."""
 
 TABLES = (
@@ -85,7 +85,7 @@ def tables_of(url: str) -> dict[str, list[Row]]:
 
 def complaints_about(postgres_url: str) -> list[str]:
     """Have beancount read the ledger."""
-    settings = Settings.load({"DATABASE_URL": postgres_url, "STAND_IN_URL": NOWHERE})
+    settings = Settings.load({"DATABASE_URL": postgres_url, **NOWHERE})
     tools = toolbox.build(settings, Role.WEB)
     try:
         return complaints(tools)
