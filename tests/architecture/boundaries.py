@@ -51,5 +51,5 @@ def unnamed_transactions(modules: Iterable[Module]) -> list[str]:
         module.at(call)
         for module in modules
         for call in calls(module.tree)
-        if called_name(call) == "transaction" and not (call.args or call.keywords)
+        if called_name(call) in {"transaction", "reading"} and not (call.args or call.keywords)
     ]

@@ -129,6 +129,7 @@ def opened(body: str, imports: str = "from services import far") -> str:
 
 OUTSIDE = [
     opened("tools.income.create_invoice(1)"),
+    opened("tools.income.create_invoice(1)").replace("transaction", "reading"),
     opened("tools.language_model('m').ask(q)"),
     opened("for feed in tools.price_feeds: pass"),
     opened("self.tools.payouts.send(p)"),

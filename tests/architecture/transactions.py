@@ -116,11 +116,11 @@ def _reaching(functions: list[Function], seeds: set[str]) -> set[str]:
 
 
 def _transactions(node: ast.AST) -> Iterator[ast.Module]:
-    """The bodies of ``with ….transaction(…)``."""
+    """The bodies of ``with ….transaction(…)`` and ``with ….reading(…)``."""
     for found in ast.walk(node):
         if isinstance(found, ast.With) and any(
             isinstance(item.context_expr, ast.Call)
-            and _dotted(item.context_expr.func).endswith(".transaction")
+            and _dotted(item.context_expr.func).endswith((".transaction", ".reading"))
             for item in found.items
         ):
             yield ast.Module(body=found.body, type_ignores=[])
