@@ -15,7 +15,7 @@ from models.money import Sats
 from models.payout import PayoutState
 from services.errors import Conflict, ErrorCode, NotNow
 from services.jobs import expiry
-from services.money import refunds, wallets
+from services.money import reconcile, refunds, wallets
 from tests.lnbits.rig import Rig
 from tests.lnbits.shop import A_MINUTE, Shop
 from tests.lnbits.waiting import wait_until
@@ -159,6 +159,8 @@ def test_given_lnbits_is_down_when_a_refund_is_claimed_then_it_is_paid_once_it_i
         assert shop.look_again() is PayoutState.SENDING
     finally:
         shop.rig.b.start()
+    # Nothing is sent before the wallet was compared, which is not tried all the time.
+    wait_until(lambda: reconcile.is_proved(shop.tools), 30, "B has shown its payments")
 
     assert shop.look_again() is PayoutState.PAID
     assert shop.rig.payer.balance_msats() == had + amount
