@@ -8,7 +8,9 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from config.settings import Settings
 from gateways.errors import OutsideError
+from gateways.lightning import IssuedInvoice
 from gateways.lnurl import NotAReceiver
 from models import moves
 from models.debt import Debt
@@ -54,45 +56,51 @@ def create(
     refund_to = None if refund_to is None else _receiver(tools, refund_to)
     admission_id = _admit(tools, client_key)
     public_id = uuid4()
+    issued = _issue(tools, public_id, admission_id)
+    job = Job(public_id=public_id, request=request, caller_metadata=metadata, client_key=client_key)
+    with tools.database.transaction("intake.create") as session:
+        admission.end(session, admission_id)
+        return _take_in(session, tools.settings, job, issued, refund_to)
+
+
+def _issue(tools: Toolbox, public_id: UUID, admission_id: int) -> IssuedInvoice:
+    """The invoice for the evaluation fee. Raises NotNow; then the admission has ended."""
     fee = Sats(tools.settings.eval_fee_sats)
-    lifetime = timedelta(seconds=tools.settings.eval_invoice_expiry_seconds)
     try:
-        issued = issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime)
+        return issue(tools, InvoiceKind.EVAL, public_id, fee, _lifetime(tools.settings))
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)
         with tools.database.transaction("intake.withdraw") as session:
             admission.end(session, admission_id)
         raise _no_invoice() from error
-    payable_until = func.now() + lifetime
-    with tools.database.transaction("intake.create") as session:
-        job = moves.create(
-            session,
-            Job(
-                public_id=public_id,
-                request=request,
-                caller_metadata=metadata,
-                client_key=client_key,
-                payable_until=payable_until,
-            ),
-        )
-        invoice = Invoice(
-            job_id=job.id,
-            kind=InvoiceKind.EVAL,
-            payment_hash=issued.payment_hash,
-            payment_request=issued.payment_request,
-            amount_sats=fee,
-            expires_at=payable_until,
-            check_at=first_check(payable_until),
-        )
-        session.add(invoice)
-        destination = _destination(session, job, refund_to)
-        admission.end(session, admission_id)
-        session.flush()
-        session.refresh(job)
-        session.refresh(invoice)
-        return JobView(
-            job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[], destination=destination
-        )
+
+
+def _lifetime(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.eval_invoice_expiry_seconds)
+
+
+def _take_in(
+    session: Session, settings: Settings, job: Job, issued: IssuedInvoice, refund_to: str | None
+) -> JobView:
+    """Write down the job, its invoice, and where its refunds go."""
+    payable_until = func.now() + _lifetime(settings)
+    job.payable_until = payable_until
+    moves.create(session, job)
+    invoice = Invoice(
+        job_id=job.id,
+        kind=InvoiceKind.EVAL,
+        payment_hash=issued.payment_hash,
+        payment_request=issued.payment_request,
+        amount_sats=settings.eval_fee_sats,
+        expires_at=payable_until,
+        check_at=first_check(payable_until),
+    )
+    session.add(invoice)
+    destination = _destination(session, job, refund_to)
+    session.flush()
+    session.refresh(job)
+    session.refresh(invoice)
+    return JobView(job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[], destination=destination)
 
 
 def _receiver(tools: Toolbox, text: str) -> str:
