@@ -109,7 +109,9 @@ def sentence(status: int) -> str:
 
 def database_lost(error: Exception) -> Response:
     """The database is away: nothing was lost, say when to come back."""
-    logger.error("database is away", error=type(error).__name__)
+    # five characters of PostgreSQL's own: a lock that was waited for in vain is no lost server
+    sqlstate = getattr(getattr(error, "orig", None), "pgcode", None)
+    logger.error("database is away", error=type(error).__name__, sqlstate=sqlstate)
     response = problem(
         503, ErrorCode.NOT_READY, "The service is not ready at the moment; try again shortly."
     )
