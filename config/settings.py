@@ -123,6 +123,14 @@ def _margin(percent: Decimal) -> Decimal:
     return percent
 
 
+def _fee(percent: Decimal) -> Decimal:
+    if not 0 <= percent <= 100 or percent != round(percent, MARGIN_DECIMALS):
+        raise ValueError(
+            f"wants a percentage from 0 to 100 with at most {MARGIN_DECIMALS} decimals"
+        )
+    return percent
+
+
 class Settings(BaseModel):
     """One deployment. Each member is the environment variable of the same name in capitals."""
 
@@ -194,6 +202,40 @@ class Settings(BaseModel):
     open_invoices_per_client: Count = 500
     open_invoices_max: Count = 5000
     trusted_proxy_hops: int = Field(default=0, ge=0)
+
+    vault_keys: Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(repr=False)] = ()
+    """What seals creators' keys: 32 random bytes each as base64url, the newest first.
+
+    Without one there are no instant resources.
+    """
+    ops_token: Secret = None
+    """Opens what only the operator may do over HTTP; without one nobody may."""
+    openrouter_base_url: str | None = None
+    """Default: OpenRouter's own, or the stand-in beside the Lightning stand-in."""
+    attribution_url: str = "https://honestwork.example"
+    """``HTTP-Referer`` of calls on creators' keys: who the provider is told sent them."""
+    attribution_title: str = "Honest Work"
+    public_url: str | None = None
+    """Where callers reach us, such as ``https://api.example``; default: as each request says."""
+    x402_facilitator_url: str | None = None
+    x402_networks: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = ()
+    """CAIP-2 names. Default: Base, or Base Sepolia beside the stand-in's facilitator."""
+    x402_rpc_urls: Annotated[dict[str, str], BeforeValidator(_from_json), Field(repr=False)] = (
+        Field(default_factory=dict)
+    )
+    """``{"eip155:8453": "https://…"}``: settle doubts by the chain itself."""
+    platform_fee_pct: Annotated[Dollars, AfterValidator(_fee)] = Decimal(0)
+    max_resource_price_usd: Annotated[
+        Decimal, Field(ge=Decimal("0.001"), le=1000, allow_inf_nan=False)
+    ] = Decimal(1)
+    """Default clients pay at most one dollar a call."""
+    instant_wait_seconds: int = Field(default=25, ge=0)
+    instant_run_seconds: Seconds = 240
+    """How long the call of one run may take. Payments must stay valid for longer than that."""
+    instant_retention_days: Count = 7
+    """How long a result can be read; the log of runs is kept for ever."""
+    max_unsettled_per_payer: Count = 2
+    max_unsettled_per_resource: Count = 50
 
     allow_free_work: bool = False
     allow_eval_loss: bool = False

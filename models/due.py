@@ -10,12 +10,22 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from models.creator import Breaker, ProviderKey
 from models.demo_run import DemoRun
 from models.job import Job
 from models.payout import Payout
 from models.refund_destination import RefundDestination
+from models.run import Run
 
-DueRow = type[Job] | type[Payout] | type[DemoRun] | type[RefundDestination]
+DueRow = (
+    type[Job]
+    | type[Payout]
+    | type[DemoRun]
+    | type[RefundDestination]
+    | type[Run]
+    | type[ProviderKey]
+    | type[Breaker]
+)
 
 
 def claim(

@@ -1,0 +1,100 @@
+"""What creators publish. Every edit is a new version; a trigger refuses to change one."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Numeric,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.database import Base, CreatedAt, Id, one_of, stored_by_value
+
+
+class ResourceType(StrEnum):
+    OPENROUTER_INSTANT = "openrouter_instant"
+    PROMPT_TEMPLATE = "prompt_template"
+    """The same on the creator's Anthropic key."""
+    STATIC = "static"
+    PROXY = "proxy"
+
+
+MODEL_TYPES = frozenset({ResourceType.OPENROUTER_INSTANT, ResourceType.PROMPT_TEMPLATE})
+
+
+class PauseReason(StrEnum):
+    """Why a resource is not on sale although it is published. Only ``creator`` needs a resume."""
+
+    CREATOR = "creator"
+    KEY_DELETED = "key_deleted"
+
+
+class Resource(Base):
+    """A name under a creator, and where its sales stand. What is sold is in its newest version."""
+
+    __tablename__ = "resources"
+    __table_args__ = (
+        UniqueConstraint("creator_id", "slug"),
+        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug_is_slug"),
+        CheckConstraint("length(slug) <= 60", name="slug_fits"),
+        CheckConstraint(one_of("type", ResourceType), name="type_known"),
+        CheckConstraint(one_of("pause_reason", PauseReason), name="pause_reason_known"),
+        CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="paused_says_why"),
+    )
+
+    id: Mapped[Id]
+    creator_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("creators.id"), index=True)
+    slug: Mapped[str] = mapped_column(Text)
+    type: Mapped[ResourceType] = mapped_column(stored_by_value(ResourceType))
+    newest_version: Mapped[int] = mapped_column(server_default="1")
+    created_at: Mapped[CreatedAt]
+    paused_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    pause_reason: Mapped[PauseReason | None] = mapped_column(stored_by_value(PauseReason))
+    archived_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class ResourceVersion(Base):
+    """One edition. Columns of other types than its own are NULL."""
+
+    __tablename__ = "resource_versions"
+    __table_args__ = (
+        UniqueConstraint("resource_id", "number"),
+        CheckConstraint("price_usd_micros > 0", name="price_positive"),
+    )
+
+    id: Mapped[Id]
+    resource_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("resources.id"))
+    number: Mapped[int] = mapped_column(comment="from 1")
+    created_at: Mapped[CreatedAt]
+    name: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    price_usd_micros: Mapped[int] = mapped_column(BigInteger, comment="micro-dollars")
+
+    model: Mapped[str | None] = mapped_column(Text, comment="id in the catalogue")
+    system_prompt: Mapped[str | None] = mapped_column(
+        Text, comment="for its owner and the model only"
+    )
+    parameters: Mapped[list[dict[str, Any]] | None] = mapped_column(
+        JSONB, comment="[{name, description?, required, default?}]"
+    )
+    allows_user_message: Mapped[bool | None]
+    temperature: Mapped[Decimal | None] = mapped_column(Numeric(6, 4))
+    max_tokens: Mapped[int | None]
+    top_p: Mapped[Decimal | None] = mapped_column(Numeric(6, 4))
+    frequency_penalty: Mapped[Decimal | None] = mapped_column(Numeric(6, 4))
+    presence_penalty: Mapped[Decimal | None] = mapped_column(Numeric(6, 4))
+
+    content: Mapped[str | None] = mapped_column(Text, comment="static: what is sold")
+    content_type: Mapped[str | None] = mapped_column(Text)
+
+    upstream_url: Mapped[str | None] = mapped_column(Text, comment="proxy: for its owner only")
+    upstream_method: Mapped[str | None] = mapped_column(Text)
