@@ -203,7 +203,9 @@ class Settings(BaseModel):
     open_invoices_max: Count = 5000
     trusted_proxy_hops: int = Field(default=0, ge=0)
 
-    vault_keys: Annotated[tuple[str, ...], BeforeValidator(_comma_list), Field(repr=False)] = ()
+    vault_keys: Annotated[
+        tuple[str, ...] | None, BeforeValidator(_comma_list), Field(repr=False)
+    ] = None
     """What seals creators' keys: 32 random bytes each as base64url, the newest first.
 
     Without one there are no instant resources.
@@ -218,11 +220,11 @@ class Settings(BaseModel):
     public_url: str | None = None
     """Where callers reach us, such as ``https://api.example``; default: as each request says."""
     x402_facilitator_url: str | None = None
-    x402_networks: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = ()
-    """CAIP-2 names. Default: Base, or Base Sepolia beside the stand-in's facilitator."""
-    x402_rpc_urls: Annotated[dict[str, str], BeforeValidator(_from_json), Field(repr=False)] = (
-        Field(default_factory=dict)
-    )
+    x402_networks: Annotated[tuple[str, ...], BeforeValidator(_comma_list)] = ("eip155:8453",)
+    """CAIP-2 names. Beside the stand-in's facilitator Base Sepolia, unless some are named."""
+    x402_rpc_urls: Annotated[
+        dict[str, str] | None, BeforeValidator(_from_json), Field(repr=False)
+    ] = None
     """``{"eip155:8453": "https://…"}``: settle doubts by the chain itself."""
     platform_fee_pct: Annotated[Dollars, AfterValidator(_fee)] = Decimal(0)
     max_resource_price_usd: Annotated[
