@@ -1,0 +1,1 @@
+"""Instant resources: what creators publish and anyone runs, paid per call."""
