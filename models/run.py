@@ -5,6 +5,7 @@ from it cannot disagree with it.
 """
 
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Numeric,
     Text,
     text,
 )
@@ -159,6 +161,9 @@ class Run(Base):
     input_tokens: Mapped[int | None]
     output_tokens: Mapped[int | None]
     model_cost_usd: Mapped[UsdColumn | None]
+    worst_cost_usd: Mapped[Decimal | None] = mapped_column(
+        Numeric(20, 10), comment="on the creator's key; counts while the true cost is not known"
+    )
 
 
 class CallKind(StrEnum):

@@ -42,6 +42,7 @@ PLANTS: list[tuple[Rule, str, str]] = [
     (rules.states_written_elsewhere, "services/x.py", "insert(Debt).values(state=new)"),
     (rules.states_written_elsewhere, "services/x.py", "Payout(job_id=1, state=new)"),
     (rules.states_written_elsewhere, "services/x.py", "demo_run.DemoRun(state=new)"),
+    (rules.states_written_elsewhere, "services/instant/x.py", "Run(creator_id=1, state=new)"),
     (rules.states_written_elsewhere, "app/x.py", "setattr(job, 'state', new)"),
     (rules.states_written_elsewhere, "models/debt.py", "self.state = new"),
     (rules.environment_read, "services/x.py", "import os\nos.environ['HOME']"),
@@ -81,6 +82,7 @@ def test_a_planted_violation_is_found(rule: Rule, path: str, text: str) -> None:
 
 INNOCENT: list[tuple[Rule, str, str]] = [
     (rules.states_written_elsewhere, "models/moves.py", "job.state = new"),
+    (rules.states_written_elsewhere, "models/run_moves.py", "run.state = new"),
     (rules.states_written_elsewhere, "services/x.py", "select(Job).where(Job.state == old)"),
     (rules.states_written_elsewhere, "services/x.py", "Claim(state=payout.state)"),
     (rules.environment_read, "workers/beat.py", "import os\nos.environ"),

@@ -422,6 +422,12 @@ def upgrade() -> None:
             nullable=True,
             comment="US dollars",
         ),
+        sa.Column(
+            "worst_cost_usd",
+            sa.Numeric(precision=20, scale=10),
+            nullable=True,
+            comment="on the creator's key; counts while the true cost is not known",
+        ),
         sa.CheckConstraint(
             "(settled_at IS NOT NULL) = (state = 'succeeded' AND NOT is_owner_test)",
             name=op.f("ck_runs_settled_when_succeeded"),
