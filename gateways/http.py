@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -63,6 +63,8 @@ class Reply:
     retry_after: timedelta | None = None
     location: str | None = None
     """Where a redirect points; nobody has followed it."""
+    content_type: str | None = None
+    """As they wrote it."""
 
     def json(self) -> Any:
         """The body as JSON, fractions as Decimal. Raises Unavailable (``not_json``)."""
@@ -167,25 +169,38 @@ class PublicHttpClient:
             certificates,
         )
 
-    def get(self, url: str, *, seconds: float, max_bytes: int) -> Reply:
-        """Follows up to three redirects. Raises Unavailable or Refused, but not for a status."""
+    def get(self, url: str, *, seconds: float, max_bytes: int, **more: Any) -> Reply:
+        """Follows up to three redirects. Raises Unavailable or Refused, but not for a status.
+
+        ``more`` are members of ``Ask``; a redirect goes on without its ``params``.
+        """
+        ask = _of_a_stranger("GET", url, seconds=seconds, max_bytes=max_bytes, **more)
         with total_deadline(seconds):
             for _ in range(1 + MAX_REDIRECTS):
-                reply = self._ask(url, seconds, max_bytes)
+                reply = self._ask(ask)
                 if reply.location is None:
                     return reply
-                url = urljoin(url, reply.location)
+                ask = replace(ask, url=urljoin(ask.url, reply.location), params={})
         raise Refused("more redirects than are followed", code="redirects")
 
-    def _ask(self, url: str, seconds: float, max_bytes: int) -> Reply:
-        ask = Ask(method="GET", url=url, seconds=seconds, max_bytes=max_bytes, decodes=False)
-        if _NEVER_IN_A_URL.search(url) or "@" in urlsplit(url).netloc:
+    def post(self, url: str, *, seconds: float, max_bytes: int, **more: Any) -> Reply:
+        """As ``get``, but no redirect is followed: it would be sent to another, or twice."""
+        ask = _of_a_stranger("POST", url, seconds=seconds, max_bytes=max_bytes, **more)
+        with total_deadline(seconds):
+            return self._ask(ask)
+
+    def _ask(self, ask: Ask) -> Reply:
+        if _NEVER_IN_A_URL.search(ask.url) or "@" in urlsplit(ask.url).netloc:
             raise Refused("an address that no one should be asked at", code="bad_request")
         with _session(self._adapter()) as session:
             for origin in self._bench_origins:
                 session.mount(f"{origin}/", _DeadlineAdapter())
             session.headers["Connection"] = "close"
             return _exchange(session, ask)
+
+
+def _of_a_stranger(method: str, url: str, **more: Any) -> Ask:
+    return Ask(method=method, url=url, decodes=False, **more)
 
 
 class _StaleConnection(Unavailable):
@@ -262,6 +277,7 @@ def _exchange(session: requests.Session, ask: Ask) -> Reply:
                 asked=ask.asked,
                 retry_after=retry_after(response.headers.get("Retry-After")),
                 location=_location(response),
+                content_type=response.headers.get("Content-Type"),
             )
     except (exceptions.RequestException, OSError, UrllibError, ValueError) as error:
         _translate(error, ask)

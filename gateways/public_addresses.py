@@ -1,10 +1,12 @@
 """Which addresses a stranger may send us to: only those that anybody on the internet can ask."""
 
 import queue
+import re
 import socket
 import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 from gateways.deadline import seconds_left
 from gateways.errors import Refused, Unavailable
@@ -16,6 +18,8 @@ HTTPS_PORT = 443
 _UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NOBODY = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+_NEVER_IN_A_URL = re.compile(r"[\x00-\x20\\]")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home.arpa", "onion", "test", "invalid")
 
 
@@ -54,8 +58,31 @@ def is_public_name(host: str) -> bool:
     try:
         ip_address(name.strip("[]"))
     except ValueError:
-        return "." in name and not name.endswith(tuple(f".{local}" for local in _LOCAL_NAMES))
+        return "." in name and not _is_local_name(name)
     return is_public(name.strip("[]"))
+
+
+def _is_local_name(name: str) -> bool:
+    """Systems read ``127.1`` and ``0x7f.1`` as addresses: no name ends in a number."""
+    is_number = _NUMBER.fullmatch(name.rpartition(".")[2]) is not None
+    return is_number or name.endswith(tuple(f".{local}" for local in _LOCAL_NAMES))
+
+
+def problem_of_url(url: str) -> str | None:
+    """Why a stranger may not name this web address, as a predicate for people; asks nobody."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode()
+    except (ValueError, UnicodeError):
+        return "must be a web address"
+    if parts.scheme != "https":
+        return "must be reached by https"
+    if "@" in parts.netloc or port not in (None, HTTPS_PORT) or _NEVER_IN_A_URL.search(url):
+        return "must be an address without user, password, port or blanks"
+    if not is_public_name(host):
+        return "must be a host on the public internet"
+    return None
 
 
 class PublicAddresses:

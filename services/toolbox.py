@@ -29,6 +29,8 @@ from gateways.lnurl.receivers import LnurlReceivers
 from gateways.prices import ModelRates, PriceFeed, TokenRates
 from gateways.prices.feeds import known_feeds
 from gateways.prices.model_rates import LibraryRates
+from gateways.proxied import Upstreams
+from gateways.proxied.upstreams import PublicUpstreams
 from models.database import Database
 from services.doorbell import CeleryDoorbell, Doorbell
 from services.leases import Leases
@@ -61,6 +63,8 @@ class Toolbox:
     """Only in the money worker."""
     receivers: Receivers
     """Whom callers want to be refunded at."""
+    upstreams: Upstreams
+    """Servers of creators, whose answers are sold."""
     proof: Proof
     language_model: Callable[[str], LanguageModel]
     """By model name; also for a model that an older quote was made with."""
@@ -87,6 +91,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
         payouts=_payouts(settings, http) if role is Role.MONEY else None,
         proof=Proof(),
         receivers=_receivers(settings),
+        upstreams=PublicUpstreams(_for_strangers(settings)),
         language_model=cache(partial(_language_model, settings)),
         model_rates=_model_rates(settings),
         price_feeds=_price_feeds(settings, http),
@@ -124,9 +129,11 @@ def _payouts(settings: Settings, http: HttpClient) -> Payouts:
 
 def _receivers(settings: Settings) -> Receivers:
     """Beside the Lightning stand-in, and nowhere else, its own LNURL receivers may be asked."""
-    bench = bench_origins(settings)
-    http = PublicHttpClient(bench_origins=bench, own_hosts=_own_hosts(settings))
-    return LnurlReceivers(http, bench_origins=bench)
+    return LnurlReceivers(_for_strangers(settings), bench_origins=bench_origins(settings))
+
+
+def _for_strangers(settings: Settings) -> PublicHttpClient:
+    return PublicHttpClient(bench_origins=bench_origins(settings), own_hosts=_own_hosts(settings))
 
 
 def bench_origins(settings: Settings) -> tuple[str, ...]:
@@ -137,7 +144,11 @@ def bench_origins(settings: Settings) -> tuple[str, ...]:
 
 def _own_hosts(settings: Settings) -> set[str]:
     """Hosts that we reach by names of our own, and that no stranger may make us ask."""
-    ours = (settings.lnbits_url, settings.lnbits_webhook_base_url, settings.stand_in_url)
+    ours = (
+        *(settings.lnbits_url, settings.lnbits_webhook_base_url, settings.stand_in_url),
+        *(settings.public_url, settings.x402_facilitator_url),
+        *(settings.x402_rpc_urls or {}).values(),
+    )
     return {(urlsplit(url).hostname or "").lower() for url in ours if url}
 
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from gateways.bolt11 import BECH32_CHARACTERS, bech32_remainder
 from gateways.lnurl import NotAReceiver
-from gateways.public_addresses import HTTPS_PORT, is_public_name
+from gateways.public_addresses import problem_of_url
 
 MAX_LENGTH = 2000
 """Characters; an LNURL spells a whole web address in bech32."""
@@ -77,17 +77,11 @@ def _decoded(lnurl: str) -> str:
 def _checked(url: str, bench_origins: frozenset[str]) -> str:
     try:
         parts = urlsplit(url)
-        port = parts.port
-        host = (parts.hostname or "").encode("idna").decode()
-    except (ValueError, UnicodeError) as error:
+    except ValueError as error:
         raise NotAReceiver(SHAPE) from error
-    bench = f"http://{parts.netloc}"
-    if bench in bench_origins:
+    if f"http://{parts.netloc}" in bench_origins:
         return parts._replace(scheme="http").geturl()
-    if parts.scheme != "https":
-        raise NotAReceiver("must be reached by https")
-    if "@" in parts.netloc or port not in (None, HTTPS_PORT) or re.search(r"[\x00-\x20\\]", url):
-        raise NotAReceiver("must be an address without user, password, port or blanks")
-    if not is_public_name(host):
-        raise NotAReceiver("must be a host on the public internet")
+    problem = problem_of_url(url)
+    if problem is not None:
+        raise NotAReceiver(problem)
     return url

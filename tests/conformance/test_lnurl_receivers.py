@@ -205,7 +205,7 @@ class Lingering(PublicHttpClient):
         self.asked = threading.Semaphore(0)
         self.over = threading.Event()
 
-    def get(self, url: str, *, seconds: float, max_bytes: int) -> Reply:
+    def get(self, url: str, *, seconds: float, max_bytes: int, **more: object) -> Reply:
         self.asked.release()
         self.over.wait(20)
         return Reply(status=404, body=b"", asked=url)
