@@ -21,6 +21,9 @@ class CatalogueModel(Base):
     max_output_tokens: Mapped[int | None] = mapped_column(comment="the provider's own bound")
     input_usd_per_million: Mapped[Decimal] = mapped_column(Numeric(20, 10))
     output_usd_per_million: Mapped[Decimal] = mapped_column(Numeric(20, 10))
+    request_usd: Mapped[Decimal] = mapped_column(
+        Numeric(20, 10), server_default="0", comment="for each call, whatever its length"
+    )
     supported_parameters: Mapped[list[str]] = mapped_column(JSONB)
     created_at: Mapped[CreatedAt]
     synced_at: Mapped[Instant]

@@ -21,6 +21,13 @@ def upgrade() -> None:
         ),
         sa.Column("input_usd_per_million", sa.Numeric(precision=20, scale=10), nullable=False),
         sa.Column("output_usd_per_million", sa.Numeric(precision=20, scale=10), nullable=False),
+        sa.Column(
+            "request_usd",
+            sa.Numeric(precision=20, scale=10),
+            server_default="0",
+            nullable=False,
+            comment="for each call, whatever its length",
+        ),
         sa.Column("supported_parameters", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column(
             "created_at",
