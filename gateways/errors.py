@@ -21,6 +21,9 @@ class Billed(StrEnum):
 class OutsideError(Exception):
     """Another system let us down."""
 
+    inside: str | None = None
+    """The code that an answer with status 200 said it should have had, such as ``http_429``."""
+
     def __init__(self, message: str, *, code: str, billed: Billed = Billed.NO) -> None:
         """``code`` is a short stable word for journals and metrics, e.g.
 

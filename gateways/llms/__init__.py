@@ -2,8 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How freely the model chooses its words. None = the provider's own default is left alone."""
+
+    temperature: Decimal | None = None
+    top_p: Decimal | None = None
+    frequency_penalty: Decimal | None = None
+    """This and the next are unknown at Anthropic, and not sent there."""
+    presence_penalty: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +30,7 @@ class Question:
     max_output_tokens: int
     """A hard cap of the provider, thinking included."""
     answer_schema: Mapping[str, Any] | None = None
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 class Stop(StrEnum):

@@ -1,5 +1,7 @@
 """Any server that speaks OpenAI's chat completions, through the openai SDK, 3.x."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import openai
@@ -28,10 +30,21 @@ _STOPS = {"length": Stop.CUT, "content_filter": Stop.REFUSED}
 class OpenAiCompatibleModel:
     """``LanguageModel`` on OpenAI, OpenRouter, vLLM and the like. Shared between threads."""
 
-    def __init__(self, api_key: str, base_url: str | None, timeout_seconds: float) -> None:
-        """``timeout_seconds`` bounds a call from the first connection to the last byte."""
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None,
+        timeout_seconds: float,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """``timeout_seconds`` bounds a call from the first connection to the last byte.
+
+        ``headers`` go with every call: who sends it, say.
+        """
         self._seconds = timeout_seconds
-        self._key_header = {"Authorization": f"Bearer {api_key}"}
+        self._headers = dict(headers or {})
+        self._headers["Authorization"] = f"Bearer {api_key}"
         self._client = openai.OpenAI(
             api_key=api_key,
             base_url=base_url or DEFAULT_BASE_URL,
@@ -53,8 +66,12 @@ class OpenAiCompatibleModel:
                     messages=_messages(question),
                     max_completion_tokens=question.max_output_tokens,
                     response_format=_response_format(question),
-                    # once more, or OPENAI_CUSTOM_HEADERS could put another key in its place
-                    extra_headers=self._key_header,
+                    temperature=_number(question.sampling.temperature),
+                    top_p=_number(question.sampling.top_p),
+                    frequency_penalty=_number(question.sampling.frequency_penalty),
+                    presence_penalty=_number(question.sampling.presence_penalty),
+                    # the key once more, or OPENAI_CUSTOM_HEADERS could put another in its place
+                    extra_headers=self._headers,
                 )
         except openai.APIStatusError as error:
             raise failure_of_status(asked, error.response) from error
@@ -62,6 +79,10 @@ class OpenAiCompatibleModel:
             raise failure_of_connection(asked, error) from error
         response = raw.http_response
         return _answer(asked, read_object(asked, response), header(response, "x-request-id"))
+
+
+def _number(value: Decimal | None) -> float | openai.Omit:
+    return openai.omit if value is None else float(value)
 
 
 def _messages(question: Question) -> list[ChatCompletionMessageParam]:
@@ -106,18 +127,23 @@ def _answer(asked: str, completion: dict[str, Any], request_id: str | None) -> A
 def _choice(asked: str, completion: dict[str, Any]) -> dict[str, Any]:
     """The one choice. Some servers report their upstream's errors with status 200."""
     if completion.get("error") is not None:
-        raise _error_inside(asked)
+        raise _error_inside(asked, completion["error"])
     choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise senseless(asked, "no choice in the answer", code="no_choices")
     choice: dict[str, Any] = choices[0]
     if choice.get("error") is not None or choice.get("finish_reason") == "error":
-        raise _error_inside(asked)
+        raise _error_inside(asked, choice.get("error"))
     return choice
 
 
-def _error_inside(asked: str) -> OutsideError:
-    return senseless(asked, "an error with status 200", code="error_inside")
+def _error_inside(asked: str, said: object) -> OutsideError:
+    """``code`` of such an error is the HTTP status it would have had before anything was sent."""
+    error = senseless(asked, "an error with status 200", code="error_inside")
+    status = said.get("code") if isinstance(said, dict) else None
+    if isinstance(status, int) and 400 <= status < 600:
+        error.inside = f"http_{status}"
+    return error
 
 
 def _own_id(completion: dict[str, Any]) -> str | None:
