@@ -2,6 +2,7 @@
 
 RuleBroken                    the caller's fault or the moment's: safe to show, never retried by us
 ├── InvalidRequest   400
+├── Unauthorized     401
 ├── NotFound         404
 ├── Conflict         409
 ├── TooManyRequests  429
@@ -51,6 +52,15 @@ class ErrorCode(StrEnum):
         "invalid_refund_to",
         "refundTo is no Lightning address and no LNURL-pay, or none on the public internet.",
     )
+    UNAUTHORIZED = (
+        "unauthorized",
+        "The header Authorization: Bearer … with a key that may do this is missing or wrong.",
+    )
+    INSTANT_UNAVAILABLE = (
+        "instant_unavailable",
+        "This deployment has no instant resources: its operator has set no VAULT_KEYS.",
+    )
+    HANDLE_TAKEN = "handle_taken", "Another creator has this handle."
     JOB_NOT_FOUND = "job_not_found", "No job has this id."
     NOT_FOUND = "not_found", "There is nothing at this address."
     METHOD_NOT_ALLOWED = "method_not_allowed", "The header Allow says which methods it knows."
@@ -108,6 +118,12 @@ class InvalidRequest(RuleBroken):
     """The request is not valid."""
 
     status = 400
+
+
+class Unauthorized(RuleBroken):
+    """The key is missing or wrong."""
+
+    status = 401
 
 
 class NotFound(RuleBroken):

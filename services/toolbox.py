@@ -29,8 +29,12 @@ from gateways.lnurl.receivers import LnurlReceivers
 from gateways.prices import ModelRates, PriceFeed, TokenRates
 from gateways.prices.feeds import known_feeds
 from gateways.prices.model_rates import LibraryRates
+from gateways.provider_keys import ProviderKeys
+from gateways.provider_keys.checks import HttpProviderKeys
 from gateways.proxied import Upstreams
 from gateways.proxied.upstreams import PublicUpstreams
+from gateways.vault import Vault
+from models.creator import Provider
 from models.database import Database
 from services.doorbell import CeleryDoorbell, Doorbell
 from services.leases import Leases
@@ -73,6 +77,11 @@ class Toolbox:
     webhook_token: str
     bench_payer: BenchPayer | None
     """Only beside the Lightning stand-in."""
+    vault: Vault | None
+    """None = VAULT_KEYS is not set: there are no instant resources."""
+    provider_keys: ProviderKeys
+    creator_model: Callable[[Provider, str], LanguageModel]
+    """By provider and the creator's own key, opened: keep neither longer than the call."""
 
     def with_(self, **changes: object) -> "Toolbox":
         """The same toolbox with some collaborators exchanged."""
@@ -97,6 +106,13 @@ def build(settings: Settings, role: Role) -> Toolbox:
         price_feeds=_price_feeds(settings, http),
         webhook_token=webhook_token(settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY),
         bench_payer=_bench_payer(settings, http),
+        vault=_vault(settings),
+        provider_keys=HttpProviderKeys(
+            http,
+            openrouter_url=openrouter_url(settings),
+            anthropic_url=_creators_anthropic_url(settings),
+        ),
+        creator_model=partial(_creator_model, settings),
     )
 
 
@@ -176,6 +192,46 @@ def _language_model(settings: Settings, model: str) -> LanguageModel:
         api_key=key or STAND_IN_MODEL_KEY,
         base_url=settings.openai_base_url if key else stand_in,
         timeout_seconds=settings.model_timeout_seconds,
+    )
+
+
+def _vault(settings: Settings) -> Vault | None:
+    if not settings.vault_keys:
+        return None
+    try:
+        return Vault(settings.vault_keys)
+    except ValueError as error:
+        raise SettingsError(f"VAULT_KEYS: {error}.") from error
+
+
+def openrouter_url(settings: Settings) -> str:
+    """Ours to choose; else the stand-in's, so that a bench tells no stranger about its keys."""
+    beside_us = settings.stand_in_url if settings.lightning_is_stand_in else None
+    played = f"{beside_us.rstrip('/')}/openrouter/api/v1" if beside_us else None
+    return settings.openrouter_base_url or played or "https://openrouter.ai/api/v1"
+
+
+def _creators_anthropic_url(settings: Settings) -> str:
+    beside_us = settings.stand_in_url if settings.lightning_is_stand_in else None
+    return beside_us or settings.anthropic_base_url or "https://api.anthropic.com"
+
+
+def _creator_model(settings: Settings, provider: Provider, secret: str) -> LanguageModel:
+    """Made for one call: a creator's key stays in no cache."""
+    if provider is Provider.ANTHROPIC:
+        from gateways.llms.anthropic import AnthropicModel
+
+        return AnthropicModel(
+            api_key=secret,
+            base_url=_creators_anthropic_url(settings),
+            timeout_seconds=settings.instant_run_seconds,
+        )
+    from gateways.llms.openai_compatible import OpenAiCompatibleModel
+
+    return OpenAiCompatibleModel(
+        api_key=secret,
+        base_url=openrouter_url(settings),
+        timeout_seconds=settings.instant_run_seconds,
     )
 
 

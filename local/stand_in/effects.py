@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,8 +94,13 @@ class Counts:
             self._requests[route] += 1
 
     @contextmanager
-    def model_call(self, *, provider: str, model: str, label: str) -> Iterator[ModelCall]:
-        """Write down that a call began, and, however it ends, that it ended."""
+    def model_call(
+        self, *, provider: str, model: str, label: str, sent: Mapping[str, object] | None = None
+    ) -> Iterator[ModelCall]:
+        """Write down that a call began, and, however it ends, that it ended.
+
+        ``sent`` are settings of the call that are worth a test.
+        """
         call = self._begin(label)
         told: dict[str, object] = {
             "call": call.number,
@@ -103,7 +108,8 @@ class Counts:
             "model": model,
             "label": label,
         }
-        self._effects.append(EffectKind.MODEL_CALL_BEGIN, **told)
+        more = {} if sent is None else {"sent": dict(sent)}
+        self._effects.append(EffectKind.MODEL_CALL_BEGIN, **told, **more)
         try:
             yield call
         finally:

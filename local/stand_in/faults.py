@@ -53,6 +53,13 @@ class FaultKind(StrEnum):
     UNREADABLE = "unreadable"
     """Models: an answer that does not fit the schema."""
 
+    ERROR_INSIDE = "error_inside"
+    """openrouter.chat: 200 with an error of code ``status`` in the body."""
+    ERROR_IN_CHOICE = "error_in_choice"
+    """openrouter.chat: 200 with half an answer, and an error beside it."""
+    NO_CHOICES = "no_choices"
+    """openrouter.chat: 200 with an empty list of choices."""
+
     DECLINED = "declined"
     """lnurl: 200 with ``{"status": "ERROR"}`` and ``text`` as the reason."""
     LIMITS = "limits"
@@ -77,6 +84,9 @@ ANSWERED_DIFFERENTLY = frozenset(
         FaultKind.MAX_TOKENS,
         FaultKind.EMPTY,
         FaultKind.UNREADABLE,
+        FaultKind.ERROR_INSIDE,
+        FaultKind.ERROR_IN_CHOICE,
+        FaultKind.NO_CHOICES,
         FaultKind.DECLINED,
         FaultKind.LIMITS,
         FaultKind.WRONG_AMOUNT,
@@ -100,7 +110,11 @@ TARGETS = (
     "lnbits.feed",
     "lnbits.wallet",
     "anthropic",
+    "anthropic_models",
     "openai",
+    "openrouter.models",
+    "openrouter.key",
+    "openrouter.chat",
     "feed.coingecko",
     "feed.kraken",
     "feed.coinbase",
@@ -109,7 +123,9 @@ TARGETS = (
     "lnurl.terms",
     "lnurl.invoice",
 )
-_TARGET_PATTERN = "^(" + "|".join([*TARGETS, "lnbits", "feed", "lnurl"]).replace(".", r"\.") + ")$"
+_TARGET_PATTERN = (
+    "^(" + "|".join([*TARGETS, "lnbits", "feed", "lnurl", "openrouter"]).replace(".", r"\.") + ")$"
+)
 
 
 class Fault(BaseModel):
@@ -120,12 +136,14 @@ class Fault(BaseModel):
     )
 
     target: Annotated[str, Field(pattern=_TARGET_PATTERN)]
-    """Where: one of ``TARGETS``, or ``lnbits``, ``feed`` or ``lnurl`` for all of them."""
+    """Where: one of ``TARGETS``, or ``lnbits``, ``feed``, ``lnurl`` or ``openrouter``."""
     kind: FaultKind
     times: Annotated[int, Field(ge=1)] = 1
     """How many requests it hits."""
     match: str = ""
-    """Hits only requests with this in the prompt (models) or in path, query and body (the rest)."""
+    """Hits only requests with this in the prompt (models), the key (where a key is asked about), or
+    path, query and body (the rest).
+    """
     structured: bool | None = None
     """Models: True hits only calls with a JSON schema, False only calls without."""
     after_effect: bool = False

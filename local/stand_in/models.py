@@ -8,6 +8,7 @@ from typing import Any
 
 from local.stand_in.effects import Counts, ModelCall
 from local.stand_in.faults import ClientLeft, Errand, Fault, Faults
+from local.stand_in.key_states import KeyState, ProviderKeyStates
 from local.stand_in.model_answers import ModelAnswer, Prompt, Stop, answer
 from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_reply
 
@@ -31,20 +32,41 @@ class Dialect:
 
 
 class ModelApi:
-    def __init__(self, counts: Counts, faults: Faults, *, delay_seconds: float) -> None:
+    def __init__(
+        self, counts: Counts, faults: Faults, keys: ProviderKeyStates, *, delay_seconds: float
+    ) -> None:
         self._counts = counts
         self._faults = faults
+        self._keys = keys
         self._delay_seconds = delay_seconds
 
     def routes(self) -> list[Route]:
         return [
             Route("POST /v1/messages", lambda request: self._answer(ANTHROPIC, request)),
             Route("POST /v1/chat/completions", lambda request: self._answer(OPENAI, request)),
+            Route("GET /v1/models", self._anthropic_models),
         ]
 
+    def _anthropic_models(self, request: Request) -> Reply:
+        """What tells whether a key works; it says nothing about credits."""
+        key = ANTHROPIC.key(request)
+        errand = Errand(
+            target="anthropic_models",
+            subject=f"{key}",
+            client=request.client,
+            error=lambda fault: _anthropic_error(fault.status, fault.text, fault.retry_after),
+        )
+        if self._keys.of(key) is KeyState.INVALID:
+            return _anthropic_error(401, "invalid x-api-key", None)
+        listed = {"data": [{"type": "model", "id": "claude-haiku-5-5"}], "has_more": True}
+        return self._faults.run(errand, lambda _: json_reply(listed))
+
     def _answer(self, dialect: Dialect, request: Request) -> Reply:
-        if not dialect.key(request):
+        state = self._keys.of(dialect.key(request))
+        if state is KeyState.INVALID:
             return dialect.error(401, "invalid api key", None)
+        if state is KeyState.NO_CREDITS:
+            return dialect.error(402, "credit balance is too low", None)
         try:
             prompt = dialect.prompt(request.json())
         except BadJson:
@@ -88,7 +110,7 @@ class ModelApi:
         return json_reply(dialect.message(prompt, said), headers=headers)
 
 
-def _wanted(body: Mapping[str, Any], name: str, kind: type) -> Any:
+def wanted(body: Mapping[str, Any], name: str, kind: type) -> Any:
     """A member that must be there and be of a kind."""
     value = body.get(name)
     if not isinstance(value, kind) or not value:
@@ -96,7 +118,7 @@ def _wanted(body: Mapping[str, Any], name: str, kind: type) -> Any:
     return value
 
 
-def _bearer(request: Request) -> str | None:
+def bearer(request: Request) -> str | None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key if scheme.lower() == "bearer" else None
 
@@ -110,7 +132,7 @@ def _text_of(content: object) -> str:
     return ""
 
 
-def _text_by_role(messages: list[Any], *roles: str) -> str:
+def text_by_role(messages: list[Any], *roles: str) -> str:
     return "".join(
         _text_of(message.get("content"))
         for message in messages
@@ -118,7 +140,7 @@ def _text_by_role(messages: list[Any], *roles: str) -> str:
     )
 
 
-def _refuse_unsupported(body: Mapping[str, Any], *names: str) -> None:
+def refuse_unsupported(body: Mapping[str, Any], *names: str) -> None:
     for name in names:
         if body.get(name) not in (None, False):
             raise BadRequest(f"{name}: Not supported here")
@@ -142,8 +164,8 @@ _CANNOT_STOP_THINKING = ("claude-sonnet-5-5", "claude-opus-5-5")
 
 
 def _anthropic_prompt(body: Mapping[str, Any]) -> Prompt:
-    model, messages = _wanted(body, "model", str), _wanted(body, "messages", list)
-    _refuse_unsupported(body, "stream", "temperature", "top_p", "top_k")
+    model, messages = wanted(body, "model", str), wanted(body, "messages", list)
+    refuse_unsupported(body, "stream", "temperature", "top_p", "top_k")
     if body.get("tool_choice", {}).get("type") in ("any", "tool"):
         raise BadRequest("tool_choice: forced tool use is not supported by this model")
     if not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
@@ -154,8 +176,8 @@ def _anthropic_prompt(body: Mapping[str, Any]) -> Prompt:
     return Prompt(
         model=model,
         system=_text_of(body.get("system")),
-        user=_text_by_role(messages, "user"),
-        max_tokens=_wanted(body, "max_tokens", int),
+        user=text_by_role(messages, "user"),
+        max_tokens=wanted(body, "max_tokens", int),
         schema=wanted_format.get("schema"),
     )
 
@@ -200,7 +222,7 @@ def _anthropic_error(status: int, text: str, retry_after: str | None) -> Reply:
 
 ANTHROPIC = Dialect(
     provider="anthropic",
-    key=lambda request: _bearer(request) or request.headers.get("x-api-key"),
+    key=lambda request: bearer(request) or request.headers.get("x-api-key"),
     prompt=_anthropic_prompt,
     message=_anthropic_message,
     error=_anthropic_error,
@@ -219,14 +241,14 @@ _DEFAULT_MAX_TOKENS = 4096
 
 
 def _openai_prompt(body: Mapping[str, Any]) -> Prompt:
-    messages = _wanted(body, "messages", list)
-    _refuse_unsupported(body, "stream")
+    messages = wanted(body, "messages", list)
+    refuse_unsupported(body, "stream")
     wanted_format = body.get("response_format") or {}
     max_tokens = body.get("max_completion_tokens") or body.get("max_tokens")
     return Prompt(
-        model=_wanted(body, "model", str),
-        system=_text_by_role(messages, "system", "developer"),
-        user=_text_by_role(messages, "user"),
+        model=wanted(body, "model", str),
+        system=text_by_role(messages, "system", "developer"),
+        user=text_by_role(messages, "user"),
         max_tokens=int(max_tokens or _DEFAULT_MAX_TOKENS),
         schema=(wanted_format.get("json_schema") or {}).get("schema"),
     )
@@ -270,7 +292,7 @@ def _openai_error(status: int, text: str, retry_after: str | None) -> Reply:
 
 OPENAI = Dialect(
     provider="openai",
-    key=_bearer,
+    key=bearer,
     prompt=_openai_prompt,
     message=_openai_message,
     error=_openai_error,

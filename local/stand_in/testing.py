@@ -15,6 +15,7 @@ import simplejson
 
 from local.stand_in.__main__ import READY
 from local.stand_in.faults import Fault
+from local.stand_in.key_states import KeyState
 from local.stand_in.lnbits import PAYER_INVOICE_KEY
 from local.stand_in.weather import Forecast
 
@@ -133,6 +134,18 @@ class StandInClient:
     def top_up(self, sats: int) -> int:
         """Give the service's wallet money (or take it); returns its balance in millisats."""
         return int(self._ask("POST", "/stand-in/top-up", {"sats": sats})["balanceMsat"])
+
+    def catalogue(self) -> list[Any]:
+        """OpenRouter's list of models, as it stands."""
+        return list(self._ask("GET", "/stand-in/catalogue")["models"])
+
+    def set_catalogue(self, models: Sequence[Any]) -> None:
+        """List exactly these at OpenRouter; they are not looked at."""
+        self._ask("PUT", "/stand-in/catalogue", {"models": list(models)})
+
+    def tell_of_a_key(self, key: str, state: KeyState) -> None:
+        """From now on a creator's key, of whatever provider, is in this state."""
+        self._ask("POST", "/stand-in/provider-keys", {"key": key, "state": state})
 
     def reset(self) -> None:
         """A new world: no payments, no faults, no effects, the price as it was."""

@@ -5,10 +5,12 @@ from pathlib import Path
 from local.stand_in.control import Control
 from local.stand_in.effects import Counts, EffectLog
 from local.stand_in.faults import ClientLeft, Faults
+from local.stand_in.key_states import ProviderKeyStates
 from local.stand_in.lnbits import LnbitsApi
 from local.stand_in.lnurl import LnurlReceiver
 from local.stand_in.models import ModelApi
 from local.stand_in.node import Node
+from local.stand_in.openrouter import OpenRouter
 from local.stand_in.price_feeds import PriceFeeds
 from local.stand_in.weather import Weather
 from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_reply
@@ -25,9 +27,12 @@ class World:
         feeds = PriceFeeds(faults)
         node = Node(data_dir, effects)
         self._counts = Counts(effects)
+        keys = ProviderKeyStates()
+        openrouter = OpenRouter(self._counts, faults, keys, delay_seconds=model_delay_seconds)
         self._routes = [
             *LnbitsApi(node, faults).routes(),
-            *ModelApi(self._counts, faults, delay_seconds=model_delay_seconds).routes(),
+            *ModelApi(self._counts, faults, keys, delay_seconds=model_delay_seconds).routes(),
+            *openrouter.routes(),
             *feeds.routes(),
             *LnurlReceiver(node, effects, faults).routes(),
             *Control(
@@ -37,6 +42,8 @@ class World:
                 faults=faults,
                 weather=weather,
                 feeds=feeds,
+                openrouter=openrouter,
+                keys=keys,
             ).routes(),
         ]
 

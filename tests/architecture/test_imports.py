@@ -74,6 +74,7 @@ PLANTS = [
         "services.planted_keys",
         "coincurve",
     ),
+    Plant("cryptography lives in gateways.vault", "services.planted_seals", "cryptography"),
     Plant("Migrations are run by models.migrate only", "services.planted_migrations", "alembic"),
 ]
 

@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from models.database import Database
 from services.toolbox import Toolbox
 
-NOT_OUTSIDE = frozenset({"settings", "database", "leases", "proof", "model_rates", "webhook_token"})
+NOT_OUTSIDE = frozenset(
+    {"settings", "database", "leases", "proof", "model_rates", "webhook_token", "vault"}
+)
 """What a toolbox holds that calls nobody. All else is watched, and the database in its own way."""
 
 

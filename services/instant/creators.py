@@ -1,0 +1,208 @@
+"""Who may publish: registering creators, knowing them by their key, their addresses and caps."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from gateways import evm_addresses as evm
+from models.creator import Creator, PayoutAddress, ProviderKey
+from services.errors import Conflict, ErrorCode, InvalidRequest, NotNow, Unauthorized
+from services.toolbox import Toolbox
+
+API_KEY_PREFIX = "hwc_"
+_API_KEY = re.compile(rf"{API_KEY_PREFIX}[\w-]{{43}}", re.ASCII)
+_HANDLE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+HANDLE_CHARACTERS = 60
+KNOWN_NETWORKS = ("eip155:8453", "eip155:84532")
+"""Base and Base Sepolia: an address may be given before its network is switched on."""
+RESERVED_HANDLES = frozenset(
+    {"api", "admin", "creator", "creators", "instant", "resources", "runs"}
+)
+MOST_CAP_USD = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCreator:
+    creator: Creator
+    api_key: str
+    """Shown this once; only its hash is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A creator's own view of the account."""
+
+    creator: Creator
+    addresses: Mapping[str, str]
+    """By network (CAIP-2), with checksum."""
+    keys: tuple[ProviderKey, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostCaps:
+    """US dollars on the creator's own provider key; None = no cap."""
+
+    per_call_usd: Decimal | None
+    per_day_usd: Decimal | None
+
+
+def require_instant(tools: Toolbox) -> None:
+    """Raise NotNow (``instant_unavailable``) in a deployment without vault keys."""
+    if tools.vault is None:
+        raise NotNow("This service has no instant resources.", code=ErrorCode.INSTANT_UNAVAILABLE)
+
+
+def register(tools: Toolbox, handle: str, addresses: Mapping[str, str]) -> NewCreator:
+    """Make a creator. ``addresses`` by network. Raises InvalidRequest, or Conflict (the handle)."""
+    require_instant(tools)
+    _check_handle(handle)
+    checked = _checked(tools, addresses)
+    api_key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+    with tools.database.transaction("creators.register") as session:
+        creator = session.scalar(
+            insert(Creator)
+            .values(handle=handle, api_key_hash=_hash(api_key), api_key_last4=api_key[-4:])
+            .on_conflict_do_nothing(index_elements=[Creator.handle])
+            .returning(Creator)
+        )
+        if creator is None:
+            raise Conflict("Another creator has this handle.", code=ErrorCode.HANDLE_TAKEN)
+        _store(session, creator.id, checked)
+    return NewCreator(creator=creator, api_key=api_key)
+
+
+def authenticate(tools: Toolbox, api_key: str) -> Creator:
+    """The creator whose key this is. Raises Unauthorized, for whatever reason alike.
+
+    Looked up by hash: how long that takes says nothing about how much of a key was guessed.
+    """
+    require_instant(tools)
+    creator = None
+    if _API_KEY.fullmatch(api_key):
+        with tools.database.reading("creators.authenticate") as session:
+            creator = session.scalar(select(Creator).where(Creator.api_key_hash == _hash(api_key)))
+    if creator is None or not secrets.compare_digest(creator.api_key_hash, _hash(api_key)):
+        raise Unauthorized("This is no creator's key.", code=ErrorCode.UNAUTHORIZED)
+    return creator
+
+
+def account(tools: Toolbox, creator_id: int) -> Account:
+    """What a creator sees of the own account."""
+    with tools.database.transaction("creators.account") as session:
+        return _account(session, creator_id)
+
+
+def change(
+    tools: Toolbox,
+    creator_id: int,
+    *,
+    addresses: Mapping[str, str | None] | None = None,
+    caps: CostCaps | None = None,
+) -> Account:
+    """Set what is given and leave the rest; an address of None is taken away.
+
+    Runs under way are paid to the address they were offered at. Raises InvalidRequest.
+    """
+    removed = [network for network, address in (addresses or {}).items() if address is None]
+    kept = {network: given for network, given in (addresses or {}).items() if given is not None}
+    checked = _checked(tools, kept)
+    with tools.database.transaction("creators.change") as session:
+        _store(session, creator_id, checked)
+        for network in removed:
+            _remove(session, creator_id, network)
+        if caps is not None:
+            _cap(session, creator_id, caps)
+        return _account(session, creator_id)
+
+
+def _account(session: Session, creator_id: int) -> Account:
+    of = session.scalars(
+        select(PayoutAddress)
+        .where(PayoutAddress.creator_id == creator_id)
+        .order_by(PayoutAddress.network)
+    )
+    keys = session.scalars(
+        select(ProviderKey)
+        .where(ProviderKey.creator_id == creator_id)
+        .order_by(ProviderKey.provider)
+    )
+    return Account(
+        creator=session.get_one(Creator, creator_id, populate_existing=True),
+        addresses={row.network: evm.checksummed(row.address) for row in of},
+        keys=tuple(keys),
+    )
+
+
+def _check_handle(handle: str) -> None:
+    if not _HANDLE.fullmatch(handle) or len(handle) > HANDLE_CHARACTERS:
+        raise InvalidRequest(
+            f"A handle is lower-case letters, digits and single hyphens,"
+            f" {HANDLE_CHARACTERS} characters at most.",
+            code=ErrorCode.INVALID_REQUEST,
+        )
+    if handle in RESERVED_HANDLES:
+        raise Conflict("This handle is reserved.", code=ErrorCode.HANDLE_TAKEN)
+
+
+def _checked(tools: Toolbox, addresses: Mapping[str, str]) -> dict[str, str]:
+    """In lower case. Raises InvalidRequest with everything that is wrong."""
+    problems = []
+    for network, address in addresses.items():
+        if network not in {*KNOWN_NETWORKS, *tools.settings.x402_networks}:
+            problems.append((network, "is no network that this service is paid on"))
+        elif (problem := evm.problem_of(address)) is not None:
+            problems.append((network, problem))
+    if problems:
+        raise _invalid_addresses(problems)
+    return {network: address.lower() for network, address in addresses.items()}
+
+
+def _invalid_addresses(problems: list[tuple[str, str]]) -> InvalidRequest:
+    errors = [
+        {
+            "pointer": "/payoutAddresses/" + network.replace("~", "~0").replace("/", "~1"),
+            "detail": f"payoutAddresses.{network[:60]} {problem}.",
+        }
+        for network, problem in problems
+    ]
+    return InvalidRequest(
+        errors[0]["detail"], code=ErrorCode.INVALID_REQUEST, members={"errors": errors}
+    )
+
+
+def _store(session: Session, creator_id: int, addresses: Mapping[str, str]) -> None:
+    for network, address in addresses.items():
+        row = insert(PayoutAddress).values(creator_id=creator_id, network=network, address=address)
+        session.execute(
+            row.on_conflict_do_update(
+                index_elements=[PayoutAddress.creator_id, PayoutAddress.network],
+                set_={"address": address},
+            )
+        )
+
+
+def _remove(session: Session, creator_id: int, network: str) -> None:
+    session.execute(
+        delete(PayoutAddress).where(
+            PayoutAddress.creator_id == creator_id, PayoutAddress.network == network
+        )
+    )
+
+
+def _cap(session: Session, creator_id: int, caps: CostCaps) -> None:
+    session.execute(
+        update(Creator)
+        .where(Creator.id == creator_id)
+        .values(cost_cap_per_call_usd=caps.per_call_usd, cost_cap_per_day_usd=caps.per_day_usd)
+    )
+
+
+def _hash(api_key: str) -> str:
+    return hashlib.sha256(api_key.encode()).hexdigest()
