@@ -1,7 +1,7 @@
 """Units of money, and the few conversions between them. No float ever enters.
 
 ``Usd`` is an exact decimal; ``Sats`` and ``Msats`` are integers (1 bitcoin = 10⁸ sats = 10¹¹
-msats).
+msats); ``UsdMicros`` are integers too: a millionth of a dollar, which is one atomic unit of USDC.
 """
 
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
@@ -10,6 +10,7 @@ from typing import NewType
 Usd = NewType("Usd", Decimal)
 Sats = NewType("Sats", int)
 Msats = NewType("Msats", int)
+UsdMicros = NewType("UsdMicros", int)
 
 MSATS_PER_SAT = 1000
 SATS_PER_BITCOIN = 10**8
@@ -44,3 +45,8 @@ def msats(amount: Sats) -> Msats:
 def sats_owed_for(amount: Msats) -> Sats:
     """Round a fraction of a sat up: what we owe is never rounded against the caller."""
     return Sats(-(-amount // MSATS_PER_SAT))
+
+
+def usd_of(amount: UsdMicros) -> Usd:
+    """The same amount in dollars, exactly."""
+    return Usd(Decimal(amount).scaleb(-6))
