@@ -1,10 +1,11 @@
 """Celery's settings, every one of them a decision (RELIABILITY.md 1.3, docs/adr/0001)."""
 
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from celery import Celery
-from kombu import Queue
+from celery.app.amqp import AMQP
+from kombu import Connection, Queue
 from kombu.transport.redis import QoS
 
 from config.queues import QUEUE_OF, QueueName
@@ -16,6 +17,24 @@ QoS.restore_at_shutdown = False
 """A connection that closes puts no message back: dispatch rings again anyway. Where the connection
 is what broke, trying to fails with an AttributeError that ends the whole worker (kombu 5.7.0).
 """
+
+CONNECT_AGAIN = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
+"""Seconds between two attempts while the broker is away, growing. Celery's own are 2 to 30 and no
+setting changes them: after a longer outage the bell would be deaf for half a minute more.
+"""
+
+
+class _Connection(Connection):
+    """kombu's own, that notices sooner that the broker is back."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Self:
+        return super().ensure_connection(*args, **(CONNECT_AGAIN | kwargs))
+
+
+class _Amqp(AMQP):
+    """Celery's own, which makes the connections of workers and of beat."""
+
+    Connection = _Connection
 
 
 def broker_url(redis_url: str) -> str:
@@ -87,6 +106,6 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
 
 def make_celery(settings: Settings) -> Celery:
     """Build the Celery application: the doorbell sends with it, the workers receive with it."""
-    celery = Celery("honestwork", set_as_current=False)
+    celery = Celery("honestwork", amqp=_Amqp, set_as_current=False)
     celery.conf.update(celery_settings(settings))
     return celery

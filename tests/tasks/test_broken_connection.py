@@ -1,13 +1,15 @@
-"""Messages that a worker holds when its connection ends are hints: nobody puts them back."""
+"""A connection to the broker ends: nobody puts its messages back, and soon there is another."""
 
 from typing import Any
 
+import pytest
 import redis
 from celery import Celery
 from kombu import Connection
 
-from config.broker import KEY_PREFIX, make_celery
+from config.broker import CONNECT_AGAIN, KEY_PREFIX, make_celery
 from config.queues import QueueName
+from local.processes import LOOPBACK, free_port
 from services.toolbox import Toolbox
 
 
@@ -32,4 +34,30 @@ def test_a_connection_that_closes_puts_nothing_back_because_a_broken_one_could_n
     assert broker.llen(KEY_PREFIX + QueueName.TICKS.value) == 0
     broker.flushdb()
     broker.close()
+    celery.close()
+
+
+class _SeenEnoughError(Exception):
+    pass
+
+
+def test_while_the_broker_is_away_a_worker_tries_again_at_least_every_second(
+    tools: Toolbox,
+) -> None:
+    nobody = f"redis://{LOOPBACK}:{free_port()}/0"
+    celery = make_celery(tools.settings.model_copy(update={"redis_url": nobody}))
+    connection: Any = celery.connection_for_read()
+    pauses: list[float] = []
+
+    def note(_: Exception, seconds: float) -> None:
+        """What Celery's consumer and beat hand in, but for the logging."""
+        pauses.append(seconds)
+        if len(pauses) == 4:
+            raise _SeenEnoughError
+
+    with pytest.raises(_SeenEnoughError):
+        connection.ensure_connection(note, None)
+
+    assert pauses == [pytest.approx(pause) for pause in (0.2, 0.4, 0.6, 0.8)]
+    assert CONNECT_AGAIN["interval_max"] == 1
     celery.close()
