@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import simplejson
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, ValidationError, fields, validate
 from marshmallow.fields import Field
 
 from app import context
@@ -37,6 +37,11 @@ class CamelSchema(Schema):
 
     def on_bind_field(self, field_name: str, field_obj: Field[Any]) -> None:
         field_obj.data_key = camel_case(field_obj.data_key or field_name)
+
+
+def choice(values: Any, **kwargs: Any) -> fields.String:
+    """One of these words."""
+    return fields.String(validate=validate.OneOf([str(value) for value in values]), **kwargs)
 
 
 class UsdField(fields.Decimal):

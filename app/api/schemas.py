@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from marshmallow import fields, pre_load, validate
+from marshmallow import fields, pre_load
 
 from app.api.fields import (
     CamelSchema,
@@ -12,6 +12,7 @@ from app.api.fields import (
     RequestText,
     TextPairs,
     UsdField,
+    choice,
 )
 from models.debt import DebtCause
 from models.job import ExpiredReason, IncompleteReason
@@ -24,16 +25,12 @@ REFUND_STATES = ("not_applicable", "pending", "paid")
 NOT_BUILT_YET = ("webhook",)
 
 
-def _choice(values: Any, **kwargs: Any) -> fields.String:
-    return fields.String(validate=validate.OneOf([str(value) for value in values]), **kwargs)
-
-
 class HealthStatusSchema(CamelSchema):
     status = fields.String(required=True)
 
 
 class ReadinessSchema(CamelSchema):
-    status = _choice(("ready", "degraded", "unready"), required=True)
+    status = choice(("ready", "degraded", "unready"), required=True)
     checks = fields.Dict(keys=fields.String(), values=fields.Dict(), required=True)
 
 
@@ -50,7 +47,7 @@ class ProblemSchema(CamelSchema):
     title = fields.String(required=True)
     detail = fields.String(required=True)
     instance = fields.String(required=True)
-    code = _choice(ErrorCode, required=True)
+    code = choice(ErrorCode, required=True)
     request_id = fields.String(required=True)
 
 
@@ -64,7 +61,7 @@ class ErrorResponseSchema(ProblemSchema):
 class UnreadySchema(ProblemSchema):
     """An error too, but ``status`` is the word that readiness always answers with."""
 
-    status = _choice(("unready",), required=True)
+    status = choice(("unready",), required=True)
     checks = fields.Dict(keys=fields.String(), values=fields.Dict(), required=True)
 
 
@@ -123,7 +120,7 @@ class PricingBreakdownSchema(CamelSchema):
     estimated_cost_usd = UsdField(required=True)
     margin_pct = UsdField(required=True)
     btc_price_usd = UsdField(required=True)
-    btc_price_source = _choice(PriceSource, required=True)
+    btc_price_source = choice(PriceSource, required=True)
     model = fields.String()
     input_tokens_bound = fields.Integer()
     output_tokens_bound = fields.Integer()
@@ -142,24 +139,24 @@ class CostLedgerSchema(CamelSchema):
     actual_amount_sats = fields.Integer(required=True)
     work_amount_sats = fields.Integer(required=True)
     refund_amount_sats = fields.Integer(required=True)
-    refund_state = _choice(REFUND_STATES, required=True)
+    refund_state = choice(REFUND_STATES, required=True)
     margin_pct = UsdField(required=True)
     btc_price_usd = UsdField(required=True)
-    btc_price_source = _choice(PriceSource, required=True)
+    btc_price_source = choice(PriceSource, required=True)
     infra_usd = UsdField()
     input_usd_per_million_tokens = UsdField()
     output_usd_per_million_tokens = UsdField()
 
 
 class DebtSchema(CamelSchema):
-    cause = _choice(DebtCause, required=True)
+    cause = choice(DebtCause, required=True)
     amount_sats = fields.Integer(required=True)
-    state = _choice(("pending", "paid"), required=True)
+    state = choice(("pending", "paid"), required=True)
 
 
 class RefundToSchema(CamelSchema):
     address = fields.String(required=True, metadata={"description": "As it was given."})
-    state = _choice(
+    state = choice(
         DestinationState,
         required=True,
         metadata={
@@ -190,12 +187,12 @@ class JobStatusResponseSchema(CamelSchema):
     pricing_breakdown = fields.Nested(PricingBreakdownSchema)
     reason = fields.String()
     result = fields.String()
-    incomplete_reason = _choice(IncompleteReason)
+    incomplete_reason = choice(IncompleteReason)
     cost_ledger = fields.Nested(CostLedgerSchema)
     error_message = fields.String()
-    expired_reason = _choice(ExpiredReason)
+    expired_reason = choice(ExpiredReason)
     refund_amount_sats = fields.Integer(metadata={"description": "All still owed: claim this."})
-    refund_state = _choice(REFUND_STATES)
+    refund_state = choice(REFUND_STATES)
     debts = fields.List(fields.Nested(DebtSchema))
     refund_to = fields.Nested(RefundToSchema)
     links = fields.Nested(LinksSchema)
@@ -212,7 +209,7 @@ class ClaimRefundResponseSchema(CamelSchema):
     refund_amount_sats = fields.Integer(required=True)
     payment_hash = fields.String(required=True)
     message = fields.String(required=True)
-    refund_state = _choice(REFUND_STATES)
+    refund_state = choice(REFUND_STATES)
 
 
 class DemoQuerySchema(CamelSchema):

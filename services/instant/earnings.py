@@ -34,7 +34,7 @@ class UsageFilter:
 
     span: Span = Span()
     slug: str | None = None
-    state: RunState | None = None
+    status: RunState | None = None
     is_owner_test: bool | None = None
 
 
@@ -61,6 +61,10 @@ class UsageRow:
     model_cost_usd: Decimal | None
     created_at: datetime
     ended_at: datetime | None
+
+    @property
+    def net(self) -> UsdMicros:
+        return UsdMicros(self.paid - self.fee)
 
     @property
     def duration(self) -> timedelta | None:
@@ -181,7 +185,7 @@ def _log(creator_id: int, wanted: UsageFilter) -> Select[*tuple[Any, ...]]:
 def _conditions(wanted: UsageFilter) -> list[ColumnElement[bool]]:
     exactly = {
         Resource.slug: wanted.slug,
-        Run.state: wanted.state,
+        Run.state: wanted.status,
         Run.is_owner_test: wanted.is_owner_test,
     }
     same = [column == value for column, value in exactly.items() if value is not None]
