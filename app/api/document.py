@@ -27,6 +27,7 @@ TAGS = {
     "health": "Is it alive, is it well?",
     "jobs": "Paid work, from request to refund.",
     "demo": "One free try.",
+    "creators": "Who publishes instant resources: keys, payout addresses, what was earned.",
 }
 
 

@@ -10,6 +10,7 @@ Route = TypeVar("Route", bound=Callable[..., Any])
 
 _SAID = {
     400: "The request is not valid.",
+    401: "The creator's API key is missing or wrong.",
     404: "There is no such thing.",
     409: "The state of the job does not allow this.",
     413: "The body is too large.",

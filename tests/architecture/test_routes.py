@@ -16,6 +16,7 @@ class Access(StrEnum):
     PUBLIC = "anybody; what it costs us is limited"
     JOB_ID = "whoever knows the job's id"
     TOKEN = "whoever knows the token in the path"
+    CREATOR = "whoever has a creator's API key, on what is that creator's"
     BENCH = "anybody, and only beside the Lightning stand-in"
 
 
@@ -30,6 +31,8 @@ ROUTES = {
     ("GET", "/api/jobs/<string:id>"): Access.JOB_ID,
     ("POST", "/api/jobs/<string:id>/refund"): Access.JOB_ID,
     ("POST", "/api/jobs/<string:id>/cancel"): Access.JOB_ID,
+    ("GET", "/api/creator/usage"): Access.CREATOR,
+    ("GET", "/api/creator/earnings"): Access.CREATOR,
     ("POST", "/api/hooks/lnbits/<string:token>"): Access.TOKEN,
     ("POST", "/api/dev/stub/pay/<string:payment_hash>"): Access.BENCH,
 }
