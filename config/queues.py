@@ -33,6 +33,7 @@ class TaskName(StrEnum):
     CHECK_PAYOUTS = "lightning.payouts"
     RECONCILE = "books.reconcile"
     CHECK_BOOKS = "books.check"
+    SYNC_CATALOGUE = "catalogue.sync"
 
 
 QUEUE_OF: dict[TaskName, QueueName] = {
@@ -50,6 +51,7 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.CHECK_PAYOUTS: QueueName.TICKS,
     TaskName.RECONCILE: QueueName.TICKS,
     TaskName.CHECK_BOOKS: QueueName.TICKS,
+    TaskName.SYNC_CATALOGUE: QueueName.TICKS,
 }
 
 EVERY: dict[TaskName, timedelta] = {
@@ -62,5 +64,6 @@ EVERY: dict[TaskName, timedelta] = {
     TaskName.CHECK_PAYOUTS: timedelta(seconds=60),
     TaskName.RECONCILE: timedelta(seconds=60),
     TaskName.CHECK_BOOKS: timedelta(seconds=60),
+    TaskName.SYNC_CATALOGUE: timedelta(seconds=60),
 }
 """The duties that come round, and how often."""

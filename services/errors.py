@@ -75,6 +75,8 @@ class ErrorCode(StrEnum):
         "refund_automatic",
         "The refund is being paid to refundTo by itself; it can be claimed when that has failed.",
     )
+    RESOURCE_NOT_FOUND = "resource_not_found", "No instant resource has this address."
+    SLUG_TAKEN = "slug_taken", "You have a resource with this slug; archived ones keep theirs."
     PAYLOAD_TOO_LARGE = "payload_too_large", "The body is larger than the service reads."
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", "Send the body as application/json."
     RATE_LIMITED = "rate_limited", "Too many requests; Retry-After says when to come back."

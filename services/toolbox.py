@@ -26,6 +26,8 @@ from gateways.lightning.stand_in import StandInPayer
 from gateways.llms import LanguageModel
 from gateways.lnurl import Receivers
 from gateways.lnurl.receivers import LnurlReceivers
+from gateways.model_lists import ModelList
+from gateways.model_lists.openrouter import OpenRouterModels
 from gateways.prices import ModelRates, PriceFeed, TokenRates
 from gateways.prices.feeds import known_feeds
 from gateways.prices.model_rates import LibraryRates
@@ -80,6 +82,8 @@ class Toolbox:
     vault: Vault | None
     """None = VAULT_KEYS is not set: there are no instant resources."""
     provider_keys: ProviderKeys
+    model_list: ModelList
+    """What creators may build on."""
     creator_model: Callable[[Provider, str], LanguageModel]
     """By provider and the creator's own key, opened: keep neither longer than the call."""
 
@@ -112,6 +116,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
             openrouter_url=openrouter_url(settings),
             anthropic_url=_creators_anthropic_url(settings),
         ),
+        model_list=OpenRouterModels(openrouter_url(settings), http),
         creator_model=partial(_creator_model, settings),
     )
 

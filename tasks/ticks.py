@@ -50,3 +50,8 @@ def reconcile() -> None:
 @shared_task(name=TaskName.CHECK_BOOKS.value)
 def check_books() -> None:
     ticks.run(tools(), TaskName.CHECK_BOOKS)
+
+
+@shared_task(name=TaskName.SYNC_CATALOGUE.value)
+def sync_catalogue() -> None:
+    ticks.run(tools(), TaskName.SYNC_CATALOGUE)

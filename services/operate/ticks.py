@@ -12,6 +12,7 @@ from config.queues import EVERY, TaskName
 from gateways.errors import OutsideError, Refused, Unavailable
 from models.database import ago
 from models.tick import Tick
+from services.instant import catalogue
 from services.jobs import expiry
 from services.money import btc_price, payments, reconcile, wallets
 from services.operate import dispatch, invariants
@@ -60,6 +61,7 @@ DUTIES: dict[TaskName, Duty] = {
     TaskName.CHECK_PAYOUTS: lambda tools, _: wallets.check_payouts(tools),
     TaskName.RECONCILE: lambda tools, _: reconcile.run(tools),
     TaskName.CHECK_BOOKS: lambda tools, _: invariants.sweep(tools),
+    TaskName.SYNC_CATALOGUE: lambda tools, _: catalogue.sync_when_due(tools),
 }
 
 

@@ -1,0 +1,173 @@
+"""Models to build on: a list kept in PostgreSQL, synced daily, and what a run on one can cost."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from sqlalchemy import DateTime, cast, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from config.queues import TaskName
+from gateways.errors import OutsideError
+from gateways.model_lists import ListedModel
+from gateways.prices import TokenRates
+from models.catalogue import CatalogueModel
+from models.money import Usd, usd_rounded_up
+from models.tick import Tick
+from services.money import pricing
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+SYNCED_AGAIN_AFTER = timedelta(days=1)
+TRIED_AGAIN_AFTER = timedelta(minutes=10)
+LEAST_SHARE_KEPT = 0.5
+"""A list that lost more of our models than this share is a mistake and changes nothing."""
+
+_REPLACED = (
+    *("name", "context_tokens", "max_output_tokens", "input_usd_per_million"),
+    *("output_usd_per_million", "request_usd", "supported_parameters", "synced_at", "vanished_at"),
+)
+
+
+def sync_when_due(tools: Toolbox) -> None:
+    """The duty: syncs once a day, tries again soon after a failure, and never raises for one.
+
+    Does nothing without instant resources. When it is due stands in its tick's cursor.
+    """
+    if tools.settings.vault_keys is None or not _is_due(tools):
+        return
+    is_synced = sync(tools)
+    rest = SYNCED_AGAIN_AFTER if is_synced else TRIED_AGAIN_AFTER
+    with tools.database.transaction("catalogue.rest") as session:
+        session.execute(
+            update(Tick)
+            .where(Tick.name == TaskName.SYNC_CATALOGUE.value)
+            .values(cursor=func.to_char(func.now() + rest, _AS_TEXT))
+        )
+
+
+_AS_TEXT = 'YYYY-MM-DD"T"HH24:MI:SSOF'
+
+
+def _is_due(tools: Toolbox) -> bool:
+    with tools.database.reading("catalogue.due") as session:
+        resting = session.scalar(
+            select(Tick.name).where(
+                Tick.name == TaskName.SYNC_CATALOGUE.value,
+                cast(Tick.cursor, DateTime(timezone=True)) > func.now(),
+            )
+        )
+    return resting is None
+
+
+def sync(tools: Toolbox) -> bool:
+    """Fetch the list and keep it; False = the old one stays. Safe to repeat.
+
+    Models that are listed no more are marked, not deleted, and stop selling at once.
+    """
+    try:
+        listed = tools.model_list.fetch()
+    except OutsideError as error:
+        logger.warning("catalogue not synced", code=error.code)
+        return False
+    with tools.database.transaction("catalogue.keep") as session:
+        return _keep(session, listed)
+
+
+def _keep(session: Session, listed: list[ListedModel]) -> bool:
+    # one at a time: two lists fetched at different times must not be mixed
+    session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    known = set(
+        session.scalars(select(CatalogueModel.id).where(CatalogueModel.vanished_at.is_(None)))
+    )
+    still_there = known & {model.id for model in listed}
+    if not listed or len(still_there) < len(known) * LEAST_SHARE_KEPT:
+        logger.error("catalogue refused", known=len(known), listed=len(listed))
+        return False
+    _write(session, listed)
+    vanished = _mark_vanished(session, (model.id for model in listed))
+    logger.info("catalogue synced", models=len(listed), vanished=vanished)
+    return True
+
+
+_LOCK = 0x0CA7A106
+
+
+def _write(session: Session, listed: list[ListedModel]) -> None:
+    rows = insert(CatalogueModel).values([_row(model) for model in listed])
+    session.execute(
+        rows.on_conflict_do_update(
+            index_elements=[CatalogueModel.id],
+            set_={name: rows.excluded[name] for name in _REPLACED},
+        )
+    )
+
+
+def _row(model: ListedModel) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "name": model.name,
+        "context_tokens": model.context_tokens,
+        "max_output_tokens": model.max_output_tokens,
+        "input_usd_per_million": model.input_usd_per_million,
+        "output_usd_per_million": model.output_usd_per_million,
+        "request_usd": model.request_usd,
+        "supported_parameters": list(model.supported_parameters),
+        "synced_at": func.now(),
+        "vanished_at": None,
+    }
+
+
+def _mark_vanished(session: Session, listed: Iterable[str]) -> int:
+    gone = session.scalars(
+        update(CatalogueModel)
+        .where(CatalogueModel.id.not_in(list(listed)), CatalogueModel.vanished_at.is_(None))
+        .values(vanished_at=func.now())
+        .returning(CatalogueModel.id)
+    )
+    return len(gone.all())
+
+
+def find(session: Session, model_id: str) -> CatalogueModel | None:
+    """A model, vanished ones included: look at ``vanished_at`` before anything is sold on it."""
+    return session.get(CatalogueModel, model_id)
+
+
+def on_offer(tools: Toolbox) -> list[CatalogueModel]:
+    """Every model that resources can be built on now, by id."""
+    with tools.database.reading("catalogue.list") as session:
+        return list(
+            session.scalars(
+                select(CatalogueModel)
+                .where(CatalogueModel.vanished_at.is_(None))
+                .order_by(CatalogueModel.id)
+            )
+        )
+
+
+def newest_sync(session: Session) -> datetime | None:
+    """When the list last came in whole; None = never."""
+    return session.scalar(select(func.max(CatalogueModel.synced_at)))
+
+
+def output_cap(model: CatalogueModel, wanted: int, *texts: str) -> int:
+    """The ``max_tokens`` of a call with these prompts: what the creator wants, as far as the
+    provider and the context allow, counting a token for every byte. Below 1 there is no room.
+    """
+    room = model.context_tokens - pricing.input_bound(*texts)
+    return min(wanted, model.max_output_tokens or wanted, room)
+
+
+def worst_cost(model: CatalogueModel, cap: int, *texts: str) -> Usd:
+    """The most that a call with these prompts and this ``max_tokens`` can cost its creator."""
+    return cost(model, input_tokens=pricing.input_bound(*texts), output_tokens=cap)
+
+
+def cost(model: CatalogueModel, *, input_tokens: int, output_tokens: int) -> Usd:
+    """What these tokens cost by the catalogue."""
+    rates = TokenRates(input=model.input_usd_per_million, output=model.output_usd_per_million)
+    tokens = pricing.token_cost(rates, input_tokens=input_tokens, output_tokens=output_tokens)
+    return usd_rounded_up(tokens + model.request_usd)

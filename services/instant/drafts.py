@@ -1,0 +1,179 @@
+"""What a version may say: which members belong to which type, within which bounds. Writes nothing.
+
+Members are in snake case, as ``ResourceVersion`` names them, but for ``price_usd``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from config.settings import Settings
+from gateways.proxied import UpstreamMethod, problem_of
+from models.catalogue import CatalogueModel
+from models.resource import MODEL_TYPES, ResourceType, ResourceVersion
+from services.instant import catalogue, templates
+from services.instant.templates import Problem
+from services.toolbox import bench_origins
+
+LOWEST_PRICE = Decimal("0.001")
+MICROS_PER_USD = 1_000_000
+DEFAULT_TEMPERATURE = Decimal(1)
+DEFAULT_TOP_P = Decimal(1)
+DEFAULT_MAX_WORDS = 4096
+DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
+MAX_NAME_CHARACTERS = 120
+MAX_DESCRIPTION_CHARACTERS = 2000
+MAX_CONTENT_BYTES = 60 * 1024
+MAX_CONTENT_TYPE_CHARACTERS = 120
+ANTHROPIC_PREFIX = "anthropic/"
+
+_COMMON = frozenset({"name", "description", "price_usd_micros"})
+_SAMPLING = frozenset(
+    {"temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty"}
+)
+_OF_MODELS = _COMMON | _SAMPLING | {"model", "system_prompt", "parameters", "allows_user_message"}
+MEMBERS: Mapping[ResourceType, frozenset[str]] = MappingProxyType(
+    {
+        ResourceType.OPENROUTER_INSTANT: _OF_MODELS,
+        ResourceType.PROMPT_TEMPLATE: _OF_MODELS - {"frequency_penalty", "presence_penalty"},
+        ResourceType.STATIC: _COMMON | {"content", "content_type"},
+        ResourceType.PROXY: _COMMON | {"upstream_url", "upstream_method", "parameters"},
+    }
+)
+"""What a version of each type has; everything else of it is NULL."""
+ALL_MEMBERS = frozenset[str]().union(*MEMBERS.values())
+_NEEDED = frozenset(
+    {"name", "price_usd_micros", "model", "system_prompt", "content", "upstream_url"}
+)
+_AT_FIRST: Mapping[str, Any] = MappingProxyType(
+    {
+        "description": "",
+        "parameters": [],
+        "allows_user_message": False,
+        "content_type": DEFAULT_CONTENT_TYPE,
+        "upstream_method": UpstreamMethod.POST.value,
+    }
+)
+"""What a new resource has where nothing was said."""
+
+_WORD = r"[A-Za-z0-9!#$&^_.+-]{1,60}"
+_CONTENT_TYPE = re.compile(
+    rf'{_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9 ._+-]{{0,60}}"))*', re.ASCII
+)
+_ANTHROPIC_MODEL = re.compile(r"anthropic/[a-z0-9][a-z0-9.-]*", re.ASCII)
+
+
+def complete(type_: ResourceType, members: Mapping[str, Any]) -> dict[str, Any]:
+    """A new resource's members, the silent ones filled in. Raises InvalidRequest."""
+    refuse_foreign(type_, members)
+    given = settled(members)
+    missing = sorted((MEMBERS[type_] & _NEEDED) - set(given))
+    templates.refuse(_at(name, "is missing") for name in missing)
+    silent = {name: _AT_FIRST.get(name) for name in MEMBERS[type_] - set(given)}
+    return _whole(silent | given)
+
+
+def refuse_foreign(type_: ResourceType, members: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for members that this type does not have."""
+    foreign = sorted(set(settled(members)) - MEMBERS[type_])
+    templates.refuse(_at(name, f"is not for {type_.value}") for name in foreign)
+
+
+def settled(members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members with the price in micro-dollars, which is how it is kept."""
+    others = {name: value for name, value in members.items() if name != "price_usd"}
+    if "price_usd" not in members:
+        return others
+    micros = members["price_usd"] * MICROS_PER_USD
+    if micros != int(micros):
+        templates.refuse([_at("price_usd", "must have at most 6 decimals")])
+    return others | {"price_usd_micros": int(micros)}
+
+
+def members_of(version: ResourceVersion) -> dict[str, Any]:
+    """Everything that a version says, to be edited."""
+    return {name: getattr(version, name) for name in sorted(ALL_MEMBERS)}
+
+
+def _whole(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: members.get(name) for name in sorted(ALL_MEMBERS)}
+
+
+def check(
+    session: Session, settings: Settings, type_: ResourceType, members: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Judge all members of a version together, and return them as they are kept.
+
+    Raises InvalidRequest with ``errors[]``.
+    """
+    parameters, problems = templates.read_parameters(members["parameters"] or [])
+    problems += _wrong_price(settings, members["price_usd_micros"])
+    if type_ in MODEL_TYPES:
+        problems += templates.lint(members["system_prompt"], parameters) if not problems else []
+        problems += _wrong_model(session, type_, members)
+    elif type_ is ResourceType.STATIC:
+        problems += _wrong_content_type(members["content_type"])
+    else:
+        problems += _wrong_upstream(settings, members["upstream_url"])
+    templates.refuse(problems)
+    has_parameters = "parameters" in MEMBERS[type_]
+    return {**members, "parameters": templates.stored(parameters) if has_parameters else None}
+
+
+def _wrong_price(settings: Settings, micros: int) -> list[Problem]:
+    highest = settings.max_resource_price_usd
+    if LOWEST_PRICE * MICROS_PER_USD <= micros <= highest * MICROS_PER_USD:
+        return []
+    return [_at("price_usd", f"must be from {LOWEST_PRICE} to {highest}")]
+
+
+def _wrong_model(
+    session: Session, type_: ResourceType, members: Mapping[str, Any]
+) -> list[Problem]:
+    model = catalogue.find(session, members["model"])
+    if model is None or model.vanished_at is not None:
+        return [_at("model", "is not in the catalogue (GET /api/models)")]
+    if type_ is ResourceType.PROMPT_TEMPLATE and not _ANTHROPIC_MODEL.fullmatch(model.id):
+        return [_at("model", f"must be one of {ANTHROPIC_PREFIX}… for {type_.value}")]
+    return [*_wrong_temperature(type_, members), *_wrong_max_tokens(model, members)]
+
+
+def _wrong_temperature(type_: ResourceType, members: Mapping[str, Any]) -> Iterable[Problem]:
+    if type_ is ResourceType.PROMPT_TEMPLATE and (members["temperature"] or 0) > 1:
+        yield _at("temperature", f"must be at most 1 for {type_.value}")
+
+
+def _wrong_max_tokens(model: CatalogueModel, members: Mapping[str, Any]) -> Iterable[Problem]:
+    """Values make the prompt longer still: then each call is capped by what room is left."""
+    wanted = members["max_tokens"]
+    ceiling = catalogue.output_cap(model, wanted or 1_000_000_000, members["system_prompt"])
+    if ceiling < 1:
+        room = f"{model.context_tokens} tokens of {model.id}"
+        yield _at("system_prompt", f"leaves no room for an answer in the {room}")
+    elif wanted is not None and wanted > ceiling:
+        yield _at("max_tokens", f"must be at most {ceiling} for {model.id} with this prompt")
+
+
+def _wrong_content_type(content_type: str) -> list[Problem]:
+    if _CONTENT_TYPE.fullmatch(content_type):
+        return []
+    return [_at("content_type", "must be a media type, such as text/plain; charset=utf-8")]
+
+
+def _wrong_upstream(settings: Settings, url: str) -> list[Problem]:
+    problem = problem_of(url, bench_origins=bench_origins(settings))
+    return [] if problem is None else [_at("upstream_url", problem)]
+
+
+def _at(member: str, predicate: str) -> Problem:
+    name = on_the_wire(member)
+    return Problem(pointer=f"/{name}", detail=f"{name} {predicate}.")
+
+
+def on_the_wire(member: str) -> str:
+    head, *rest = member.removesuffix("_micros").split("_")
+    return head + "".join(part.capitalize() for part in rest)

@@ -1,0 +1,144 @@
+"""Resources as their owner sees them, with what keeps them from selling, and as everybody does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, literal, null, select
+
+from models.catalogue import CatalogueModel
+from models.creator import Breaker, BreakerReason, Creator, PayoutAddress, Provider, ProviderKey
+from models.resource import MODEL_TYPES, Resource, ResourceType, ResourceVersion
+from services.instant.resources import not_found
+from services.toolbox import Toolbox
+
+EVERY_MODEL = "*"
+"""The breaker of a whole key."""
+
+
+class Obstacle(StrEnum):
+    """Why a resource does not sell, although nobody would notice by its price tag."""
+
+    ARCHIVED = "archived"
+    PAUSED = "paused"
+    NO_PAYOUT_ADDRESS = "no_payout_address"
+    MODEL_GONE = "model_gone"
+    NO_KEY = "no_key"
+    KEY_INVALID = "key_invalid"
+    RESTING = "resting"
+    """The key or the model failed; it is probed, and sells again when it works."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A resource with its newest version, seen at one moment."""
+
+    handle: str
+    resource: Resource
+    version: ResourceVersion
+    obstacles: tuple[Obstacle, ...] = field(default=())
+    """Empty = it sells."""
+    resting_because: BreakerReason | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    items: Sequence[Listed]
+    after: int | None
+    """Ask for what comes after this; None = that was all."""
+
+
+PROVIDER_OF = {
+    ResourceType.OPENROUTER_INSTANT: Provider.OPENROUTER,
+    ResourceType.PROMPT_TEMPLATE: Provider.ANTHROPIC,
+}
+
+
+def of_owner(tools: Toolbox, creator_id: int, *, after: int | None, limit: int) -> Page:
+    """Everything that a creator has published, the newest first."""
+    return _page(tools, _everything().where(Creator.id == creator_id), after, limit)
+
+
+def read(tools: Toolbox, creator_id: int, slug: str) -> Listed:
+    """One of a creator's own. Raises NotFound."""
+    wanted = _everything().where(Creator.id == creator_id, Resource.slug == slug)
+    with tools.database.reading("listing.read") as session:
+        row = session.execute(wanted).one_or_none()
+    if row is None:
+        raise not_found()
+    return _listed(row)
+
+
+def on_sale(tools: Toolbox, *, handle: str | None, after: int | None, limit: int) -> Page:
+    """What everybody can buy now, of one creator or of all, the newest first."""
+    selling = _everything().where(and_(*(~is_there for is_there in _OBSTACLES.values())))
+    if handle is not None:
+        selling = selling.where(Creator.handle == handle)
+    return _page(tools, selling, after, limit)
+
+
+def _page(tools: Toolbox, wanted: Select[Any], after: int | None, limit: int) -> Page:
+    if after is not None:
+        wanted = wanted.where(Resource.id < after)
+    with tools.database.reading("listing.page") as session:
+        rows = session.execute(wanted.order_by(Resource.id.desc()).limit(limit + 1)).all()
+    items = [_listed(row) for row in rows[:limit]]
+    return Page(items=items, after=items[-1].resource.id if len(rows) > limit else None)
+
+
+def _listed(row: Any) -> Listed:
+    handle, resource, version, reason, *there = row
+    return Listed(
+        handle=handle,
+        resource=resource,
+        version=version,
+        obstacles=tuple(
+            obstacle for obstacle, is_there in zip(_OBSTACLES, there, strict=True) if is_there
+        ),
+        resting_because=reason,
+    )
+
+
+_NEEDS_KEY = Resource.type.in_(sorted(MODEL_TYPES))
+_PROVIDER: ColumnElement[Any] = case(
+    *((Resource.type == type_, literal(provider.value)) for type_, provider in PROVIDER_OF.items()),
+    else_=null(),
+)
+_OPEN_BREAKERS = and_(
+    Breaker.provider_key_id == ProviderKey.id,
+    Breaker.opened_at.is_not(None),
+    Breaker.model.in_([EVERY_MODEL, ResourceVersion.model]),
+)
+_OBSTACLES: dict[Obstacle, ColumnElement[bool]] = {
+    Obstacle.ARCHIVED: Resource.archived_at.is_not(None),
+    Obstacle.PAUSED: Resource.paused_at.is_not(None),
+    Obstacle.NO_PAYOUT_ADDRESS: ~exists().where(PayoutAddress.creator_id == Creator.id),
+    Obstacle.MODEL_GONE: and_(
+        _NEEDS_KEY,
+        ~exists().where(
+            CatalogueModel.id == ResourceVersion.model, CatalogueModel.vanished_at.is_(None)
+        ),
+    ),
+    Obstacle.NO_KEY: and_(_NEEDS_KEY, ProviderKey.id.is_(None)),
+    Obstacle.KEY_INVALID: ProviderKey.is_valid.is_not_distinct_from(other=False),
+    Obstacle.RESTING: exists().where(_OPEN_BREAKERS),
+}
+
+
+def _everything() -> Select[Any]:
+    """Each resource with its owner, its newest version and what stands in its way."""
+    reason = select(Breaker.reason).where(_OPEN_BREAKERS).limit(1).scalar_subquery()
+    return (
+        select(Creator.handle, Resource, ResourceVersion, reason, *_OBSTACLES.values())
+        .join(Resource, Resource.creator_id == Creator.id)
+        .join(
+            ResourceVersion,
+            (ResourceVersion.resource_id == Resource.id)
+            & (ResourceVersion.number == Resource.newest_version),
+        )
+        .outerjoin(
+            ProviderKey,
+            (ProviderKey.creator_id == Creator.id) & (ProviderKey.provider == _PROVIDER),
+        )
+    )
