@@ -1,5 +1,6 @@
 """The only code that changes a run's state. A move is one guarded UPDATE; 0 rows = too late."""
 
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -33,24 +34,28 @@ def advance(
     expect: RunState,
     on: RunEvent,
     claim: int | None = None,
+    lease: timedelta | None = None,
     **values: Any,
 ) -> Run | None:
     """Make one move, if the run still is where we expect it (and still ours, with ``claim``).
 
-    ``values`` are written in the same UPDATE; a working state is due at once unless they say when.
+    ``values`` are written in the same UPDATE. With ``lease`` its holder goes on with it; without,
+    it lets go (the claim goes up, so that no heartbeat holds it), and a working state is due now.
     None = it was elsewhere; nothing was written. Raises NoSuchMove for an arrow that is not there.
     """
     target = target_of(expect, on)
     guard = [Run.id == run_id, Run.state == expect]
     if claim is not None:
         guard.append(Run.claim == claim)
+    due_at = func.now() if lease is None else func.now() + lease
     run = session.scalar(
         update(Run)
         .where(*guard)
         .values(
             {
                 "state": target,
-                "due_at": func.now() if target in WORKING_RUNS else None,
+                "claim": Run.claim + (1 if lease is None else 0),
+                "due_at": due_at if target in WORKING_RUNS else None,
                 "ended_at": func.now() if target in FINAL_RUNS else None,
                 **values,
             }

@@ -1,0 +1,63 @@
+"""The journal of a run's outside calls: each is committed before it is made.
+
+A row without an outcome is a call under way, or one whose process died.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from gateways.errors import Billed, OutsideError, Refused
+from models.run import CallKind, CallOutcome, Run, RunCall
+
+CRASHES_ARE_POISON = 3
+
+
+def begin(session: Session, run_id: int, kind: CallKind, claim: int) -> int:
+    """Write down a call that is about to be made; returns its number."""
+    call = RunCall(run_id=run_id, kind=kind, claim=claim)
+    session.add(call)
+    session.flush()  # its number is needed to say how it ended
+    return call.id
+
+
+def end(
+    session: Session,
+    call_id: int,
+    outcome: CallOutcome,
+    *,
+    code: str | None = None,
+    usage: Mapping[str, Any] | None = None,
+) -> None:
+    """Say how a call ended, unless that is on record. Safe to repeat."""
+    session.execute(
+        update(RunCall)
+        .where(RunCall.id == call_id, RunCall.outcome.is_(None))
+        .values(outcome=outcome, ended_at=func.now(), code=code, usage=usage)
+    )
+
+
+def outcomes(session: Session, run_id: int, kind: CallKind) -> list[CallOutcome | None]:
+    """How the calls of this kind ended, the first one first."""
+    return list(
+        session.scalars(
+            select(RunCall.outcome)
+            .where(RunCall.run_id == run_id, RunCall.kind == kind)
+            .order_by(RunCall.id)
+        )
+    )
+
+
+def outcome_of(error: OutsideError) -> CallOutcome:
+    """How the journal names a call that ended in an error."""
+    if error.billed is Billed.UNKNOWN:
+        return CallOutcome.DOUBTFUL
+    return CallOutcome.REFUSED if isinstance(error, Refused) else CallOutcome.UNAVAILABLE
+
+
+def is_still_ours(session: Session, run_id: int, claim: int) -> bool:
+    """Whether our claim is the last one; the row is locked, so it stays so until the commit."""
+    held = session.scalar(select(Run.claim).where(Run.id == run_id).with_for_update())
+    return held == claim
