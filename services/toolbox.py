@@ -36,6 +36,9 @@ from gateways.provider_keys.checks import HttpProviderKeys
 from gateways.proxied import Upstreams
 from gateways.proxied.upstreams import PublicUpstreams
 from gateways.vault import Vault
+from gateways.x402 import Chain, Facilitator, Network
+from gateways.x402.chain import RpcChain
+from gateways.x402.networks import BASE_SEPOLIA, NETWORKS, by_name
 from models.creator import Provider
 from models.database import Database
 from services.doorbell import CeleryDoorbell, Doorbell
@@ -87,6 +90,13 @@ class Toolbox:
     creator_model: Callable[[Provider, str], LanguageModel]
     """By provider and the creator's own key, opened: keep neither longer than the call."""
 
+    networks: tuple[Network, ...]
+    """Where creators can be paid."""
+    facilitator: Facilitator | None
+    """None = nothing verifies payments: nothing is sold."""
+    chain: Chain | None
+    """None = doubts about settlements are the operator's."""
+
     def with_(self, **changes: object) -> "Toolbox":
         """The same toolbox with some collaborators exchanged."""
         return replace(self, **changes)  # type: ignore[arg-type]
@@ -118,6 +128,9 @@ def build(settings: Settings, role: Role) -> Toolbox:
         ),
         model_list=OpenRouterModels(openrouter_url(settings), http),
         creator_model=partial(_creator_model, settings),
+        networks=_networks(settings),
+        facilitator=_facilitator(settings, http),
+        chain=_chain(settings, http),
     )
 
 
@@ -258,3 +271,50 @@ def _price_feeds(settings: Settings, http: HttpClient) -> tuple[PriceFeed, ...]:
         return tuple(RestingFeed(feed) for feed in known_feeds(names, http))
     except ValueError as error:
         raise SettingsError(f"PRICE_FEEDS: {error}") from error
+
+
+def facilitator_url(settings: Settings) -> str | None:
+    """Ours to choose, else the stand-in's where Lightning is played as well."""
+    return settings.x402_facilitator_url or _played_x402(settings)
+
+
+def _played_x402(settings: Settings) -> str | None:
+    """Where the stand-in plays facilitator and chain: never beside a real facilitator."""
+    is_bench = settings.lightning_is_stand_in and settings.x402_facilitator_url is None
+    beside_us = settings.stand_in_url if is_bench else None
+    return f"{beside_us.rstrip('/')}/x402" if beside_us else None
+
+
+def _networks(settings: Settings) -> tuple[Network, ...]:
+    """Beside the stand-in only play money is asked for, unless some networks are named."""
+    if _played_x402(settings) and "x402_networks" not in settings.model_fields_set:
+        return (BASE_SEPOLIA,)
+    return tuple(_network("X402_NETWORKS", name) for name in settings.x402_networks)
+
+
+def _network(variable: str, name: str) -> Network:
+    network = by_name(name)
+    if network is None:
+        known = ", ".join(network.name for network in NETWORKS)
+        raise SettingsError(f"{variable}: {name} is none of the known networks ({known}).")
+    return network
+
+
+def _facilitator(settings: Settings, http: HttpClient) -> Facilitator | None:
+    url = facilitator_url(settings)
+    if url is None:
+        return None
+    from gateways.x402.facilitator import HttpFacilitator
+
+    return HttpFacilitator(url, http)
+
+
+def _chain(settings: Settings, http: HttpClient) -> Chain | None:
+    """By the nodes that are named; beside the stand-in by its own."""
+    played = _played_x402(settings)
+    urls = settings.x402_rpc_urls
+    if urls is None and played is not None:
+        urls = {network.name: f"{played}/rpc/{network.chain_id}" for network in NETWORKS}
+    if not urls:
+        return None
+    return RpcChain({_network("X402_RPC_URLS", name).name: urls[name] for name in urls}, http)

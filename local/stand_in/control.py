@@ -13,6 +13,7 @@ from local.stand_in.node import MSATS, Node
 from local.stand_in.openrouter import OpenRouter
 from local.stand_in.price_feeds import SHAPES, PriceFeeds
 from local.stand_in.rows import Wallet
+from local.stand_in.tokens import Tokens
 from local.stand_in.weather import Forecast, Weather
 from local.stand_in.wire import Reply, Request, Route, json_reply
 
@@ -29,6 +30,7 @@ class Control:
     feeds: PriceFeeds
     openrouter: OpenRouter
     keys: ProviderKeyStates
+    tokens: Tokens
 
     def routes(self) -> list[Route]:
         handlers: dict[str, Callable[..., Reply]] = {
@@ -177,6 +179,7 @@ class Control:
         self.feeds.reset()
         self.openrouter.reset()
         self.keys.reset()
+        self.tokens.clear()
         self.counts.clear()
         self.effects.clear()
         return json_reply({"ok": True})

@@ -61,7 +61,7 @@ class FaultKind(StrEnum):
     """openrouter.chat: 200 with an empty list of choices."""
 
     DECLINED = "declined"
-    """lnurl: 200 with ``{"status": "ERROR"}`` and ``text`` as the reason."""
+    """lnurl: 200 with ``{"status": "ERROR"}`` and ``text`` as the reason; x402: so too."""
     LIMITS = "limits"
     """lnurl.terms: takes a million sats and nothing else."""
     WRONG_AMOUNT = "wrong_amount"
@@ -70,6 +70,11 @@ class FaultKind(StrEnum):
     """lnurl.invoice: for the main network."""
     WRONG_METADATA = "wrong_metadata"
     """lnurl.invoice: bound to other metadata than was shown."""
+
+    SETTLEMENT_PENDING = "settlement_pending"
+    """x402.settle: sent, and not mined yet; ``after_effect`` says whether it ever is."""
+    LIE = "lie"
+    """x402: yes to everything, and nothing is done."""
 
 
 ANSWERED_DIFFERENTLY = frozenset(
@@ -92,6 +97,8 @@ ANSWERED_DIFFERENTLY = frozenset(
         FaultKind.WRONG_AMOUNT,
         FaultKind.WRONG_NETWORK,
         FaultKind.WRONG_METADATA,
+        FaultKind.SETTLEMENT_PENDING,
+        FaultKind.LIE,
     }
 )
 """Kinds that change the answer itself: the part that answers is told, and does it."""
@@ -122,10 +129,13 @@ TARGETS = (
     "feed.mempool",
     "lnurl.terms",
     "lnurl.invoice",
+    "upstream",
+    "x402.verify",
+    "x402.settle",
+    "x402.rpc",
 )
-_TARGET_PATTERN = (
-    "^(" + "|".join([*TARGETS, "lnbits", "feed", "lnurl", "openrouter"]).replace(".", r"\.") + ")$"
-)
+_GROUPS = ("lnbits", "feed", "lnurl", "openrouter", "x402")
+_TARGET_PATTERN = "^(" + "|".join([*TARGETS, *_GROUPS]).replace(".", r"\.") + ")$"
 
 
 class Fault(BaseModel):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import simplejson
 
 from local.stand_in.__main__ import READY
+from local.stand_in.chain import BASE_SEPOLIA
 from local.stand_in.faults import Fault
 from local.stand_in.key_states import KeyState
 from local.stand_in.lnbits import PAYER_INVOICE_KEY
@@ -146,6 +147,29 @@ class StandInClient:
     def tell_of_a_key(self, key: str, state: KeyState) -> None:
         """From now on a creator's key, of whatever provider, is in this state."""
         self._ask("POST", "/stand-in/provider-keys", {"key": key, "state": state})
+
+    def tokens_of(self, address: str, *, chain: int = BASE_SEPOLIA) -> int:
+        """Micro-dollars on the stand-in's chain; whoever was given none has a million dollars."""
+        return int(self._ask("GET", f"/stand-in/tokens/{address}?chain={chain}")["micros"])
+
+    def set_tokens(self, address: str, micros: int, *, chain: int = BASE_SEPOLIA) -> None:
+        self._ask("PUT", f"/stand-in/tokens/{address}", {"micros": micros, "chain": chain})
+
+    def cancel_authorization(self, payer: str, nonce: str, *, chain: int = BASE_SEPOLIA) -> None:
+        """The payer takes it back, on the chain."""
+        body = {"payer": payer, "nonce": nonce, "chain": chain}
+        self._ask("POST", "/stand-in/tokens/cancel", body)
+
+    def use_authorization(
+        self, payer: str, nonce: str, *, pay_to: str, micros: int, chain: int = BASE_SEPOLIA
+    ) -> str:
+        """Somebody else puts a transfer by this nonce on the chain; returns its transaction."""
+        body = {"payer": payer, "nonce": nonce, "payTo": pay_to, "micros": micros, "chain": chain}
+        return str(self._ask("POST", "/stand-in/tokens/use", body)["transaction"])
+
+    def advance_chain(self, seconds: int) -> None:
+        """The chain's clock runs ahead of ours."""
+        self._ask("POST", "/stand-in/tokens/advance", {"seconds": seconds})
 
     def reset(self) -> None:
         """A new world: no payments, no faults, no effects, the price as it was."""

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from local.stand_in.chain import ChainApi
 from local.stand_in.control import Control
 from local.stand_in.effects import Counts, EffectLog
+from local.stand_in.facilitator import FacilitatorApi
 from local.stand_in.faults import ClientLeft, Faults
 from local.stand_in.key_states import ProviderKeyStates
 from local.stand_in.lnbits import LnbitsApi
@@ -12,6 +14,8 @@ from local.stand_in.models import ModelApi
 from local.stand_in.node import Node
 from local.stand_in.openrouter import OpenRouter
 from local.stand_in.price_feeds import PriceFeeds
+from local.stand_in.tokens import Tokens
+from local.stand_in.upstream import Upstream
 from local.stand_in.weather import Weather
 from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_reply
 
@@ -26,6 +30,7 @@ class World:
         faults = Faults(weather.draw)
         feeds = PriceFeeds(faults)
         node = Node(data_dir, effects)
+        tokens = Tokens(data_dir / "tokens.sqlite3")
         self._counts = Counts(effects)
         keys = ProviderKeyStates()
         openrouter = OpenRouter(self._counts, faults, keys, delay_seconds=model_delay_seconds)
@@ -35,6 +40,9 @@ class World:
             *openrouter.routes(),
             *feeds.routes(),
             *LnurlReceiver(node, effects, faults).routes(),
+            *Upstream(faults).routes(),
+            *FacilitatorApi(tokens, effects, faults).routes(),
+            *ChainApi(tokens, faults).routes(),
             *Control(
                 node=node,
                 effects=effects,
@@ -44,6 +52,7 @@ class World:
                 feeds=feeds,
                 openrouter=openrouter,
                 keys=keys,
+                tokens=tokens,
             ).routes(),
         ]
 

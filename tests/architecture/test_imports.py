@@ -59,6 +59,7 @@ PLANTS = [
     Plant(PROTOCOLS, "services.money.planted_gateway", "gateways.lightning.lnbits"),
     Plant(PROTOCOLS, "app.planted_gateway", "gateways.llms.anthropic"),
     Plant(PROTOCOLS, "services.money.planted_receivers", "gateways.lnurl.receivers"),
+    Plant(PROTOCOLS, "services.money.planted_chain", "gateways.x402.chain"),
     Plant(BLIND, "gateways.planted_settings", "config.settings"),
     Plant(BLIND, "gateways.planted_table", "models.job"),
     Plant(BLIND, "gateways.planted_sql", "sqlalchemy"),
@@ -75,6 +76,12 @@ PLANTS = [
         "coincurve",
     ),
     Plant("cryptography lives in gateways.vault", "services.planted_seals", "cryptography"),
+    Plant("x402 lives in gateways.x402.facilitator", "services.planted_x402", "x402"),
+    Plant(
+        "eth_account lives in gateways.x402.signatures, and judges for the stand-in",
+        "services.planted_wallet",
+        "eth_account",
+    ),
     Plant("Migrations are run by models.migrate only", "services.planted_migrations", "alembic"),
 ]
 
