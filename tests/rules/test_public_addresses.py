@@ -72,6 +72,7 @@ def test_a_name_with_a_domain_may_be_public(host: str) -> None:
     [
         *("localhost", "wallet", "a.localhost", "printer.local", "db.internal", "x.onion", ""),
         *("127.0.0.1", "[::1]", "10.0.0.1", "router.lan", "LOCALHOST.", "nas.home.arpa"),
+        *("127.1", "0x7f.1", "wallet.0x7f000001", "2130706433", "wallet.example.1", "0177.0.0.1."),
     ],
 )
 def test_a_name_of_our_own_network_is_not(host: str) -> None:
