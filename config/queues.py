@@ -34,6 +34,8 @@ class TaskName(StrEnum):
     RECONCILE = "books.reconcile"
     CHECK_BOOKS = "books.check"
     SYNC_CATALOGUE = "catalogue.sync"
+    VERIFY_KEYS = "keys.verify"
+    PROBE_BREAKERS = "breakers.probe"
 
 
 QUEUE_OF: dict[TaskName, QueueName] = {
@@ -52,6 +54,8 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.RECONCILE: QueueName.TICKS,
     TaskName.CHECK_BOOKS: QueueName.TICKS,
     TaskName.SYNC_CATALOGUE: QueueName.TICKS,
+    TaskName.VERIFY_KEYS: QueueName.MODELS,
+    TaskName.PROBE_BREAKERS: QueueName.MODELS,
 }
 
 EVERY: dict[TaskName, timedelta] = {
@@ -65,5 +69,7 @@ EVERY: dict[TaskName, timedelta] = {
     TaskName.RECONCILE: timedelta(seconds=60),
     TaskName.CHECK_BOOKS: timedelta(seconds=60),
     TaskName.SYNC_CATALOGUE: timedelta(seconds=60),
+    TaskName.VERIFY_KEYS: timedelta(seconds=30),
+    TaskName.PROBE_BREAKERS: timedelta(seconds=10),
 }
 """The duties that come round, and how often."""

@@ -5,6 +5,8 @@ RuleBroken                    the caller's fault or the moment's: safe to show, 
 ├── Unauthorized     401
 ├── NotFound         404
 ├── Conflict         409
+├── Gone             410
+├── Mismatch         422
 ├── TooManyRequests  429
 └── NotNow           503      may work later; nothing was lost or left behind
 
@@ -60,6 +62,10 @@ class ErrorCode(StrEnum):
         "instant_unavailable",
         "This deployment has no instant resources: its operator has set no VAULT_KEYS.",
     )
+    PROVIDER_KEY_REFUSED = (
+        "provider_key_refused",
+        "No key, or one that its provider does not accept; nothing was changed.",
+    )
     HANDLE_TAKEN = "handle_taken", "Another creator has this handle."
     JOB_NOT_FOUND = "job_not_found", "No job has this id."
     NOT_FOUND = "not_found", "There is nothing at this address."
@@ -76,6 +82,32 @@ class ErrorCode(StrEnum):
         "The refund is being paid to refundTo by itself; it can be claimed when that has failed.",
     )
     RESOURCE_NOT_FOUND = "resource_not_found", "No instant resource has this address."
+    RESOURCE_UNAVAILABLE = (
+        "resource_unavailable",
+        "The instant resource cannot be run at the moment. Nothing was charged; try again later.",
+    )
+    PAYMENT_ALREADY_USED = (
+        "payment_already_used",
+        "This payment has bought a run; only what it was made with opens that run's result.",
+    )
+    PAYMENT_IDENTIFIER_USED = (
+        "payment_identifier_used",
+        "This payment-identifier was used with another request; nothing was charged.",
+    )
+    IDEMPOTENCY_MISMATCH = (
+        "idempotency_mismatch",
+        "This Idempotency-Key was used with another request; nothing was charged.",
+    )
+    INVALID_IDEMPOTENCY_KEY = (
+        "invalid_idempotency_key",
+        "An Idempotency-Key has 16 to 255 visible ASCII characters.",
+    )
+    PAYER_LIMITED = (
+        "payer_limited",
+        "This payer has runs that are not settled, or too many that failed; nothing was charged.",
+    )
+    RUN_NOT_FOUND = "run_not_found", "No run of this instant resource has this address."
+    RESULT_GONE = "result_gone", "The run's result is no longer kept."
     SLUG_TAKEN = "slug_taken", "You have a resource with this slug; archived ones keep theirs."
     PAYLOAD_TOO_LARGE = "payload_too_large", "The body is larger than the service reads."
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", "Send the body as application/json."
@@ -138,6 +170,18 @@ class Conflict(RuleBroken):
     """The state of the job does not allow this."""
 
     status = 409
+
+
+class Gone(RuleBroken):
+    """It was here, and is kept no longer."""
+
+    status = 410
+
+
+class Mismatch(RuleBroken):
+    """The key was used with another request."""
+
+    status = 422
 
 
 class TooManyRequests(RuleBroken):

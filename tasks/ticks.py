@@ -55,3 +55,13 @@ def check_books() -> None:
 @shared_task(name=TaskName.SYNC_CATALOGUE.value)
 def sync_catalogue() -> None:
     ticks.run(tools(), TaskName.SYNC_CATALOGUE)
+
+
+@shared_task(name=TaskName.VERIFY_KEYS.value)
+def verify_keys() -> None:
+    ticks.run(tools(), TaskName.VERIFY_KEYS)
+
+
+@shared_task(name=TaskName.PROBE_BREAKERS.value)
+def probe_breakers() -> None:
+    ticks.run(tools(), TaskName.PROBE_BREAKERS)

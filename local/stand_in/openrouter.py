@@ -238,7 +238,7 @@ class OpenRouter:
     def _cost(self, model: str, said: ModelAnswer) -> Decimal:
         """In dollars, by the prices in the list."""
         listed = (entry for entry in self.catalogue() if entry.get("id") == model)
-        prices: Mapping[str, Any] = next(listed, {}).get("pricing", {})
+        prices: Mapping[str, Any] = (next(listed, None) or {}).get("pricing", {})
         return said.input_tokens * Decimal(prices.get("prompt", 0)) + (
             said.output_tokens * Decimal(prices.get("completion", 0))
         )

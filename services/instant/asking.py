@@ -36,7 +36,7 @@ def question(
             code=ErrorCode.INVALID_REQUEST,
         )
     return Question(
-        model=_name_at(provider_of(of), model.id),
+        model=name_at(provider_of(of), model.id),
         system=system,
         user=user,
         max_output_tokens=cap,
@@ -49,7 +49,7 @@ def worst_cost(asked: Question, model: CatalogueModel) -> Usd:
     return catalogue.worst_cost(model, asked.max_output_tokens, asked.system, asked.user)
 
 
-def _name_at(provider: Provider, model_id: str) -> str:
+def name_at(provider: Provider, model_id: str) -> str:
     """Anthropic's own API knows its models by other names than the catalogue."""
     if provider is Provider.OPENROUTER:
         return model_id

@@ -12,7 +12,7 @@ from config.queues import EVERY, TaskName
 from gateways.errors import OutsideError, Refused, Unavailable
 from models.database import ago
 from models.tick import Tick
-from services.instant import catalogue
+from services.instant import catalogue, keys, probes
 from services.jobs import expiry
 from services.money import btc_price, payments, reconcile, wallets
 from services.operate import dispatch, invariants
@@ -62,6 +62,8 @@ DUTIES: dict[TaskName, Duty] = {
     TaskName.RECONCILE: lambda tools, _: reconcile.run(tools),
     TaskName.CHECK_BOOKS: lambda tools, _: invariants.sweep(tools),
     TaskName.SYNC_CATALOGUE: lambda tools, _: catalogue.sync_when_due(tools),
+    TaskName.VERIFY_KEYS: lambda tools, _: keys.verify_due(tools),
+    TaskName.PROBE_BREAKERS: lambda tools, _: probes.probe_due(tools),
 }
 
 
