@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from flask import Request
@@ -87,9 +88,12 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Parse a body. Raises InvalidRequest(invalid_json, or invalid_request for other JSON)."""
     try:
         value = json.loads(
-            body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique
+            body.decode("utf-8"),
+            parse_float=Decimal,  # a price is read as it was written
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique,
         )
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidRequest("The body is not valid JSON.", code=ErrorCode.INVALID_JSON) from error
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.", code=ErrorCode.INVALID_REQUEST)

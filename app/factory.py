@@ -18,6 +18,7 @@ from app.api.demo import demo
 from app.api.health import health
 from app.api.hooks import hooks
 from app.api.jobs import is_job_id, jobs
+from app.api.resources import resources
 from app.api.usage import usage
 from app.pages.api_docs import pages
 from config.settings import AppEnv
@@ -68,7 +69,7 @@ def create_app(tools: Toolbox, *, schema_revision: str) -> Flask:
     app.before_request(_refuse_unbuilt_headers)
     app.after_request(_dress)
     api = document.make(app, tools.settings)
-    for blueprint in (health, jobs, demo, usage):
+    for blueprint in (health, jobs, demo, usage, resources):
         api.register_blueprint(blueprint)
     app.register_blueprint(hooks)
     app.register_blueprint(pages)

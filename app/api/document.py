@@ -14,7 +14,7 @@ from config.settings import Settings
 TITLE = "Api"
 VERSION = "1.0.0"
 SERVER = "/api"
-METHODS = frozenset({"get", "post"})
+METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 DESCRIPTION = """\
 AI work for small payments over Lightning: post a request, pay a small evaluation fee, learn whether
 it is accepted and what it costs, pay for the work, read the result with an honest ledger, and claim
@@ -27,6 +27,7 @@ TAGS = {
     "health": "Is it alive, is it well?",
     "jobs": "Paid work, from request to refund.",
     "demo": "One free try.",
+    "resources": "What is sold a run at a time, and what it is built on.",
     "creators": "Who publishes instant resources: keys, payout addresses, what was earned.",
 }
 
@@ -92,7 +93,7 @@ _ON_THE_WIRE: dict[type, Callable[[Any, Settings], dict[str, Any]]] = {
         },
     },
     JobStateField: lambda *_: {"$ref": "#/components/schemas/JobState"},
-    UsdField: lambda *_: {"type": "number"},
+    UsdField: lambda field, _: {"type": ["number", "null"] if field.allow_none else "number"},
 }
 """The first kind that fits a field says what it looks like."""
 

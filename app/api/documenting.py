@@ -27,6 +27,13 @@ JOB_ID = {
 }
 
 
+SLUG = {
+    "in": "path",
+    "name": "slug",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 60},
+    "description": "The resource's address among its creator's.",
+}
 WHEN_TO_COME_BACK = {
     "Retry-After": {
         "description": "Seconds until it is worth trying again.",

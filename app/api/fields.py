@@ -41,7 +41,10 @@ class CamelSchema(Schema):
 
 def choice(values: Any, **kwargs: Any) -> fields.String:
     """One of these words."""
-    return fields.String(validate=validate.OneOf([str(value) for value in values]), **kwargs)
+    return fields.String(
+        validate=validate.OneOf([str(value) for value in values], error="must be one of {choices}"),
+        **kwargs,
+    )
 
 
 class UsdField(fields.Decimal):
@@ -83,6 +86,11 @@ class PlainText(fields.String):
         if text is None or not is_text(text):
             raise self.make_error("not_text")
         return text
+
+
+def has_text(text: str) -> bool:
+    """Whether there is more in it than white space."""
+    return _HAS_TEXT.search(text) is not None
 
 
 def is_text(text: str) -> bool:

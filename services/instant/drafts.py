@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -19,11 +19,12 @@ from services.instant import catalogue, templates
 from services.instant.templates import Problem
 from services.toolbox import bench_origins
 
+Value = TypeVar("Value")
 LOWEST_PRICE = Decimal("0.001")
 MICROS_PER_USD = 1_000_000
 DEFAULT_TEMPERATURE = Decimal(1)
 DEFAULT_TOP_P = Decimal(1)
-DEFAULT_MAX_WORDS = 4096
+DEFAULT_MAX_TOKENS = 4096
 DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
 MAX_NAME_CHARACTERS = 120
 MAX_DESCRIPTION_CHARACTERS = 2000
@@ -60,6 +61,9 @@ _AT_FIRST: Mapping[str, Any] = MappingProxyType(
 )
 """What a new resource has where nothing was said."""
 
+_BYTES = MappingProxyType(
+    {"system_prompt": templates.MAX_PROMPT_BYTES, "content": MAX_CONTENT_BYTES}
+)
 _WORD = r"[A-Za-z0-9!#$&^_.+-]{1,60}"
 _CONTENT_TYPE = re.compile(
     rf'{_WORD}/{_WORD}( ?; ?{_WORD}=({_WORD}|"[A-Za-z0-9 ._+-]{{0,60}}"))*', re.ASCII
@@ -111,6 +115,7 @@ def check(
     Raises InvalidRequest with ``errors[]``.
     """
     parameters, problems = templates.read_parameters(members["parameters"] or [])
+    problems += _too_large(members)
     problems += _wrong_price(settings, members["price_usd_micros"])
     if type_ in MODEL_TYPES:
         problems += templates.lint(members["system_prompt"], parameters) if not problems else []
@@ -122,6 +127,24 @@ def check(
     templates.refuse(problems)
     has_parameters = "parameters" in MEMBERS[type_]
     return {**members, "parameters": templates.stored(parameters) if has_parameters else None}
+
+
+def _too_large(members: Mapping[str, Any]) -> Iterable[Problem]:
+    for name, limit in _BYTES.items():
+        if len((members[name] or "").encode()) > limit:
+            yield _at(name, f"must have at most {limit} bytes of UTF-8")
+
+
+def suits(type_: ResourceType, model: CatalogueModel) -> bool:
+    """Whether resources of this type can be built on this model."""
+    if type_ is ResourceType.PROMPT_TEMPLATE:
+        return _ANTHROPIC_MODEL.fullmatch(model.id) is not None
+    return type_ is ResourceType.OPENROUTER_INSTANT
+
+
+def or_else(value: Value | None, default: Value) -> Value:
+    """The value, if there is one: 0 is one."""
+    return default if value is None else value
 
 
 def _wrong_price(settings: Settings, micros: int) -> list[Problem]:
@@ -137,7 +160,7 @@ def _wrong_model(
     model = catalogue.find(session, members["model"])
     if model is None or model.vanished_at is not None:
         return [_at("model", "is not in the catalogue (GET /api/models)")]
-    if type_ is ResourceType.PROMPT_TEMPLATE and not _ANTHROPIC_MODEL.fullmatch(model.id):
+    if not suits(type_, model):
         return [_at("model", f"must be one of {ANTHROPIC_PREFIX}… for {type_.value}")]
     return [*_wrong_temperature(type_, members), *_wrong_max_tokens(model, members)]
 

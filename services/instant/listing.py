@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, literal, null,
 from models.catalogue import CatalogueModel
 from models.creator import Breaker, BreakerReason, Creator, PayoutAddress, Provider, ProviderKey
 from models.resource import MODEL_TYPES, Resource, ResourceType, ResourceVersion
-from services.instant.resources import not_found
+from services.instant.resources import is_slug, not_found
 from services.toolbox import Toolbox
 
 EVERY_MODEL = "*"
@@ -62,6 +62,8 @@ def of_owner(tools: Toolbox, creator_id: int, *, after: int | None, limit: int) 
 
 def read(tools: Toolbox, creator_id: int, slug: str) -> Listed:
     """One of a creator's own. Raises NotFound."""
+    if not is_slug(slug):
+        raise not_found()
     wanted = _everything().where(Creator.id == creator_id, Resource.slug == slug)
     with tools.database.reading("listing.read") as session:
         row = session.execute(wanted).one_or_none()

@@ -1,5 +1,6 @@
 """What creators publish: made, edited as new versions, paused, archived; and found when bought."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +19,9 @@ from services.toolbox import Toolbox
 OFFERED_FOR = timedelta(minutes=10)
 """How long a version stays on sale after its successor came: as long as its offers hold."""
 
+SLUG_CHARACTERS = 60
+_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnSale:
@@ -33,6 +37,8 @@ class OnSale:
 
 def find(tools: Toolbox, handle: str, slug: str) -> OnSale | None:
     """Read a resource by its public address, in one statement; None = never published."""
+    if not (is_slug(handle) and is_slug(slug)):
+        return None
     addresses = (
         select(func.jsonb_object_agg(PayoutAddress.network, PayoutAddress.address))
         .where(PayoutAddress.creator_id == Creator.id)
@@ -51,6 +57,11 @@ def find(tools: Toolbox, handle: str, slug: str) -> OnSale | None:
     return OnSale(
         creator=creator, resource=resource, version=newest, addresses=dict(networks or {})
     )
+
+
+def is_slug(text: str) -> bool:
+    """Whether it can be a handle or a slug; the database is asked for nothing else."""
+    return len(text) <= SLUG_CHARACTERS and _SLUG.fullmatch(text) is not None
 
 
 _IS_NEWEST = (ResourceVersion.resource_id == Resource.id) & (
@@ -145,6 +156,8 @@ def edit(tools: Toolbox, creator_id: int, slug: str, members: Mapping[str, Any])
 
 def _locked(session: Session, creator_id: int, slug: str) -> Resource:
     """The resource of this creator, for us alone: two edits make two versions, in order."""
+    if not is_slug(slug):
+        raise not_found()
     resource = session.scalar(
         select(Resource)
         .where(Resource.creator_id == creator_id, Resource.slug == slug)

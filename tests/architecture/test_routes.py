@@ -21,6 +21,16 @@ class Access(StrEnum):
 
 
 ROUTES = {
+    ("GET", "/api/resources"): Access.PUBLIC,
+    ("GET", "/api/models"): Access.PUBLIC,
+    ("GET", "/api/creator/resources"): Access.CREATOR,
+    ("POST", "/api/creator/resources"): Access.CREATOR,
+    ("GET", "/api/creator/resources/<string:slug>"): Access.CREATOR,
+    ("PATCH", "/api/creator/resources/<string:slug>"): Access.CREATOR,
+    ("POST", "/api/creator/resources/<string:slug>/pause"): Access.CREATOR,
+    ("POST", "/api/creator/resources/<string:slug>/resume"): Access.CREATOR,
+    ("POST", "/api/creator/resources/<string:slug>/archive"): Access.CREATOR,
+    ("POST", "/api/creator/resources/<string:slug>/restore"): Access.CREATOR,
     ("GET", "/api/healthz"): Access.PUBLIC,
     ("GET", "/api/readyz"): Access.PUBLIC,
     ("GET", "/api/openapi.json"): Access.PUBLIC,
