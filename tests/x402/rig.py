@@ -1,0 +1,92 @@
+"""The rig: a chain, a facilitator on it, and the official clients with their wallets."""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.x402_payer import Payer
+from tests.x402.chain import Chain, running_chain
+from tests.x402.facilitator import Facilitator, running_facilitator
+from tests.x402.install import Installed, install
+
+BUYERS = Path(__file__).parent / "buyers"
+BUYING_SECONDS = 90
+
+Command = Callable[[Installed], list[str]]
+CLIENTS: dict[str, Command] = {
+    "x402 for requests": lambda at: [str(at.python), str(BUYERS / "with_requests.py")],
+    "x402 for httpx": lambda at: [str(at.python), str(BUYERS / "with_httpx.py")],
+    "@x402/fetch": lambda at: [str(at.node), str(BUYERS / "with_fetch.mjs")],
+    "x402 1.0 for requests": lambda at: [str(at.python_v1), str(BUYERS / "with_requests_v1.py")],
+}
+"""The command that buys with each; ``URL KEY BODY`` follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bought:
+    """What a client printed at its end. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    chain: Chain
+    facilitator: Facilitator
+    installed: Installed
+    folder: Path
+
+    def payer(self, micros: int = 0) -> Payer:
+        """Somebody with a new wallet that has as many millionths of a dollar."""
+        payer = Payer()
+        if micros:
+            self.chain.mint(payer.address, micros)
+        return payer
+
+    def buy(self, client: str, url: str, payer: Payer, body: object) -> Bought:
+        """Buy once with an official client, in a process of its own, as a customer does."""
+        done = subprocess.run(
+            [*CLIENTS[client](self.installed), url, _key(payer), json.dumps(body)],
+            env={"PATH": os.defpath, "PACKAGES": str(self.installed.packages)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=BUYING_SECONDS,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        said = json.loads(done.stdout.splitlines()[-1])
+        headers = {name.lower(): value for name, value in said["headers"].items()}
+        return Bought(status=said["status"], headers=headers, body=said["body"])
+
+    def mend(self) -> None:
+        """Take back every fault. Safe to repeat."""
+        self.facilitator.mend()
+        self.facilitator.forget()
+
+
+@contextmanager
+def running_rig(environ: Mapping[str, str]) -> Iterator[Rig]:
+    """All of it on free ports, fresh; all gone at the end. Call from the main thread.
+
+    Installs what is missing first. Raises CannotInstall.
+    """
+    installed = install(environ)
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="x402-rig-")))
+        # as root, PostgreSQL runs as somebody else, who must get through to its data
+        folder.chmod(0o711)
+        chain = ending.enter_context(running_chain(installed.anvil, folder))
+        facilitator = ending.enter_context(running_facilitator(installed.python, chain, folder))
+        yield Rig(chain=chain, facilitator=facilitator, installed=installed, folder=folder)
+
+
+def _key(payer: Payer) -> str:
+    return "0x" + bytes(payer.account.key).hex()
