@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves books clean
+.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves doubtful-runs books clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ migrate: ## bring the database of DATABASE_URL up to date (`make run` does that 
 
 reconcile: ## compare books, wallets and rules from the beginning (environment of worker-money)
 	@$(SETUP) && $(VENV) -m workers.reconcile
+
+doubtful-runs: ## list runs of which nobody knows whether they were paid (docs/operations.md)
+	@$(SETUP) && $(VENV) -m workers.doubtful_runs
 
 owner-moves: ## list what waits to be booked as the owner's (docs/operations.md tells how)
 	@$(SETUP) && $(VENV) -m workers.owner_moves

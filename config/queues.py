@@ -22,6 +22,8 @@ class TaskName(StrEnum):
     EVALUATE_JOB = "jobs.evaluate"
     EXECUTE_JOB = "jobs.execute"
     RUN_DEMO = "demo.run"
+    EXECUTE_RUN = "runs.execute"
+    SETTLE_RUN = "runs.settle"
     SEND_PAYOUT = "payouts.send"
     RETURN_MONEY = "refunds.return"
     POLL_PAYMENTS = "payments.poll"
@@ -36,12 +38,15 @@ class TaskName(StrEnum):
     SYNC_CATALOGUE = "catalogue.sync"
     VERIFY_KEYS = "keys.verify"
     PROBE_BREAKERS = "breakers.probe"
+    PRUNE_RUNS = "runs.prune"
 
 
 QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.EVALUATE_JOB: QueueName.MODELS,
     TaskName.EXECUTE_JOB: QueueName.MODELS,
     TaskName.RUN_DEMO: QueueName.MODELS,
+    TaskName.EXECUTE_RUN: QueueName.MODELS,
+    TaskName.SETTLE_RUN: QueueName.MONEY,
     TaskName.SEND_PAYOUT: QueueName.MONEY,
     TaskName.RETURN_MONEY: QueueName.HOOKS,
     TaskName.POLL_PAYMENTS: QueueName.TICKS,
@@ -56,6 +61,7 @@ QUEUE_OF: dict[TaskName, QueueName] = {
     TaskName.SYNC_CATALOGUE: QueueName.TICKS,
     TaskName.VERIFY_KEYS: QueueName.MODELS,
     TaskName.PROBE_BREAKERS: QueueName.MODELS,
+    TaskName.PRUNE_RUNS: QueueName.TICKS,
 }
 
 EVERY: dict[TaskName, timedelta] = {
@@ -71,5 +77,6 @@ EVERY: dict[TaskName, timedelta] = {
     TaskName.SYNC_CATALOGUE: timedelta(seconds=60),
     TaskName.VERIFY_KEYS: timedelta(seconds=30),
     TaskName.PROBE_BREAKERS: timedelta(seconds=10),
+    TaskName.PRUNE_RUNS: timedelta(seconds=60),
 }
 """The duties that come round, and how often."""

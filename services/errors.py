@@ -66,6 +66,10 @@ class ErrorCode(StrEnum):
         "provider_key_refused",
         "No key, or one that its provider does not accept; nothing was changed.",
     )
+    INVALID_PAYOUT_ADDRESS = (
+        "invalid_payout_address",
+        "An address that nobody can be paid at, or of a network that is not known here; errors[].",
+    )
     HANDLE_TAKEN = "handle_taken", "Another creator has this handle."
     JOB_NOT_FOUND = "job_not_found", "No job has this id."
     NOT_FOUND = "not_found", "There is nothing at this address."
@@ -85,6 +89,14 @@ class ErrorCode(StrEnum):
     RESOURCE_UNAVAILABLE = (
         "resource_unavailable",
         "The instant resource cannot be run at the moment. Nothing was charged; try again later.",
+    )
+    PAYMENT_REQUIRED = (
+        "payment_required",
+        "It costs: pay as PAYMENT-REQUIRED or the body says, in the same request.",
+    )
+    MALFORMED_PAYMENT = (
+        "malformed_payment",
+        "The payment's header cannot be read; nothing was charged.",
     )
     PAYMENT_ALREADY_USED = (
         "payment_already_used",

@@ -250,6 +250,10 @@ def _creator_model(settings: Settings, provider: Provider, secret: str) -> Langu
         api_key=secret,
         base_url=openrouter_url(settings),
         timeout_seconds=settings.instant_run_seconds,
+        headers={
+            "HTTP-Referer": settings.attribution_url,
+            "X-Title": settings.attribution_title,
+        },
     )
 
 

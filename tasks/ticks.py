@@ -65,3 +65,8 @@ def verify_keys() -> None:
 @shared_task(name=TaskName.PROBE_BREAKERS.value)
 def probe_breakers() -> None:
     ticks.run(tools(), TaskName.PROBE_BREAKERS)
+
+
+@shared_task(name=TaskName.PRUNE_RUNS.value)
+def prune_runs() -> None:
+    ticks.run(tools(), TaskName.PRUNE_RUNS)

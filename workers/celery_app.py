@@ -17,10 +17,10 @@ from config.settings import Settings, SettingsError
 from services import toolbox
 from services.operate import startup
 from services.toolbox import Role, Toolbox
-from tasks import base, jobs, money, ticks
+from tasks import base, instant, jobs, money, ticks
 from workers import heartbeat
 
-TASK_MODULES = (jobs, money, ticks)
+TASK_MODULES = (instant, jobs, money, ticks)
 
 
 def _settings() -> Settings:

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How freely the model chooses its words. None = the provider's own default is left alone."""
+    """How freely the model chooses its words. None = the provider's own default is left alone.
+
+    Not sent to Anthropic: neither its API nor its SDK knows any of these any more.
+    """
 
     temperature: Decimal | None = None
     top_p: Decimal | None = None
     frequency_penalty: Decimal | None = None
-    """This and the next are unknown at Anthropic, and not sent there."""
     presence_penalty: Decimal | None = None
 
 

@@ -97,22 +97,12 @@ def _request(question: Question) -> MessageCreateParamsNonStreaming:
     if question.answer_schema is not None:
         output_config["format"] = {"type": "json_schema", "schema": dict(question.answer_schema)}
     setting = _SETTINGS.get(_DATED.sub("", question.model))
-    if setting is None:
-        _sample(request, question)
-    else:
+    if setting is not None:
         output_config["effort"] = setting.effort
         request["thinking"] = setting.thinking
     if output_config:
         request["output_config"] = output_config
     return request
-
-
-def _sample(request: MessageCreateParamsNonStreaming, question: Question) -> None:
-    """What the creator chose; a model that thinks refuses to be told how to sample."""
-    if question.sampling.temperature is not None:
-        request["temperature"] = float(question.sampling.temperature)
-    if question.sampling.top_p is not None:
-        request["top_p"] = float(question.sampling.top_p)
 
 
 def _answer(asked: str, message: dict[str, Any], request_id: str | None) -> Answer:

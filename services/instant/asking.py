@@ -57,9 +57,9 @@ def name_at(provider: Provider, model_id: str) -> str:
 
 
 def _sampling(of: ResourceType, version: ResourceVersion) -> Sampling:
-    """The contract's defaults; at Anthropic they are the provider's own, and are left unsaid."""
+    """The contract's defaults, where the provider can be told."""
     if provider_of(of) is Provider.ANTHROPIC:
-        return Sampling(temperature=version.temperature, top_p=version.top_p)
+        return Sampling()
     return Sampling(
         temperature=DEFAULT_TEMPERATURE if version.temperature is None else version.temperature,
         top_p=DEFAULT_TOP_P if version.top_p is None else version.top_p,

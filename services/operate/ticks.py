@@ -12,7 +12,7 @@ from config.queues import EVERY, TaskName
 from gateways.errors import OutsideError, Refused, Unavailable
 from models.database import ago
 from models.tick import Tick
-from services.instant import catalogue, keys, probes
+from services.instant import catalogue, keys, probes, retention
 from services.jobs import expiry
 from services.money import btc_price, payments, reconcile, wallets
 from services.operate import dispatch, invariants
@@ -64,6 +64,7 @@ DUTIES: dict[TaskName, Duty] = {
     TaskName.SYNC_CATALOGUE: lambda tools, _: catalogue.sync_when_due(tools),
     TaskName.VERIFY_KEYS: lambda tools, _: keys.verify_due(tools),
     TaskName.PROBE_BREAKERS: lambda tools, _: probes.probe_due(tools),
+    TaskName.PRUNE_RUNS: lambda tools, _: retention.prune(tools),
 }
 
 

@@ -11,7 +11,7 @@ from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
 from config.settings import Settings
 from local.environment import System, honest_work
 from services.operate.ticks import DUTIES
-from tasks import jobs, money, ticks
+from tasks import instant, jobs, money, ticks
 from tests.architecture.source import ROOT, called_name, calls, imported, modules, within
 from tests.support.doorbell import ANSWERS
 from workers.schedule import beat_schedule
@@ -129,7 +129,7 @@ def test_only_the_money_worker_is_given_the_key_that_pays() -> None:
 
 
 def test_every_task_name_has_a_task_and_every_task_a_name() -> None:
-    assert all((jobs, money, ticks))
+    assert all((instant, jobs, money, ticks))
     celery = make_celery(Settings.load(NOWHERE))
     celery.finalize(auto=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from config.queues import QUEUE_OF, QueueName, TaskName
 from services.toolbox import Toolbox
-from tasks import base, jobs, money
+from tasks import base, instant, jobs, money
 
 ANSWERS: dict[TaskName, Callable[..., Any]] = {
     TaskName.EVALUATE_JOB: jobs.evaluate_job,
@@ -14,6 +14,8 @@ ANSWERS: dict[TaskName, Callable[..., Any]] = {
     TaskName.RUN_DEMO: jobs.run_demo,
     TaskName.SEND_PAYOUT: money.send_payout,
     TaskName.RETURN_MONEY: money.return_money,
+    TaskName.EXECUTE_RUN: instant.execute_run,
+    TaskName.SETTLE_RUN: instant.settle_run,
 }
 
 

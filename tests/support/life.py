@@ -81,10 +81,11 @@ class Life:
         from models.demo_run import DemoRun
         from models.payout import Payout
         from models.refund_destination import RefundDestination
+        from models.run import Run
         from services.operate import dispatch
 
         with self.tools.database.transaction("test.make_due") as session:
-            for model in (Job, Payout, DemoRun, RefundDestination):
+            for model in (Job, Payout, DemoRun, RefundDestination, Run):
                 session.execute(
                     update(model)
                     .where(model.due_at.is_not(None))

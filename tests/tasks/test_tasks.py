@@ -17,7 +17,7 @@ from models.lifecycle import JobState
 from models.tick import Tick
 from services.doorbell import QUIET_SECONDS, CeleryDoorbell
 from services.toolbox import Toolbox
-from tasks import base, jobs, money, ticks
+from tasks import base, instant, jobs, money, ticks
 from tests.support import rows
 from tests.support.life import Life
 
@@ -27,6 +27,8 @@ WORK: dict[TaskName, Callable[[int], None]] = {
     TaskName.RUN_DEMO: jobs.run_demo,
     TaskName.SEND_PAYOUT: money.send_payout,
     TaskName.RETURN_MONEY: money.return_money,
+    TaskName.EXECUTE_RUN: instant.execute_run,
+    TaskName.SETTLE_RUN: instant.settle_run,
 }
 NOBODY = 987_654
 

@@ -1,0 +1,103 @@
+"""Runs whose settlement nobody could be asked about: an operator looks, and says what happened."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from models import run_moves
+from models.resource import Resource
+from models.run import Run, RunState
+from models.run_lifecycle import RunEvent
+from services.instant import settlement
+from services.instant.failures import RunFailure
+from services.toolbox import Toolbox
+
+_TRANSACTION = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
+
+
+class NotBooked(Exception):
+    """Nothing was changed; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """What an operator needs in order to look the payment up."""
+
+    run_id: int
+    slug: str
+    network: str
+    payer: str
+    pay_to: str
+    nonce: str
+    price_usd_micros: int
+    lapsed_at: datetime
+    last_answer: str
+
+
+def waiting(tools: Toolbox) -> list[Doubt]:
+    """Every doubtful run, the oldest first."""
+    with tools.database.reading("runs.doubts") as session:
+        rows = session.execute(
+            select(Run, Resource.slug)
+            .join(Resource, Resource.id == Run.resource_id)
+            .where(Run.state == RunState.DOUBTFUL)
+            .order_by(Run.id)
+        ).all()
+    return [_doubt(run, slug) for run, slug in rows]
+
+
+def _doubt(run: Run, slug: str) -> Doubt:
+    assert run.network is not None
+    assert run.payer is not None
+    assert run.nonce is not None
+    assert run.valid_before is not None
+    return Doubt(
+        run_id=run.id,
+        slug=slug,
+        network=run.network,
+        payer=run.payer,
+        pay_to=str((run.requirement or {}).get("payTo")),
+        nonce=run.nonce,
+        price_usd_micros=run.price_usd_micros,
+        lapsed_at=run.valid_before,
+        last_answer=str((run.settlement or {}).get("errorReason", "none")),
+    )
+
+
+def book_settled(tools: Toolbox, run_id: int, transaction: str) -> None:
+    """The money arrived with this transaction: the result is the caller's. Raises NotBooked."""
+    if _TRANSACTION.fullmatch(transaction) is None:
+        raise NotBooked("A transaction is 0x and 64 hex digits.")
+    with tools.database.transaction("runs.booked") as session:
+        run = session.get(Run, run_id)
+        said = settlement.said(run, None, transaction.lower()) if run else {}
+        moved = run and run_moves.advance(
+            session,
+            run_id,
+            expect=RunState.DOUBTFUL,
+            on=RunEvent.SETTLED,
+            **settlement.paid(tools, run, transaction.lower(), said),
+        )
+    _require(moved, run_id)
+
+
+def book_not_settled(tools: Toolbox, run_id: int) -> None:
+    """No money arrived, and none can any more: the run failed, uncharged. Raises NotBooked."""
+    with tools.database.transaction("runs.booked") as session:
+        run = session.get(Run, run_id)
+        moved = run and run_moves.advance(
+            session,
+            run_id,
+            expect=RunState.DOUBTFUL,
+            on=RunEvent.NOT_SETTLED,
+            error_code=RunFailure.SETTLEMENT_FAILED,
+            settlement=settlement.said(run, RunFailure.SETTLEMENT_FAILED),
+        )
+    _require(moved, run_id)
+
+
+def _require(moved: Run | None, run_id: int) -> None:
+    if moved is None:
+        raise NotBooked(f"Run {run_id} is not doubtful.")

@@ -1,0 +1,86 @@
+"""How much may be under way unpaid: by payer, by resource, and on a creator's key in a day."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from config.settings import Settings
+from models.creator import Creator
+from models.database import ago
+from models.money import Usd
+from models.run import UNSETTLED_RUNS, Run, RunState
+from services.errors import ErrorCode, TooManyRequests
+
+WINDOW = timedelta(hours=1)
+FAILURES_MAX = 3
+"""So many runs of a payer that came to nothing within the window, and it is refused for a while."""
+SOON = timedelta(seconds=5)
+_OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
+"""Advisory locks: always taken in this order."""
+
+
+def hold_still(session: Session, creator_id: int, payer: str | None) -> None:
+    """Let nobody else begin a run of this creator, or for this payer, until the commit.
+
+    So that fifty at once are counted one after the other.
+    """
+    creator = func.hashtext(str(creator_id))
+    session.execute(select(func.pg_advisory_xact_lock(_OF_CREATORS, creator)))
+    if payer is not None:
+        session.execute(select(func.pg_advisory_xact_lock(_OF_PAYERS, func.hashtext(payer))))
+
+
+def is_crowded(session: Session, settings: Settings, resource_id: int) -> bool:
+    """Whether as many runs of a resource are unsettled as may be."""
+    unsettled = _unsettled(session, Run.resource_id == resource_id)
+    return unsettled >= settings.max_unsettled_per_resource
+
+
+def check_payer(session: Session, settings: Settings, payer: str) -> None:
+    """Raise TooManyRequests for who has too much unsettled, or had too many runs for nothing."""
+    if _unsettled(session, Run.payer == payer) >= settings.max_unsettled_per_payer:
+        raise TooManyRequests(
+            "Other runs of this payer are not settled yet; nothing was charged.",
+            code=ErrorCode.PAYER_LIMITED,
+            retry_after=SOON,
+        )
+    failed, oldest = session.execute(
+        select(func.count(), ago(func.min(Run.created_at))).where(
+            Run.payer == payer,
+            Run.state == RunState.FAILED,
+            Run.created_at > func.now() - WINDOW,
+        )
+    ).one()
+    if failed >= FAILURES_MAX:
+        raise TooManyRequests(
+            "Too many runs of this payer failed within an hour; nothing was charged.",
+            code=ErrorCode.PAYER_LIMITED,
+            retry_after=max(WINDOW - oldest, SOON),
+        )
+
+
+def _unsettled(session: Session, of: ColumnElement[bool]) -> int:
+    query = select(func.count()).where(of, Run.state.in_(sorted(UNSETTLED_RUNS)))
+    return session.scalar(query) or 0
+
+
+def is_within_caps(session: Session, creator: Creator, worst: Usd) -> bool:
+    """Whether the creator's key may be used for a call that may cost so much."""
+    per_call, per_day = creator.cost_cap_per_call_usd, creator.cost_cap_per_day_usd
+    if per_call is not None and worst > per_call:
+        return False
+    return per_day is None or _spent_today(session, creator.id) + worst <= per_day
+
+
+def _spent_today(session: Session, creator_id: int) -> Decimal:
+    """What today's runs (UTC) cost, or at most may cost."""
+    cost = func.coalesce(Run.model_cost_usd, Run.worst_cost_usd)
+    return session.scalar(
+        select(func.sum(cost)).where(
+            Run.creator_id == creator_id,
+            Run.created_at >= func.date_trunc("day", func.now()),
+            Run.state != RunState.REFUSED,
+        )
+    ) or Decimal(0)

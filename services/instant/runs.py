@@ -1,0 +1,286 @@
+"""Doing what was paid for: verify the payment, make the call, keep the result sealed.
+
+Claim, call, record, as with jobs. A result and the move to ``settling`` are one commit, so that a
+run which is taken over either has its result or begins its call anew.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from config.queues import TaskName
+from gateways.errors import OutsideError, Unavailable
+from gateways.x402 import Rejected
+from models import due, run_moves
+from models.database import ago
+from models.resource import MODEL_TYPES, Resource, ResourceType, ResourceVersion
+from models.run import CallKind, CallOutcome, Run, RunState
+from models.run_lifecycle import RunEvent
+from services import retry
+from services.instant import breakers, failures, journal, making
+from services.instant.failures import RunFailure
+from services.instant.journal import CRASHES_ARE_POISON
+from services.instant.making import Made, NotMade
+from services.recording import insist
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+AT_WORK = frozenset({RunState.RECEIVED, RunState.RUNNING})
+LEAST_SECONDS = 1.0
+"""No call is begun that has less time than this."""
+FIRST_RETRY = timedelta(seconds=1)
+SHARE_FOR_THE_CALL = 0.5
+"""A payment that is not verified while so much of the call's time is left comes to nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A run that this worker holds, and the call that it has written down."""
+
+    run: Run
+    of: ResourceType
+    version: ResourceVersion
+    claim: int
+    call_id: int | None
+    """None = nothing outside is called."""
+    calls_so_far: int
+    """Of this kind, the coming one included."""
+    seconds: float
+    """Until the call must have ended."""
+
+
+def execute(tools: Toolbox, run_id: int) -> None:
+    """Take a run on as far as it goes. Safe to call any number of times, anywhere, at once."""
+    held = _take(tools, run_id)
+    if held is None:
+        return
+    with tools.leases.hold(Run, run_id, held.claim):
+        if held.run.state is RunState.RECEIVED:
+            held = _verify(tools, held)
+        if held is not None:
+            _deliver(tools, held)
+
+
+def _take(tools: Toolbox, run_id: int) -> _Held | None:
+    """Claim a due run, with the journal row of the coming call in the same commit.
+
+    None = not ours to do, or given up here and now.
+    """
+    with tools.database.transaction("runs.claim") as session:
+        at_work = Run.state.in_(AT_WORK)
+        claim = due.claim(session, Run, run_id, lease=tools.settings.lease, where=at_work)
+        if claim is None:
+            return None
+        run = session.get_one(Run, run_id, populate_existing=True)
+        held = _prepare(session, tools, run, claim)
+        why = _why_give_up(session, tools, held)
+        if why is None:
+            return _with_call(session, held)
+        run_moves.advance(
+            session, run_id, expect=run.state, on=RunEvent.GAVE_UP, claim=claim, error_code=why
+        )
+        logger.warning("run given up", run=run_id, why=why.value)
+        return None
+
+
+def _prepare(session: Session, tools: Toolbox, run: Run, claim: int) -> _Held:
+    left = session.scalar(select(-ago(Run.run_by)).where(Run.id == run.id)) or timedelta(0)
+    return _Held(
+        run=run,
+        of=session.get_one(Resource, run.resource_id).type,
+        version=session.get_one(ResourceVersion, run.version_id),
+        claim=claim,
+        call_id=None,
+        calls_so_far=0,
+        seconds=min(left.total_seconds(), float(tools.settings.instant_run_seconds)),
+    )
+
+
+def _kind(run: Run, of: ResourceType) -> CallKind | None:
+    if run.state is RunState.RECEIVED:
+        return CallKind.VERIFY
+    if of in MODEL_TYPES:
+        return CallKind.MODEL
+    return CallKind.PROXY if of is ResourceType.PROXY else None
+
+
+def _why_give_up(session: Session, tools: Toolbox, held: _Held) -> RunFailure | None:
+    kind = _kind(held.run, held.of)
+    crashes = journal.outcomes(session, held.run.id, kind).count(None) if kind else 0
+    if crashes >= CRASHES_ARE_POISON:
+        return RunFailure.CRASHED
+    if held.run.state is RunState.RECEIVED:
+        is_hopeless = held.seconds < tools.settings.instant_run_seconds * SHARE_FOR_THE_CALL
+        return RunFailure.FACILITATOR_AWAY if is_hopeless else None
+    return RunFailure.DEADLINE if held.seconds < LEAST_SECONDS else None
+
+
+def _with_call(session: Session, held: _Held) -> _Held:
+    """Write the coming call down."""
+    kind = _kind(held.run, held.of)
+    if kind is None:
+        return held
+    so_far = len(journal.outcomes(session, held.run.id, kind))
+    call_id = journal.begin(session, held.run.id, kind, held.claim)
+    return replace(held, call_id=call_id, calls_so_far=so_far + 1)
+
+
+def _verify(tools: Toolbox, held: _Held) -> _Held | None:
+    """Ask the facilitator. None = the payment is no good, or nobody could be asked now."""
+    if tools.facilitator is None:
+        _put_off_verifying(tools, held, Unavailable("no facilitator", code="none"))
+        return None
+    assert held.run.payment is not None
+    assert held.run.requirement is not None
+    try:
+        verdict = tools.facilitator.verify(held.run.payment, held.run.requirement)
+    except OutsideError as error:
+        _put_off_verifying(tools, held, error)
+        return None
+    if isinstance(verdict, Rejected):
+        _refuse(tools, held, verdict.reason)
+        return None
+    return _begin_work(tools, held)
+
+
+def _put_off_verifying(tools: Toolbox, held: _Held, error: OutsideError) -> None:
+    logger.warning("facilitator not reached", run=held.run.id, code=error.code)
+    wish = error.retry_after if isinstance(error, Unavailable) else None
+    delay = retry.backoff(held.calls_so_far, retry_after=wish)
+    with tools.database.transaction("runs.verify_failed") as session:
+        _end_call(session, held, CallOutcome.UNAVAILABLE, code=error.code)
+        due.put_off(session, Run, held.run.id, held.claim, delay=delay)
+
+
+def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
+    """The payment is no good: its key is free again."""
+    with tools.database.transaction("runs.refused") as session:
+        _end_call(session, held, CallOutcome.REFUSED, code=reason)
+        run_moves.advance(
+            session,
+            held.run.id,
+            expect=RunState.RECEIVED,
+            on=RunEvent.REJECTED,
+            claim=held.claim,
+            error_code=reason,
+        )
+
+
+def _begin_work(tools: Toolbox, held: _Held) -> _Held | None:
+    """The payment is good: move on under the same claim, with the next call written down.
+
+    None = another worker has the run.
+    """
+    with tools.database.transaction("runs.verified") as session:
+        _end_call(session, held, CallOutcome.ANSWERED)
+        run = run_moves.advance(
+            session,
+            held.run.id,
+            expect=RunState.RECEIVED,
+            on=RunEvent.VERIFIED,
+            claim=held.claim,
+            lease=tools.settings.lease,
+        )
+        return _with_call(session, _prepare(session, tools, run, held.claim)) if run else None
+
+
+def _deliver(tools: Toolbox, held: _Held) -> None:
+    made = making.make(
+        tools,
+        held.run,
+        held.of,
+        held.version,
+        seconds=held.seconds,
+        calls_so_far=held.calls_so_far,
+    )
+    # What was billed to the creator is not lost because the database restarts.
+    insist(lambda: _record(tools, held, made), for_long=tools.settings.lease)
+    _tell_breaker(tools, held, made)
+    if isinstance(made, Made) and not held.run.is_owner_test:
+        tools.doorbell.ring(TaskName.SETTLE_RUN, held.run.id)
+
+
+def _record(tools: Toolbox, held: _Held, made: Made | NotMade) -> None:
+    """Keep what came of the call, and move the run on, in one commit. Safe to repeat."""
+    with tools.database.transaction("runs.made") as session:
+        is_ours = journal.is_still_ours(session, held.run.id, held.claim)
+        outcome = CallOutcome.ANSWERED if isinstance(made, Made) else made.outcome
+        code = None if isinstance(made, Made) else made.code
+        _end_call(
+            session,
+            held,
+            outcome if is_ours else CallOutcome.SUPERSEDED,
+            code=code,
+            usage=made.cost.usage,
+        )
+        if not is_ours:
+            return
+        if isinstance(made, Made):
+            _keep_result(session, held, made)
+        else:
+            _keep_failure(session, held, made)
+
+
+def _keep_result(session: Session, held: _Held, made: Made) -> None:
+    on = RunEvent.TRIED if held.run.is_owner_test else RunEvent.ANSWERED
+    run_moves.advance(
+        session,
+        held.run.id,
+        expect=RunState.RUNNING,
+        on=on,
+        claim=held.claim,
+        result=dict(made.result),
+        input_tokens=made.cost.input_tokens,
+        output_tokens=made.cost.output_tokens,
+        model_cost_usd=made.cost.usd,
+    )
+
+
+def _keep_failure(session: Session, held: _Held, made: NotMade) -> None:
+    if made.may_pass:
+        delay = max(
+            retry.jittered(FIRST_RETRY * held.calls_so_far), made.retry_after or timedelta(0)
+        )
+        due.put_off(session, Run, held.run.id, held.claim, delay=delay)
+        return
+    logger.warning("run failed", run=held.run.id, why=made.failure.value, code=made.code)
+    run_moves.advance(
+        session,
+        held.run.id,
+        expect=RunState.RUNNING,
+        on=RunEvent.GAVE_UP,
+        claim=held.claim,
+        error_code=made.failure,
+        input_tokens=made.cost.input_tokens,
+        output_tokens=made.cost.output_tokens,
+        model_cost_usd=made.cost.usd,
+    )
+
+
+def _end_call(
+    session: Session,
+    held: _Held,
+    outcome: CallOutcome,
+    *,
+    code: str | None = None,
+    usage: Mapping[str, object] | None = None,
+) -> None:
+    if held.call_id is not None:
+        journal.end(session, held.call_id, outcome, code=code, usage=usage)
+
+
+def _tell_breaker(tools: Toolbox, held: _Held, made: Made | NotMade) -> None:
+    """What key and model were seen to be worth. A crash just here costs one observation."""
+    if made.key_id is None or held.version.model is None:
+        return
+    if isinstance(made, Made):
+        breakers.note_success(tools, made.key_id, held.version.model)
+        return
+    reason = failures.breaker_reason(made.failure)
+    if reason is not None and not made.may_pass:
+        breakers.note_failure(tools, made.key_id, held.version.model, reason)

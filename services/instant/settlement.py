@@ -1,0 +1,272 @@
+"""Moving the money for a result that is made and sealed, in the money worker.
+
+Every request to settle is counted and committed before it is made. Its outcome has three values: an
+unknown one is asked about again with the same payment, never answered with a fresh price.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import ROUND_FLOOR, Decimal
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from gateways.x402 import (
+    Facilitator,
+    Moved,
+    NotMoved,
+    PaymentKey,
+    Settlement,
+    SettlementOutcome,
+    Unknown,
+)
+from models import due, run_moves
+from models.database import ago
+from models.money import UsdMicros
+from models.run import CallKind, CallOutcome, Run, RunState
+from models.run_lifecycle import RunEvent
+from services import retry
+from services.instant import journal
+from services.instant.failures import RunFailure
+from services.recording import insist
+from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
+
+FIRST_LOOK = timedelta(seconds=2)
+LAST_LOOK = timedelta(minutes=5)
+_JOURNALLED = {
+    SettlementOutcome.SETTLED: CallOutcome.ANSWERED,
+    SettlementOutcome.REFUSED: CallOutcome.REFUSED,
+    SettlementOutcome.UNKNOWN: CallOutcome.DOUBTFUL,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A run that this worker holds; ``past`` = since its payment lapsed, negative before that."""
+
+    run: Run
+    claim: int
+    past: timedelta
+
+    @property
+    def has_lapsed(self) -> bool:
+        """The token refuses the payment from here on: asking to settle is of no use."""
+        return self.past >= timedelta(0)
+
+
+def settle(tools: Toolbox, run_id: int) -> None:
+    """Take the settling of a run one step on. Safe to call any number of times, at once."""
+    held = _claim(tools, run_id)
+    if held is None:
+        return
+    with tools.leases.hold(Run, run_id, held.claim):
+        _take_on(tools, held)
+
+
+def _claim(tools: Toolbox, run_id: int) -> _Held | None:
+    with tools.database.transaction("runs.claim_settling") as session:
+        settling = Run.state == RunState.SETTLING
+        claim = due.claim(session, Run, run_id, lease=tools.settings.lease, where=settling)
+        return None if claim is None else _load(session, run_id, claim)
+
+
+def _load(session: Session, run_id: int, claim: int) -> _Held:
+    run = session.get_one(Run, run_id, populate_existing=True)
+    past = session.scalar(select(ago(Run.valid_before)).where(Run.id == run_id))
+    return _Held(run=run, claim=claim, past=past or timedelta(0))
+
+
+def _take_on(tools: Toolbox, held: _Held) -> None:
+    if held.run.settle_posts and _is_decided_by_chain(tools, held):
+        return
+    if held.has_lapsed:
+        _end_without_asking(tools, held)
+        return
+    if tools.facilitator is None:
+        _look_again(tools, held, reason="no_facilitator")
+        return
+    _ask_to_settle(tools, tools.facilitator, held)
+
+
+def _is_decided_by_chain(tools: Toolbox, held: _Held) -> bool:
+    """Ask the chain what became of requests whose answer is not known. True = that was the end."""
+    assert held.run.valid_before is not None
+    finding = _on_chain(tools, held.run)
+    if isinstance(finding, Moved):
+        logger.info("settlement found on the chain", run=held.run.id)
+        _keep_settled(tools, held.run, finding.transaction)
+        return True
+    if isinstance(finding, NotMoved) and finding.is_for_ever(held.run.valid_before):
+        _keep_not_settled(tools, held, said(held.run, RunFailure.SETTLEMENT_FAILED))
+        return True
+    return False
+
+
+def _on_chain(tools: Toolbox, run: Run) -> Moved | NotMoved | Unknown:
+    network, asset, payer, nonce = run.network, run.asset, run.payer, run.nonce
+    assert network is not None
+    assert asset is not None
+    assert payer is not None
+    assert nonce is not None
+    assert run.requirement is not None
+    if tools.chain is None:
+        return Unknown(reason="no_chain")
+    return tools.chain.authorization(
+        PaymentKey(network=network, asset=asset, payer=payer, nonce=nonce),
+        pay_to=str(run.requirement["payTo"]),
+        amount=UsdMicros(run.price_usd_micros),
+        since=run.created_at,
+    )
+
+
+def _end_without_asking(tools: Toolbox, held: _Held) -> None:
+    """The payment has lapsed. Never asked to be settled = not settled; else nobody may guess."""
+    if held.run.settle_posts == 0:
+        _keep_not_settled(tools, held, said(held.run, "expired"))
+    elif tools.chain is not None and tools.chain.knows(held.run.network or ""):
+        _look_again(tools, held, reason="chain_undecided")
+    else:
+        _lose_sight(tools, held)
+
+
+def _lose_sight(tools: Toolbox, held: _Held) -> None:
+    logger.error("nobody can say whether a run was settled", run=held.run.id)
+    with tools.database.transaction("runs.lost_sight") as session:
+        run_moves.advance(
+            session,
+            held.run.id,
+            expect=RunState.SETTLING,
+            on=RunEvent.LOST_SIGHT,
+            claim=held.claim,
+        )
+
+
+def _ask_to_settle(tools: Toolbox, facilitator: Facilitator, held: _Held) -> None:
+    call_id = _count_request(tools, held)
+    if call_id is None:
+        return
+    assert held.run.payment is not None
+    assert held.run.requirement is not None
+    settlement = facilitator.settle(held.run.payment, held.run.requirement)
+    logger.info(
+        "settlement asked for",
+        run=held.run.id,
+        outcome=settlement.outcome.value,
+        code=settlement.reason,
+    )
+    # If this were lost, a second request would only hear that the payment was used.
+    insist(
+        lambda: _record(tools, held, call_id, settlement),
+        for_long=tools.settings.lease,
+    )
+
+
+def _count_request(tools: Toolbox, held: _Held) -> int | None:
+    """Commit that a request to settle is about to be made. None = it is ours no longer."""
+    with tools.database.transaction("runs.posting") as session:
+        counted = session.scalar(
+            update(Run)
+            .where(
+                Run.id == held.run.id,
+                Run.claim == held.claim,
+                Run.settle_posts == held.run.settle_posts,
+                Run.state == RunState.SETTLING,
+            )
+            .values(settle_posts=Run.settle_posts + 1)
+            .returning(Run.id)
+        )
+        if counted is None:
+            return None
+        return journal.begin(session, held.run.id, CallKind.SETTLE, held.claim)
+
+
+def _record(tools: Toolbox, held: _Held, call_id: int, settlement: Settlement) -> None:
+    """Safe to repeat."""
+    with tools.database.transaction("runs.posted") as session:
+        journal.end(session, call_id, _JOURNALLED[settlement.outcome], code=settlement.reason)
+        if settlement.outcome is SettlementOutcome.SETTLED and settlement.transaction is not None:
+            _settled(session, tools, held.run, settlement.transaction, settlement.answer)
+        elif settlement.outcome is SettlementOutcome.REFUSED and held.run.settle_posts == 0:
+            # Only of the first request: an earlier one may be why the wallet is empty now.
+            _not_settled(session, held, settlement.answer)
+        else:
+            _put_off(session, held, first=retry.backoff(held.run.settle_posts + 1))
+
+
+def _keep_settled(tools: Toolbox, run: Run, transaction: str) -> None:
+    with tools.database.transaction("runs.settled") as session:
+        _settled(session, tools, run, transaction, said(run, None, transaction))
+
+
+def _settled(
+    session: Session, tools: Toolbox, run: Run, transaction: str, answer: Mapping[str, Any]
+) -> None:
+    """The money is there, whoever holds the run now: whether we still do does not matter."""
+    for state in (RunState.SETTLING, RunState.DOUBTFUL):
+        run_moves.advance(
+            session,
+            run.id,
+            expect=state,
+            on=RunEvent.SETTLED,
+            **paid(tools, run, transaction, answer),
+        )
+
+
+def paid(tools: Toolbox, run: Run, transaction: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a settled run keeps. The platform's fee is rounded down to a micro-dollar."""
+    fee = Decimal(run.price_usd_micros) * tools.settings.platform_fee_pct / 100
+    return {
+        "settled_at": func.now(),
+        "transaction": transaction,
+        "settlement": dict(answer),
+        "paid_usd_micros": run.price_usd_micros,
+        "fee_usd_micros": int(fee.to_integral_value(rounding=ROUND_FLOOR)),
+    }
+
+
+def _keep_not_settled(tools: Toolbox, held: _Held, answer: Mapping[str, Any]) -> None:
+    with tools.database.transaction("runs.not_settled") as session:
+        _not_settled(session, held, answer)
+
+
+def _not_settled(session: Session, held: _Held, answer: Mapping[str, Any]) -> None:
+    run_moves.advance(
+        session,
+        held.run.id,
+        expect=RunState.SETTLING,
+        on=RunEvent.NOT_SETTLED,
+        claim=held.claim,
+        error_code=RunFailure.SETTLEMENT_FAILED,
+        settlement=dict(answer),
+    )
+
+
+def said(run: Run, reason: str | None, transaction: str = "") -> dict[str, Any]:
+    """A settlement in x402's own words, where no facilitator has said it."""
+    said = {
+        "success": reason is None,
+        "transaction": transaction,
+        "network": (run.requirement or {}).get("network"),
+        "payer": run.payer,
+    }
+    return said if reason is None else said | {"errorReason": str(reason)}
+
+
+def _look_again(tools: Toolbox, held: _Held, *, reason: str) -> None:
+    logger.info("settlement in doubt", run=held.run.id, code=reason)
+    with tools.database.transaction("runs.settle_later") as session:
+        _put_off(session, held, first=FIRST_LOOK)
+
+
+def _put_off(session: Session, held: _Held, *, first: timedelta) -> None:
+    """Until the payment lapses at most; after that less and less often."""
+    if held.has_lapsed:
+        delay = retry.patience(held.past, at_least=FIRST_LOOK, at_most=LAST_LOOK)
+        due.put_off(session, Run, held.run.id, held.claim, delay=delay)
+        return
+    due.put_off(session, Run, held.run.id, held.claim, delay=first, at_latest=Run.valid_before)

@@ -1,0 +1,17 @@
+"""Runs of instant resources: doing the work, and moving the money for it."""
+
+from celery import shared_task
+
+from config.queues import TaskName
+from services.instant import runs, settlement
+from tasks.base import tools
+
+
+@shared_task(name=TaskName.EXECUTE_RUN.value)
+def execute_run(run_id: int) -> None:
+    runs.execute(tools(), run_id)
+
+
+@shared_task(name=TaskName.SETTLE_RUN.value)
+def settle_run(run_id: int) -> None:
+    settlement.settle(tools(), run_id)
