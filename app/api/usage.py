@@ -114,6 +114,7 @@ def _run(row: UsageRow) -> dict[str, Any]:
         "status": row.status.value,
         "owner_test": row.is_owner_test,
         "error_code": row.error_code,
+        "error_detail": row.error_detail,
         "caller": row.caller,
         "network": row.network,
         "asset": row.asset,

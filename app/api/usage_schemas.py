@@ -55,6 +55,9 @@ class UsageRunSchema(CamelSchema):
     status = choice(RunState, required=True)
     owner_test = fields.Boolean(required=True)
     error_code = fields.String(metadata={"description": "Why it failed; callers are not told."})
+    error_detail = fields.String(
+        metadata={"description": "What model or upstream did, such as http_404 or timeout."}
+    )
     caller = fields.String(metadata={"description": "The payer's address."})
     network = fields.String(metadata={"description": "CAIP-2"})
     asset = fields.String()

@@ -48,8 +48,9 @@ class Upstreams(Protocol):
         """Make one request, never a second one. After Unavailable they may or may not have acted.
 
         Raises Unavailable (``http_5xx``, ``timeout``, ``connection``, ``tls``, ``too_large``,
-        ``encoded``, ``not_text``, ``not_json``, ``no_such_name``) or Refused (``http_4xx``,
-        ``http_3xx``, ``redirects``, ``not_public``, ``own_host``, ``port``, ``bad_request``).
+        ``encoded``, ``empty``, ``not_text``, ``not_json``, ``no_such_name``) or Refused
+        (``http_4xx``, ``http_3xx``, ``redirects``, ``not_public``, ``own_host``, ``port``,
+        ``bad_request``).
         """
 
 

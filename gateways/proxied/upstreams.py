@@ -65,9 +65,11 @@ def _error_for(reply: Reply) -> OutsideError:
 
 
 def delivered(reply: Reply) -> Delivered:
-    """Read what a success says. Raises Unavailable (``not_text``, ``not_json``)."""
+    """Read what a success says. Raises Unavailable (``not_text``, ``not_json``, ``empty``)."""
     content_type = _content_type(reply)
     text = _text(reply, content_type)
+    if not text.strip():
+        _fail("nothing", "empty")
     value = _json(text) if is_json(content_type) else text
     return Delivered(value=value, content_type=content_type)
 

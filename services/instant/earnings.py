@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, func, select
 
 from models.money import UsdMicros
 from models.resource import Resource, ResourceVersion
-from models.run import UNSETTLED_RUNS, Run, RunState
+from models.run import UNSETTLED_RUNS, CallKind, Run, RunCall, RunState
 from services.toolbox import Toolbox
 
 _NOTHING = UsdMicros(0)
@@ -48,6 +48,8 @@ class UsageRow:
     status: RunState
     is_owner_test: bool
     error_code: str | None
+    error_detail: str | None
+    """What the last call to model or upstream ended with, such as ``http_404``; of a failed run."""
     caller: str | None
     """The payer's address, lower case; None = the creator."""
     network: str | None
@@ -163,6 +165,7 @@ def _log(creator_id: int, wanted: UsageFilter) -> Select[*tuple[Any, ...]]:
             Run.state.label("status"),
             Run.is_owner_test,
             Run.error_code,
+            _error_detail().label("error_detail"),
             Run.payer.label("caller"),
             Run.network,
             Run.asset,
@@ -179,6 +182,18 @@ def _log(creator_id: int, wanted: UsageFilter) -> Select[*tuple[Any, ...]]:
         .join(Resource, Resource.id == Run.resource_id)
         .join(ResourceVersion, ResourceVersion.id == Run.version_id)
         .where(Run.creator_id == creator_id, *_conditions(wanted))
+    )
+
+
+def _error_detail() -> ScalarSelect[str | None]:
+    return (
+        select(RunCall.code)
+        .where(RunCall.run_id == Run.id, RunCall.kind.in_([CallKind.MODEL, CallKind.PROXY]))
+        .where(Run.state == RunState.FAILED)
+        .order_by(RunCall.id.desc())
+        .limit(1)
+        .correlate(Run)
+        .scalar_subquery()
     )
 
 
