@@ -49,7 +49,8 @@ _AUTHORIZATION_MEMBERS = {"from", "to", "value", "validAfter", "validBefore", "n
 
 def encode(value: Mapping[str, Any]) -> str:
     """A header's value: base64 of JSON."""
-    return base64.b64encode(json.dumps(value, separators=(",", ":")).encode()).decode()
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return base64.b64encode(text.encode()).decode()
 
 
 def decode(text: str) -> dict[str, Any]:
