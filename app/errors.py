@@ -79,6 +79,8 @@ def register(app: Flask) -> None:
 
 def rule_broken(error: RuleBroken) -> Response:
     response = problem(error.status, error.code, str(error), members=error.members)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after is not None:
         response.headers["Retry-After"] = in_seconds(error.retry_after)
     return response

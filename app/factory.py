@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app import context, errors
 from app.api import document
 from app.api.bench import bench
+from app.api.creators import creators
 from app.api.demo import demo
 from app.api.health import health
 from app.api.hooks import hooks
@@ -69,7 +70,7 @@ def create_app(tools: Toolbox, *, schema_revision: str) -> Flask:
     app.before_request(_refuse_unbuilt_headers)
     app.after_request(_dress)
     api = document.make(app, tools.settings)
-    for blueprint in (health, jobs, demo, usage, resources):
+    for blueprint in (health, jobs, demo, usage, resources, creators):
         api.register_blueprint(blueprint)
     app.register_blueprint(hooks)
     app.register_blueprint(pages)

@@ -26,6 +26,7 @@ from services import toolbox
 from services.money import reconcile
 from services.toolbox import Role, Toolbox
 from tests.support.canary import Listener, secrets_in
+from tests.support.creators import OPS_TOKEN, VAULT_KEY
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
 from tests.support.scheduling import pytest_xdist_make_scheduler
@@ -135,8 +136,11 @@ def built_tools(
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url,
             "STAND_IN_URL": stand_in_process.url,
+            "VAULT_KEYS": VAULT_KEY,
+            "OPS_TOKEN": OPS_TOKEN,
             "LEASE_SECONDS": "2",
             "REFUND_WAIT_SECONDS": "0",
+            "INSTANT_WAIT_SECONDS": "0",
         }
     )
     tools = toolbox.build(settings, Role.MONEY)

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from sqlalchemy import delete, select, update
@@ -13,7 +14,14 @@ from sqlalchemy.orm import Session
 
 from gateways import evm_addresses as evm
 from models.creator import Creator, PayoutAddress, ProviderKey
-from services.errors import Conflict, ErrorCode, InvalidRequest, NotNow, Unauthorized
+from services.errors import (
+    Conflict,
+    ErrorCode,
+    InvalidRequest,
+    NotFound,
+    NotNow,
+    Unauthorized,
+)
 from services.toolbox import Toolbox
 
 API_KEY_PREFIX = "hwc_"
@@ -25,7 +33,8 @@ KNOWN_NETWORKS = ("eip155:8453", "eip155:84532")
 RESERVED_HANDLES = frozenset(
     {"api", "admin", "creator", "creators", "instant", "resources", "runs"}
 )
-MOST_CAP_USD = Decimal(1_000_000)
+CAPS = frozenset({"cost_cap_per_call_usd", "cost_cap_per_day_usd"})
+NOT_HERE_RETRY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +54,14 @@ class Account:
     keys: tuple[ProviderKey, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CostCaps:
-    """US dollars on the creator's own provider key; None = no cap."""
-
-    per_call_usd: Decimal | None
-    per_day_usd: Decimal | None
-
-
 def require_instant(tools: Toolbox) -> None:
     """Raise NotNow (``instant_unavailable``) in a deployment without vault keys."""
     if tools.vault is None:
-        raise NotNow("This service has no instant resources.", code=ErrorCode.INSTANT_UNAVAILABLE)
+        raise NotNow(
+            "This service has no instant resources.",
+            code=ErrorCode.INSTANT_UNAVAILABLE,
+            retry_after=NOT_HERE_RETRY,
+        )
 
 
 def register(tools: Toolbox, handle: str, addresses: Mapping[str, str]) -> NewCreator:
@@ -64,7 +69,7 @@ def register(tools: Toolbox, handle: str, addresses: Mapping[str, str]) -> NewCr
     require_instant(tools)
     _check_handle(handle)
     checked = _checked(tools, addresses)
-    api_key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+    api_key = _new_api_key()
     with tools.database.transaction("creators.register") as session:
         creator = session.scalar(
             insert(Creator)
@@ -93,6 +98,28 @@ def authenticate(tools: Toolbox, api_key: str) -> Creator:
     return creator
 
 
+def renew_api_key(tools: Toolbox, handle: str) -> str:
+    """Make another API key; the old one opens nothing from then on. Raises NotFound."""
+    api_key = _new_api_key()
+    with tools.database.transaction("creators.renew") as session:
+        renewed = session.scalar(
+            update(Creator)
+            .where(Creator.handle == handle)
+            .values(api_key_hash=_hash(api_key), api_key_last4=api_key[-4:])
+            .returning(Creator.id)
+        )
+    if renewed is None:
+        raise NotFound("There is no such creator.", code=ErrorCode.NOT_FOUND)
+    return api_key
+
+
+def every(tools: Toolbox) -> list[Account]:
+    """All creators, by handle."""
+    with tools.database.transaction("creators.every") as session:
+        ids = session.scalars(select(Creator.id).order_by(Creator.handle)).all()
+        return [_account(session, creator_id) for creator_id in ids]
+
+
 def account(tools: Toolbox, creator_id: int) -> Account:
     """What a creator sees of the own account."""
     with tools.database.transaction("creators.account") as session:
@@ -104,20 +131,24 @@ def change(
     creator_id: int,
     *,
     addresses: Mapping[str, str | None] | None = None,
-    caps: CostCaps | None = None,
+    caps: Mapping[str, Decimal | None] | None = None,
 ) -> Account:
-    """Set what is given and leave the rest; an address of None is taken away.
+    """Set what is given and leave the rest; an address or a cap of None is taken away.
+
+    ``caps`` by column: ``cost_cap_per_call_usd``, ``cost_cap_per_day_usd``, in dollars.
 
     Runs under way are paid to the address they were offered at. Raises InvalidRequest.
     """
     removed = [network for network, address in (addresses or {}).items() if address is None]
     kept = {network: given for network, given in (addresses or {}).items() if given is not None}
     checked = _checked(tools, kept)
+    if unknown := set(caps or {}) - CAPS:
+        raise TypeError(f"no caps: {unknown}")
     with tools.database.transaction("creators.change") as session:
         _store(session, creator_id, checked)
         for network in removed:
             _remove(session, creator_id, network)
-        if caps is not None:
+        if caps:
             _cap(session, creator_id, caps)
         return _account(session, creator_id)
 
@@ -173,7 +204,7 @@ def _invalid_addresses(problems: list[tuple[str, str]]) -> InvalidRequest:
         for network, problem in problems
     ]
     return InvalidRequest(
-        errors[0]["detail"], code=ErrorCode.INVALID_REQUEST, members={"errors": errors}
+        errors[0]["detail"], code=ErrorCode.INVALID_PAYOUT_ADDRESS, members={"errors": errors}
     )
 
 
@@ -196,12 +227,12 @@ def _remove(session: Session, creator_id: int, network: str) -> None:
     )
 
 
-def _cap(session: Session, creator_id: int, caps: CostCaps) -> None:
-    session.execute(
-        update(Creator)
-        .where(Creator.id == creator_id)
-        .values(cost_cap_per_call_usd=caps.per_call_usd, cost_cap_per_day_usd=caps.per_day_usd)
-    )
+def _cap(session: Session, creator_id: int, caps: Mapping[str, Decimal | None]) -> None:
+    session.execute(update(Creator).where(Creator.id == creator_id).values(**caps))
+
+
+def _new_api_key() -> str:
+    return API_KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def _hash(api_key: str) -> str:

@@ -117,3 +117,12 @@ class CheckedClient(FlaskClient):
 
     def post(self, *args: Any, **kwargs: Any) -> Answer:
         return self.open(*args, method="POST", **kwargs)
+
+    def put(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, method="PUT", **kwargs)
+
+    def patch(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, method="PATCH", **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Answer:
+        return self.open(*args, method="DELETE", **kwargs)

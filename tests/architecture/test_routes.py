@@ -1,5 +1,6 @@
 """Who may call each route is decided here, in one table; a route that is not in it fails."""
 
+import re
 from enum import StrEnum
 from uuid import uuid4
 
@@ -16,11 +17,19 @@ class Access(StrEnum):
     PUBLIC = "anybody; what it costs us is limited"
     JOB_ID = "whoever knows the job's id"
     TOKEN = "whoever knows the token in the path"
+    OPERATOR = "whoever has OPS_TOKEN"
     CREATOR = "whoever has a creator's API key, on what is that creator's"
     BENCH = "anybody, and only beside the Lightning stand-in"
 
 
 ROUTES = {
+    ("POST", "/api/creators"): Access.OPERATOR,
+    ("GET", "/api/creator"): Access.CREATOR,
+    ("PATCH", "/api/creator"): Access.CREATOR,
+    ("POST", "/api/creator/api-key"): Access.CREATOR,
+    ("PUT", "/api/creator/keys/<string:provider>"): Access.CREATOR,
+    ("DELETE", "/api/creator/keys/<string:provider>"): Access.CREATOR,
+    ("POST", "/api/creator/keys/<string:provider>/test"): Access.CREATOR,
     ("GET", "/api/resources"): Access.PUBLIC,
     ("GET", "/api/models"): Access.PUBLIC,
     ("GET", "/api/creator/resources"): Access.CREATOR,
@@ -84,3 +93,25 @@ def test_a_token_that_nobody_has_opens_nothing(client: FlaskClient) -> None:
 def test_no_route_lists_jobs(client: FlaskClient) -> None:
     for address in ("/api/jobs", "/api/jobs/"):
         assert client.get(address).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "key", [None, "", "Bearer", "Bearer x", "Basic hwc_", "Bearer hwc_" + "A" * 43]
+)
+@pytest.mark.parametrize(
+    ("method", "rule"),
+    [route for route, access in ROUTES.items() if access in (Access.CREATOR, Access.OPERATOR)],
+)
+def test_a_key_that_nobody_has_opens_nothing(
+    client: FlaskClient, method: str, rule: str, key: str | None
+) -> None:
+    """Before the body is looked at: what it should hold is nobody's business."""
+    address = re.sub(r"<string:\w+>", "openrouter", rule)
+    headers = {} if key is None else {"Authorization": key}
+
+    response = client.open(address, method=method, json={"nonsense": 1}, headers=headers)
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert response.json is not None
+    assert response.json["code"] == "unauthorized"
