@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from app import context
 from app.factory import create_app
@@ -21,12 +21,12 @@ from config.settings import Settings, psycopg2_url
 from local.servers import temporary_servers
 from local.stand_in.testing import StandInClient, running_stand_in
 from models import migrate, schema, tables
-from models.job import Job
 from services import toolbox
 from services.money import reconcile
 from services.toolbox import Role, Toolbox
 from tests.support.canary import Listener, secrets_in
 from tests.support.creators import OPS_TOKEN, VAULT_KEY
+from tests.support.confidential import texts_in
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
 from tests.support.scheduling import pytest_xdist_make_scheduler
@@ -187,16 +187,10 @@ def tools(
     """
     log_listener.lines.clear()
     yield built_tools.with_(doorbell=doorbell)
-    requests = _requests_of_callers(built_tools)
+    texts = texts_in(built_tools)
     empty(built_tools)
     for line in log_listener.lines:
-        assert not secrets_in(line, confidential=requests), f"a secret was logged: {line}"
-
-
-def _requests_of_callers(tools: Toolbox) -> list[str]:
-    """What callers asked for, as far as it is long enough to be recognised."""
-    with tools.database.transaction("test.requests") as session:
-        return [text for text in session.scalars(select(Job.request)) if len(text) >= 12]
+        assert not secrets_in(line, confidential=texts), f"a secret was logged: {line}"
 
 
 @pytest.fixture

@@ -33,14 +33,14 @@ usage = ApiBlueprint("usage", __name__, url_prefix="/api", description="Runs and
 ROWS_A_PAGE = 50
 _CSV = "text/csv; charset=utf-8"
 _MILLISECOND = timedelta(milliseconds=1)
-_AS_CSV = {"200": {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
 @usage.route("/creator/usage", methods=["GET"])
-@usage.doc(operationId="getUsage", tags=["creators"], responses=_AS_CSV)
+@usage.doc(operationId="getUsage", tags=["creators"])
 @creators_only
 @usage.arguments(UsageQuerySchema, location="query")
 @usage.response(HTTPStatus.OK, UsageSchema)
+@usage.alt_response(HTTPStatus.OK, schema={"type": "string"}, content_type="text/csv")
 @errors(usage, 400, 401, 503)
 def get_usage(query: Mapping[str, Any]) -> Any:
     """The log of your runs, newest first; as CSV with `format=csv`.

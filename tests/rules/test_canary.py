@@ -15,6 +15,14 @@ from tests.support.canary import assert_tells_nothing, secrets_in
         f"X-Api-Key: {STAND_IN_ADMIN_KEY}",
         "connected to postgresql://honestwork:s3cret@127.0.0.1:5432/honestwork",
         "asked for: a birthday poem for my mother",
+        "nonce=0x" + "0a" * 32,
+        "signature=0x" + "1b" * 65,
+        "PAYMENT-SIGNATURE: eyJ4NDAyVmVyc2lvbiI6" + "Miwic2NoZW1lIjoiZXhhY3Qi" * 3,
+        "offer=o1." + "Ab_-" * 20,
+        "Authorization: Bearer hwc_" + "x-Y_" * 10 + "abc",
+        "key sk-or-v1-tests-provider-key-0001 refused",
+        "key sk-ant-tests-provider-key-0002 refused",
+        "sealed=1.k3yId_-9." + "n" * 16 + "." + "c" * 40,
     ],
 )
 def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
@@ -28,6 +36,8 @@ def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
         "payment for no invoice of ours payment_hash=cd75aa5d",
         "Connected to redis://:**@127.0.0.1:31070/0",
         "request_id=9dca1c2e2fc344c1b622200bdfa7191c",
+        "run settled run=17 transaction=0x1b2c3d4e",
+        "x402 1.0.12345678 started",
     ],
 )
 def test_what_a_log_may_say_is_let_through(line: str) -> None:

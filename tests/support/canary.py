@@ -13,7 +13,13 @@ _FORBIDDEN = {
         r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
     ),
     "an invoice": re.compile(r"\blnbc(rt)?[0-9a-z]{20,}", re.IGNORECASE),
-    "a preimage or a whole payment hash": re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])"),
+    "a preimage, a whole hash or a nonce": re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])"),
+    "a signature": re.compile(r"(?<![0-9a-f])[0-9a-f]{130,}"),
+    "a payment's header": re.compile(r"eyJ[A-Za-z0-9+/_-]{60,}"),
+    "an offer": re.compile(r"\bo1\.[A-Za-z0-9_-]{60,}"),
+    "a creator's API key": re.compile(r"\bhwc_[\w-]{20,}", re.ASCII),
+    "a provider's key": re.compile(r"\bsk-(or-v1|ant)-[\w-]{8,}", re.ASCII),
+    "an envelope of the vault": re.compile(r"\b1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}", re.ASCII),
     "the password of a server": re.compile(r"://[^/\s:@]*:(?!\*\*@)[^/\s@]+@"),
 }
 

@@ -1,0 +1,40 @@
+"""What people said to the service in confidence, read from its tables."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+
+from models.job import Job
+from models.resource import ResourceVersion
+from models.run import Run
+from services.toolbox import Toolbox
+from tests.support.canary import RECOGNISABLE
+
+_COLUMNS: tuple[Any, ...] = (
+    *(Job.request, Run.inputs, Run.result, Run.payment),
+    *(ResourceVersion.system_prompt, ResourceVersion.content, ResourceVersion.upstream_url),
+)
+PUBLIC = frozenset({"eip155:84532", "eip155:8453", "base-sepolia", "application/json"})
+"""Words inside of payments and results that anybody may say."""
+
+
+def texts_in(tools: Toolbox) -> set[str]:
+    """Requests and results, prompts and contents, inputs and payments: all that is long enough."""
+    with tools.database.transaction("test.confidential") as session:
+        kept = [value for column in _COLUMNS for value in session.scalars(select(column))]
+    found = {text for value in kept for text in _strings(value)}
+    return {text for text in found if len(text) >= RECOGNISABLE} - PUBLIC
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in _inside(value):
+        yield from _strings(inner)
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
