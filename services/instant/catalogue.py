@@ -37,7 +37,7 @@ def sync_when_due(tools: Toolbox) -> None:
 
     Does nothing without instant resources. When it is due stands in its tick's cursor.
     """
-    if tools.settings.vault_keys is None or not _is_due(tools):
+    if tools.vault is None or not _is_due(tools):
         return
     is_synced = sync(tools)
     rest = SYNCED_AGAIN_AFTER if is_synced else TRIED_AGAIN_AFTER
