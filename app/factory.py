@@ -18,6 +18,7 @@ from app.api.creators import creators
 from app.api.demo import demo
 from app.api.health import health
 from app.api.hooks import hooks
+from app.api.instant import instant
 from app.api.jobs import is_job_id, jobs
 from app.api.resources import resources
 from app.api.usage import usage
@@ -31,7 +32,12 @@ logger = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
 _EXPOSED = (
     "API-Version, Location, Retry-After, X-Request-Id, RateLimit, RateLimit-Policy,"
-    " X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+    " X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset,"
+    " PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE"
+)
+_ALLOWED = (
+    "Content-Type, X-Request-Id, Authorization, Idempotency-Key, PAYMENT-SIGNATURE, X-PAYMENT,"
+    " X-Owner-Test"
 )
 _PREFLIGHT_SECONDS = 86_400
 
@@ -70,7 +76,7 @@ def create_app(tools: Toolbox, *, schema_revision: str) -> Flask:
     app.before_request(_refuse_unbuilt_headers)
     app.after_request(_dress)
     api = document.make(app, tools.settings)
-    for blueprint in (health, jobs, demo, usage, resources, creators):
+    for blueprint in (health, jobs, demo, usage, resources, creators, instant):
         api.register_blueprint(blueprint)
     app.register_blueprint(hooks)
     app.register_blueprint(pages)
@@ -104,7 +110,10 @@ def _refuse_large_bodies() -> None:
 
 def _refuse_unbuilt_headers() -> None:
     """A key that was ignored would let a caller believe that a retry is safe."""
-    if request.url_rule and request.method == "POST" and "Idempotency-Key" in request.headers:
+    is_built = request.blueprint == instant.name
+    if is_built or not request.url_rule or request.method != "POST":
+        return
+    if "Idempotency-Key" in request.headers:
         raise InvalidRequest("Idempotency-Key is not supported yet.", code=ErrorCode.NOT_SUPPORTED)
 
 
@@ -119,6 +128,6 @@ def _dress(response: Response) -> Response:
     response.headers["Access-Control-Expose-Headers"] = _EXPOSED
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
-        response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Request-Id"
+        response.headers["Access-Control-Allow-Headers"] = _ALLOWED
         response.headers["Access-Control-Max-Age"] = str(_PREFLIGHT_SECONDS)
     return response

@@ -28,6 +28,7 @@ TAGS = {
     "jobs": "Paid work, from request to refund.",
     "demo": "One free try.",
     "resources": "What is sold a run at a time, and what it is built on.",
+    "instant": "What creators publish, run and paid in one request (x402).",
     "creators": "Who publishes instant resources: keys, payout addresses, what was earned.",
 }
 

@@ -8,13 +8,17 @@ from app.api.schemas import ErrorResponseSchema
 
 Route = TypeVar("Route", bound=Callable[..., Any])
 
-_SAID = {
+SAID = {
     400: "The request is not valid.",
     401: "The creator's API key is missing or wrong.",
+    402: "Pay: what, to whom and how stands in the body and in PAYMENT-REQUIRED (x402).",
     404: "There is no such thing.",
-    409: "The state of the job does not allow this.",
+    405: "A payment is only taken with POST; nothing was charged.",
+    409: "The state of things does not allow this.",
+    410: "It is no longer kept.",
     413: "The body is too large.",
     415: "The body is not application/json.",
+    422: "The key was used with another request.",
     429: "Too many requests.",
     503: "Not possible at the moment; Retry-After says when to come back.",
 }
@@ -27,6 +31,20 @@ JOB_ID = {
 }
 
 
+RUN_ID = {
+    "in": "path",
+    "name": "id",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+    "description": "The run's id: whoever has it may read the result.",
+}
+CREATOR = {
+    "in": "path",
+    "name": "creator",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 60},
+    "description": "The creator's handle.",
+}
 SLUG = {
     "in": "path",
     "name": "slug",
@@ -67,7 +85,7 @@ def errors(blueprint: ApiBlueprint, *statuses: int) -> Callable[[Route], Route]:
             route = blueprint.alt_response(
                 status,
                 schema=ErrorResponseSchema,
-                description=_SAID[status],
+                description=SAID[status],
                 headers=_HEADERS.get(status),
             )(route)
         return route

@@ -89,7 +89,7 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
 
 
 def _prepare(session: Session, tools: Toolbox, run: Run, claim: int) -> _Held:
-    left = session.scalar(select(-ago(Run.run_by)).where(Run.id == run.id)) or timedelta(0)
+    past = session.scalar(select(ago(Run.run_by)).where(Run.id == run.id)) or timedelta(0)
     return _Held(
         run=run,
         of=session.get_one(Resource, run.resource_id).type,
@@ -97,7 +97,7 @@ def _prepare(session: Session, tools: Toolbox, run: Run, claim: int) -> _Held:
         claim=claim,
         call_id=None,
         calls_so_far=0,
-        seconds=min(left.total_seconds(), float(tools.settings.instant_run_seconds)),
+        seconds=min(-past.total_seconds(), float(tools.settings.instant_run_seconds)),
     )
 
 

@@ -19,6 +19,8 @@ class Access(StrEnum):
     TOKEN = "whoever knows the token in the path"
     OPERATOR = "whoever has OPS_TOKEN"
     CREATOR = "whoever has a creator's API key, on what is that creator's"
+    PAYER = "whoever pays, and the resource's own creator for a test"
+    RUN_ID = "whoever knows the run's id"
     BENCH = "anybody, and only beside the Lightning stand-in"
 
 
@@ -30,6 +32,9 @@ ROUTES = {
     ("PUT", "/api/creator/keys/<string:provider>"): Access.CREATOR,
     ("DELETE", "/api/creator/keys/<string:provider>"): Access.CREATOR,
     ("POST", "/api/creator/keys/<string:provider>/test"): Access.CREATOR,
+    ("GET", "/api/instant/<string:creator>/<string:slug>"): Access.PUBLIC,
+    ("POST", "/api/instant/<string:creator>/<string:slug>"): Access.PAYER,
+    ("GET", "/api/instant/<string:creator>/<string:slug>/runs/<string:id>"): Access.RUN_ID,
     ("GET", "/api/resources"): Access.PUBLIC,
     ("GET", "/api/models"): Access.PUBLIC,
     ("GET", "/api/creator/resources"): Access.CREATOR,
