@@ -25,8 +25,8 @@ from services import toolbox
 from services.money import reconcile
 from services.toolbox import Role, Toolbox
 from tests.support.canary import Listener, secrets_in
-from tests.support.creators import OPS_TOKEN, VAULT_KEY
 from tests.support.confidential import texts_in
+from tests.support.creators import OPS_TOKEN, VAULT_KEY
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
 from tests.support.scheduling import pytest_xdist_make_scheduler
