@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateways.deadline import total_deadline
-from gateways.errors import OutsideError, Refused, Unavailable
+from gateways.errors import OutsideError, Refused
 from gateways.http import HttpClient
 from gateways.x402 import Moved, NotMoved, PaymentKey, Unknown
 from models.money import UsdMicros
@@ -159,7 +159,7 @@ class _Node:
         return _is_transfer(transfer, doubt)
 
     def _ask(self, method: str, *params: Any) -> Any:
-        """One call. Raises Refused for an error that the node names."""
+        """One call. Raises Refused for an error that the node names, and for null."""
         reply = self.http.post(
             self.url,
             seconds=CALL_SECONDS,
@@ -170,7 +170,7 @@ class _Node:
         if said.get("error") is not None:
             raise Refused(f"the node refuses {method}", code="rpc_error")
         if said.get("result") is None:
-            raise Unavailable(f"the node knows nothing of {method}", code="rpc_nothing")
+            raise Refused(f"the node knows nothing of {method}", code="rpc_nothing")
         return said["result"]
 
 

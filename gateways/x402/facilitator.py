@@ -10,7 +10,7 @@ from x402.http import FacilitatorConfig, HTTPFacilitatorClientSync
 from x402.schemas import SettleResponse, VerifyResponse
 
 from gateways.errors import OutsideError, Unavailable
-from gateways.http import HttpClient, Reply, error_for_status
+from gateways.http import HttpClient, Reply
 from gateways.x402 import (
     Rejected,
     Settlement,
@@ -188,7 +188,12 @@ class _Connection:
             url, seconds=self.seconds, headers=headers, body=json, max_bytes=MAX_ANSWER_BYTES
         )
         if reply.status != 200:
-            raise error_for_status(reply.status, asked="facilitator", retry_after=reply.retry_after)
+            # whatever the status: payments are judged in bodies, so this is about the moment
+            raise Unavailable(
+                f"facilitator: HTTP {reply.status}",
+                code=f"http_{reply.status}",
+                retry_after=reply.retry_after,
+            )
         return _Response(reply)
 
 
