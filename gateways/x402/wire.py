@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from gateways import evm_addresses
 from gateways.x402 import (
     SCHEME,
     Authorization,
@@ -180,11 +181,12 @@ def _signature(inner: Mapping[str, Any]) -> str:
 
 
 def _rebuilt(authorization: Authorization, signature: str) -> dict[str, Any]:
+    """What the facilitator is sent: x402's own, on web3, takes no address without its checksum."""
     return {
         "signature": signature,
         "authorization": {
-            "from": authorization.payer,
-            "to": authorization.pay_to,
+            "from": evm_addresses.checksummed(authorization.payer),
+            "to": evm_addresses.checksummed(authorization.pay_to),
             "value": str(authorization.amount),
             "validAfter": str(authorization.valid_after),
             "validBefore": str(authorization.valid_before),

@@ -104,10 +104,16 @@ class Chain:
             self.rpc("evm_setAutomine", True)
             self.rpc("evm_mine")
 
-    def skip(self, seconds: int) -> None:
-        """The chain's own clock goes forward, for good."""
+    @contextmanager
+    def later(self, seconds: int) -> Iterator[None]:
+        """Final blocks are so much later, meanwhile; afterwards nothing of it has been."""
+        before = self.rpc("evm_snapshot")
         self.rpc("evm_increaseTime", seconds)
-        self.rpc("evm_mine")
+        self.rpc("anvil_mine", hex(4))
+        try:
+            yield
+        finally:
+            self.rpc("evm_revert", before)
 
     def _send(self, sender: str, data: str) -> None:
         transaction = {"from": sender, "to": USDC, "data": data, "gas": hex(200_000)}
@@ -145,9 +151,11 @@ def running_chain(anvil: Path, folder: Path) -> Iterator[Chain]:
     """A fresh chain with the dollar on it; gone at the end. Call from the main thread."""
     port = free_port()
     command = [str(anvil), "--host", "127.0.0.1", "--port", str(port), "--silent"]
+    # a block is final when two others stand on it
+    command += ["--chain-id", str(CHAIN_ID), "--slots-in-an-epoch", "1"]
     with (folder / "chain.log").open("wb") as log:
         process = subprocess.Popen(
-            tied([*command, "--chain-id", str(CHAIN_ID)], signal.SIGKILL),
+            tied(command, signal.SIGKILL),
             env={"HOME": str(folder), "PATH": os.defpath},
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,0 +1,40 @@
+"""Asking and paying by hand, as any program may."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import requests
+
+from tests.support.x402_payer import Json, decoded
+
+PATIENCE_SECONDS = 90
+
+T = TypeVar("T")
+
+
+def ask(
+    url: str, headers: dict[str, str] | None = None, body: object | None = None
+) -> requests.Response:
+    """One POST, as any program would send it."""
+    return requests.post(url, json=body or {}, headers=headers, timeout=PATIENCE_SECONDS)
+
+
+def required(url: str) -> Json:
+    """What an unpaid request is told to pay."""
+    answer = ask(url)
+    assert answer.status_code == 402, answer.text
+    return decoded(answer.headers["PAYMENT-REQUIRED"])
+
+
+def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Begin all at the same moment; what each of them returned."""
+    barrier = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], T]) -> T:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(begin, works))

@@ -1,0 +1,86 @@
+"""The attacks that are known: each works on a naive shop, and none of them works here."""
+
+import pytest
+
+from tests.support.x402_payer import v2_headers
+from tests.x402.attacks import A_DOLLAR, WORKS_ON_THE_NAIVE, forgeries
+from tests.x402.purchases import ask, required
+from tests.x402.rig import Rig
+from tests.x402.shops import PRICE_MICROS, Creator, Market, NaiveShop
+
+
+@pytest.mark.parametrize("attack", WORKS_ON_THE_NAIVE)
+def test_an_attack_works_on_a_shop_that_trusts_the_middleware(
+    rig: Rig, naive: NaiveShop, attack: str
+) -> None:
+    assert WORKS_ON_THE_NAIVE[attack](rig, naive) is not None
+
+
+@pytest.mark.parametrize("attack", WORKS_ON_THE_NAIVE)
+def test_the_same_attack_gets_nothing_here(rig: Rig, shop: Creator, attack: str) -> None:
+    assert WORKS_ON_THE_NAIVE[attack](rig, shop) is None
+
+
+def test_one_payment_shown_fifty_times_is_settled_by_one_request(rig: Rig, shop: Creator) -> None:
+    thing = shop.new_thing()
+
+    assert WORKS_ON_THE_NAIVE["fifty copies at once"](rig, shop) is None
+
+    assert len(rig.facilitator.calls("settle")) == 1
+    assert [move.micros for move in rig.chain.transfers(to=shop.payee)] == [PRICE_MICROS]
+    assert shop.runs(thing) == []
+
+
+def test_every_forged_payment_is_refused_by_ourselves(rig: Rig, shop: Creator) -> None:
+    """At a facilitator that would tell the truth: it is not even asked."""
+    url = shop.url(shop.new_thing())
+
+    statuses = {
+        what: ask(url, v2_headers(payment)).status_code
+        for what, payment in forgeries(rig, required(url))
+    }
+
+    assert set(statuses.values()) == {402}, statuses
+    assert rig.facilitator.calls("verify") == []
+
+
+def test_a_purse_emptied_while_the_work_is_done_gets_no_result(
+    rig: Rig, shop: Creator, running_market: Market
+) -> None:
+    thing = shop.new_thing()
+    payer = rig.payer(A_DOLLAR)
+    headers = v2_headers(payer.v2(required(shop.url(thing))))
+    running_market.stand_in.hold("openrouter.chat")
+
+    answer = ask(shop.url(thing), headers)
+    running_market.stand_in.wait_until_held()
+    rig.chain.take_all(payer.address)
+    running_market.stand_in.release()
+
+    assert answer.status_code == 202
+    assert shop.wait_for_end(thing)["errorCode"] == "settlement_failed"
+    ended = ask(shop.url(thing), headers)
+    assert (ended.status_code, "response" in ended.json()) == (402, False)
+    assert rig.chain.transfers(to=shop.payee) == []
+
+
+def test_a_payer_whose_settlements_fail_is_refused_for_a_while(
+    rig: Rig, shop: Creator, running_market: Market
+) -> None:
+    thing = shop.new_thing()
+    payer = rig.payer()
+    for _ in range(3):
+        rig.chain.mint(payer.address, PRICE_MICROS)
+        headers = v2_headers(payer.v2(required(shop.url(thing))))
+        running_market.stand_in.hold("openrouter.chat")
+        ask(shop.url(thing), headers)
+        running_market.stand_in.wait_until_held()
+        rig.chain.take_all(payer.address)
+        running_market.stand_in.release()
+        assert shop.wait_for_end(thing)["status"] == "failed"
+
+    rig.chain.mint(payer.address, A_DOLLAR)
+    answer = ask(shop.url(thing), v2_headers(payer.v2(required(shop.url(thing)))))
+
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 60
