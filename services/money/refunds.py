@@ -6,6 +6,7 @@ Sending is ``services.money.payouts``, in another process.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -157,19 +158,24 @@ def open_payout(session: Session, job_id: int, invoice: Bolt11, *, network: str)
 
     Raises Conflict (somebody was first), InvalidRequest, or IntegrityError of the live payout.
     """
-    session.execute(select(Job.id).where(Job.id == job_id).with_for_update())
+    now = _lock(session, job_id)
     amount = uncovered(session, job_id)
     if amount == 0:  # somebody claimed while we waited for the row
         raise _in_progress()
-    refund_invoice.check(
-        invoice,
-        amount=amount,
-        network=network,
-        now=session.scalars(select(func.now())).one(),
-    )
+    refund_invoice.check(invoice, amount=amount, network=network, now=now)
     payout = _payout_for(session, job_id, invoice, amount)
     _cover(session, payout)
     return payout
+
+
+def _lock(session: Session, job_id: int) -> datetime:
+    """Be the only one who claims on this job; returns the database's time.
+
+    Who claims at the same moment waits for our commit, but no longer than ``lock_timeout``; then
+    it is told to come again. So keep few statements until then: in a busy process each takes long.
+    """
+    locked = select(func.now()).select_from(Job).where(Job.id == job_id)
+    return session.scalars(locked.with_for_update(of=Job)).one()
 
 
 def uncovered(session: Session, job_id: int) -> Sats:
@@ -204,15 +210,14 @@ def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) ->
     )
     session.add(payout)
     session.flush()  # the debts and the ledger need the number
-    session.refresh(payout)
     return payout
 
 
 def _is_ours(session: Session, payment_hash: str) -> bool:
     """Whether it is an invoice that we issued: paying it would move money from us to us."""
-    of_ours = select(Invoice.id).where(Invoice.payment_hash == payment_hash)
-    received = select(Receipt.id).where(Receipt.payment_hash == payment_hash)
-    return session.scalar(of_ours) is not None or session.scalar(received) is not None
+    issued = select(Invoice.id).where(Invoice.payment_hash == payment_hash).exists()
+    received = select(Receipt.id).where(Receipt.payment_hash == payment_hash).exists()
+    return session.scalars(select(issued | received)).one()
 
 
 def _cover(session: Session, payout: Payout) -> None:

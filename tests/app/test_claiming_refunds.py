@@ -8,12 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 from coincurve import PrivateKey
+from sqlalchemy import select
 
 from gateways.bolt11 import Network
 from local.stand_in.bolt11_signing import InvoiceDraft, sign_invoice
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
+from models import database
+from models.database import Database
 from models.invoice import InvoiceKind
+from models.job import Job
 from services.jobs.intake import JobView
 from tests.app.conftest import Build, BusyDoorbell, taken
 from tests.app.contract import Answer, CheckedClient
@@ -339,3 +343,27 @@ def test_given_no_free_seat_then_a_claim_is_taken_and_not_waited_for(
 
     assert response.status_code == 202
     assert datetime.now(UTC) - began < timedelta(seconds=15)
+
+
+def test_given_another_claim_that_does_not_end_then_503_at_last_and_the_same_invoice_is_safe(
+    client_with: Build,
+    life: Life,
+    stand_in: StandInClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(database, "SESSION_OPTIONS", "-c timezone=UTC -c lock_timeout=100ms")
+    hurried = Database(life.tools.settings.database_url)
+    client = client_with(collaborators={"database": hurried})
+    view = life.complete()
+    invoice = stand_in.payer_invoice(owed(client, view))
+
+    with life.tools.database.transaction("test.other_claim") as other:
+        other.execute(select(Job.id).where(Job.id == view.job.id).with_for_update())
+        response = claim(client, view, {"invoice": invoice})
+
+    assert (response.status_code, response.json["code"]) == (503, "not_ready")
+    assert response.headers["Retry-After"] == "2"
+    assert "55P03" in caplog.text
+    assert claim(client, view, {"invoice": invoice}).status_code == 202
+    hurried.close()

@@ -12,6 +12,8 @@ from tests.journeys.product import Product, running_product
 
 PAID, UNDER_WAY, NOT_NOW = 200, 202, 503
 PATIENCE = 5
+LOCKED_FOR_LONG = "sqlstate=55P03"
+"""A row was waited for as long as ``lock_timeout`` lets anybody: the machine is overloaded."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,24 @@ class Fleet:
         return self.doors[hash(job_id) % 2].job(job_id)
 
     def claim(self, job: Json, invoice: str, *, door: int) -> int:
-        """Claim at this door, again while it says "not now": with one invoice that is safe."""
+        """Claim at this door, again if the other door was at it for too long.
+
+        With one invoice that is safe. Any other "not now" is a failure: nothing is done to the
+        fleet.
+        """
         answer = self.doors[door].claim(job, invoice)
         for _ in range(PATIENCE):
             if answer.status_code != NOT_NOW:
                 break
+            why = self.lines_with(answer.json()["requestId"])
+            assert LOCKED_FOR_LONG in why, f"{answer.text}\n{why}"
             answer = self.doors[door].claim(job, invoice)
         assert answer.status_code in {PAID, UNDER_WAY}, answer.text
         return answer.status_code
+
+    def lines_with(self, text: str) -> str:
+        """What the log says of this, a request's id for one."""
+        return "\n".join(line for line in self.product.log.splitlines() if text in line)
 
     def lines_of(self, process: str, text: str) -> int:
         """How often a process has written this into the log."""
