@@ -7,7 +7,7 @@ SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves doubtful-runs books clean
+.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves doubtful-runs books creators rotate-keys clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,12 @@ owner-moves: ## list what waits to be booked as the owner's (docs/operations.md 
 
 books: ## write the whole ledger as beancount text: make -s books > ledger.beancount
 	@$(SETUP) && $(VENV) -m workers.books
+
+creators: ## list who publishes instant resources; DO="register ada --pay eip155:8453=0x…" lets one in
+	@$(SETUP) && $(VENV) -m workers.creators $(DO)
+
+rotate-keys: ## seal creators' keys with the newest of VAULT_KEYS (DO=new prints another one)
+	@$(SETUP) && $(VENV) -m workers.rotate_keys $(DO)
 
 test-lnbits: ## run the money tests against a real LNbits, installed beside
 	@$(SETUP_DEV) && tests/lnbits/run

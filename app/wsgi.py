@@ -19,6 +19,7 @@ def _equip() -> Toolbox:
     try:
         tools = toolbox.build(Settings.load(os.environ), Role.WEB)
         startup.check(tools)
+        startup.check_stored(tools)
     except SettingsError as error:
         sys.stderr.write(f"Cannot start:\n{error}\n")
         sys.exit(GUNICORN_GIVES_UP)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -49,9 +50,13 @@ class DataDir:
 
     def password(self, name: str) -> str:
         """The password of this name, made at the first call; safe in a URL."""
-        path = self.path / f"{name}.password"
+        return self.kept(f"{name}.password", lambda: secrets.token_hex(24))
+
+    def kept(self, name: str, make: Callable[[], str]) -> str:
+        """The secret in this file, made at the first call."""
+        path = self.path / name
         if not path.exists():
-            _write_private(path, secrets.token_hex(24))
+            _write_private(path, make())
         return path.read_text().strip()
 
     def close(self) -> None:

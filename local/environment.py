@@ -11,13 +11,15 @@ from pathlib import Path
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
-from config.settings import Settings, SettingsError
+from config.settings import AppEnv, Settings, SettingsError
 from local.processes import LOOPBACK, HttpProbe, Program, StartError, free_port, is_free
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: where every process runs, so that its packages are found."""
 
 ADMIN_KEY = "LNBITS_ADMIN_KEY"
+VAULT_KEYS = "VAULT_KEYS"
+OPS_TOKEN = "OPS_TOKEN"  # noqa: S105 - the name of it
 _HIGHEST_PORT = 65_535
 _AS_ROOT = ("-W", "ignore:You're running the worker with superuser privileges")
 """On a bench as root that is so, and said once a worker in eight lines."""
@@ -53,6 +55,14 @@ class System:
         """Unless everything outside is real, or a stand-in runs elsewhere already."""
         is_needed = self.settings.lightning_is_stand_in or self.settings.has_stand_in_model
         return is_needed and not self.environ.get("STAND_IN_URL")
+
+    @property
+    def makes_secrets(self) -> bool:
+        """Whether what is not given of ``VAULT_KEYS`` and ``OPS_TOKEN`` is made here and kept.
+
+        In production nobody would know where they are, or have a copy of them.
+        """
+        return self.settings.app_env is not AppEnv.PRODUCTION
 
     @property
     def data_dir(self) -> Path:
@@ -176,24 +186,33 @@ class Table:
 
 def honest_work(system: System, environ: Mapping[str, str]) -> Table:
     """The product. What the processes are is said again, for people, in the Procfile."""
-    public = {name: value for name, value in environ.items() if name != ADMIN_KEY}
+    public = _without(environ, ADMIN_KEY)
+    for_workers = _without(environ, OPS_TOKEN)
+    # they seal nothing, open nothing and let nobody in
+    bare = _without(public, VAULT_KEYS, OPS_TOKEN)
     beat_schedule = str(system.data_dir / "celerybeat-schedule")
     return Table(
-        migrate=_python("migrate", public, "-m", "models.migrate"),
+        migrate=_python("migrate", bare, "-m", "models.migrate"),
         apps=(
             _web(system, public),
             # The only process that can pay: the only one that is given the key.
-            _worker("money", environ, queues="ticks,money", concurrency=8),
-            _worker("models", public, queues="models,hooks", concurrency=100),
+            _worker("money", for_workers, queues="ticks,money", concurrency=8),
+            _worker(
+                "models", _without(for_workers, ADMIN_KEY), queues="models,hooks", concurrency=100
+            ),
             _python(
                 "beat",
-                public,
+                bare,
                 *("-m", "celery", "-q", "-A", "workers.beat", "beat"),
                 *("--schedule", beat_schedule, "--loglevel", "INFO"),
                 ready_line=re.compile(r"beat ready"),
             ),
         ),
     )
+
+
+def _without(environ: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name not in names}
 
 
 def stand_in(system: System, port: int) -> Program:

@@ -5,6 +5,7 @@ the rest is brought along.
 """
 
 import os
+import secrets
 import shlex
 import sys
 import time
@@ -13,7 +14,17 @@ from functools import partial
 
 from local.children import OURSELVES, Children, Recipe, StopRequested, StopSignals
 from local.data_dir import DataDir
-from local.environment import Apps, System, Table, honest_work, judge, read_system, stand_in
+from local.environment import (
+    OPS_TOKEN,
+    VAULT_KEYS,
+    Apps,
+    System,
+    Table,
+    honest_work,
+    judge,
+    read_system,
+    stand_in,
+)
 from local.log import MergedLog
 from local.processes import LOOPBACK, Program, StartError, check_port
 from local.servers import PostgreSQL, Server, Valkey
@@ -22,6 +33,9 @@ START_SECONDS = 60.0
 APP_GRACE_SECONDS = 30.0
 STAND_IN_GRACE_SECONDS = 5.0
 SERVER_GRACE_SECONDS = 20.0
+
+VAULT_KEYS_FILE = "vault.keys"
+OPS_TOKEN_FILE = "ops.token"  # noqa: S105 - where it is kept
 
 _STAND_IN = "stand-in"
 _SERVERS = (PostgreSQL.name, Valkey.name)
@@ -82,6 +96,8 @@ class Supervisor:
         """
         environ = dict(self._system.environ)
         environ["DATA_DIR"] = str(self._data.path)
+        if self._system.makes_secrets:
+            environ |= kept_secrets(self._data, environ)
         servers = self._servers
         for server in servers.values():
             server.prepare()
@@ -121,6 +137,9 @@ class Supervisor:
             self._children.say("Lightning is played by a stand-in: no real money moves.")
         if self._system.settings.has_stand_in_model:
             self._children.say("A model is played by a stand-in: no real work is done.")
+        if self._system.makes_secrets and not self._system.environ.get(OPS_TOKEN):
+            kept = self._data.path / OPS_TOKEN_FILE
+            self._children.say(f"instant resources: OPS_TOKEN, to register creators, is in {kept}")
         self._children.say(
             f"ready in {seconds:.1f} s at {address} (data in {self._data.path}); try:"
         )
@@ -133,6 +152,16 @@ class Supervisor:
         self._children.stop([Valkey.name], grace=SERVER_GRACE_SECONDS)
         self._children.stop([PostgreSQL.name], grace=SERVER_GRACE_SECONDS)
         self._children.say("stopped")
+
+
+def kept_secrets(data: DataDir, environ: Mapping[str, str]) -> dict[str, str]:
+    """What was not given of the vault's key and the operator's token, the same at every start."""
+    files = {VAULT_KEYS: VAULT_KEYS_FILE, OPS_TOKEN: OPS_TOKEN_FILE}
+    return {
+        name: data.kept(file, lambda: secrets.token_urlsafe(32))
+        for name, file in files.items()
+        if not environ.get(name)
+    }
 
 
 def _always(program: Program) -> Recipe:

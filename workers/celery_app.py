@@ -42,6 +42,7 @@ def _equip(**_: Any) -> None:
     try:
         tools = toolbox.build(settings, role)
         startup.check(tools)
+        startup.check_stored(tools)
     except SettingsError as error:
         sys.exit(f"Cannot start:\n{error}")
     base.install(tools)

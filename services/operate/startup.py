@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from config.settings import DEVELOPMENT_BTC_PRICE_USD, SettingsError
 from models.money import Usd, sats_for
+from services.instant import rotation
 from services.jobs import evaluation, terms
 from services.jobs.terms import WIDEST_CHARACTER
 from services.toolbox import Toolbox
@@ -14,6 +15,16 @@ def check(tools: Toolbox) -> None:
     problems = _models_without_rate(tools) or _fee_below_cost(tools)
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def check_stored(tools: Toolbox) -> None:
+    """Raise SettingsError when what the database holds cannot be used with these settings.
+
+    Asks the database, once; one that cannot be asked is no reason not to start.
+    """
+    problem = rotation.problem_of_the_ring(tools)
+    if problem is not None:
+        raise SettingsError(problem)
 
 
 def _models_without_rate(tools: Toolbox) -> list[str]:

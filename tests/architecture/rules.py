@@ -12,6 +12,7 @@ WRITERS_OF_STATES = ("models/moves.py", "models/run_moves.py")
 ENTRY_POINTS = (
     *("app/wsgi.py", "workers/celery_app.py", "workers/beat.py", "workers/check.py"),
     *("workers/reconcile.py", "workers/owner_moves.py", "workers/books.py"),
+    *("workers/creators.py", "workers/rotate_keys.py"),
     "workers/doubtful_runs.py",
     *("models/migrate.py", "models/migrations/env.py", "local/"),
 )
