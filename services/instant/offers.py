@@ -64,8 +64,7 @@ def make(
     )
     content += network.encode()
     newest = _vault(tools).derive(PURPOSE)[0]
-    signed = base64.urlsafe_b64encode(_tag(newest, content) + content)
-    return "o1." + signed.rstrip(b"=").decode()
+    return _encoded(_tag(newest, content) + content)
 
 
 def read(tools: Toolbox, text: str) -> Offer:
@@ -99,14 +98,21 @@ def database_now(tools: Toolbox) -> datetime:
         return session.scalars(select(func.now())).one()
 
 
+def _encoded(octets: bytes) -> str:
+    return "o1." + base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
 def _decoded(text: str) -> bytes:
     if _TEXT.fullmatch(text) is None:
         raise PaymentRefused(Reason.REQUIREMENTS)
     encoded = text.removeprefix("o1.")
     try:
-        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+        octets = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     except (ValueError, binascii.Error):
         raise PaymentRefused(Reason.REQUIREMENTS) from None
+    if _encoded(octets) != text:  # the last character has bits that decoding ignores
+        raise PaymentRefused(Reason.REQUIREMENTS)
+    return octets
 
 
 def _tag(key: bytes, content: bytes) -> bytes:
