@@ -85,6 +85,10 @@ class ErrorCode(StrEnum):
         "refund_automatic",
         "The refund is being paid to refundTo by itself; it can be claimed when that has failed.",
     )
+    INVALID_RESOURCE = (
+        "invalid_resource",
+        "The resource could not be sold like this; errors[] says what is wrong with it.",
+    )
     RESOURCE_NOT_FOUND = "resource_not_found", "No instant resource has this address."
     RESOURCE_UNAVAILABLE = (
         "resource_unavailable",

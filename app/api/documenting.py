@@ -60,7 +60,7 @@ WHEN_TO_COME_BACK = {
 }
 LOCATION = {
     "Location": {
-        "description": "Where the job is read, relative to this host.",
+        "description": "Where it is read, relative to this host.",
         "schema": {"type": "string"},
     }
 }

@@ -41,8 +41,16 @@ class CamelSchema(Schema):
 
 def choice(values: Any, **kwargs: Any) -> fields.String:
     """One of these words."""
+    words = [str(value) for value in values]
+    messages = {
+        "required": "is missing",
+        "null": "must be a string, not null",
+        "invalid": "must be a string",
+        **kwargs.pop("error_messages", {}),
+    }
     return fields.String(
-        validate=validate.OneOf([str(value) for value in values], error="must be one of {choices}"),
+        validate=validate.OneOf(words, error="must be one of {choices}"),
+        error_messages=messages,
         **kwargs,
     )
 

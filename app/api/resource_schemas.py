@@ -24,25 +24,37 @@ from services.instant.listing import Obstacle
 SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
 SLUG_CHARACTERS = 60
 MOST_ITEMS = 100
+MOST_TOKENS = 1_000_000
 _A_NUMBER = "must be a number"
 _A_WHOLE_NUMBER = "must be a whole number"
 _YES_OR_NO = "must be true or false"
 
 
 class ExactNumber(UsdField):
-    """A JSON number with a few decimals, read exactly; text and true are none."""
+    """A JSON number, read exactly; text and true are none."""
 
     default_error_messages = {  # noqa: RUF012 - as marshmallow declares it
         "required": "is missing",
         "null": "must be a number, not null",
         "invalid": _A_NUMBER,
+        "range": "must be from {lowest} to {highest}",
         "places": "must have at most {places} decimals",
     }
     LARGEST = 1_000_000
 
-    def __init__(self, *, decimals: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.decimals = decimals
+    def __init__(
+        self,
+        *,
+        lowest: int = -LARGEST,
+        highest: int = LARGEST,
+        decimals: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """``decimals`` only where no document says what is refused for its shape."""
+        bounds = {"minimum": lowest, "maximum": highest}
+        super().__init__(**kwargs, metadata=bounds | dict(metadata or {}))
+        self.lowest, self.highest, self.decimals = lowest, highest, decimals
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -50,9 +62,9 @@ class ExactNumber(UsdField):
         if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             raise self.make_error("invalid")
         number = Decimal(value)
-        if not number.is_finite() or abs(number) > self.LARGEST:
-            raise self.make_error("invalid")
-        if number != round(number, self.decimals):
+        if not self.lowest <= number <= self.highest:
+            raise self.make_error("range", lowest=self.lowest, highest=self.highest)
+        if self.decimals is not None and number != round(number, self.decimals):
             raise self.make_error("places", places=self.decimals)
         return number
 
@@ -68,9 +80,11 @@ class WholeNumber(fields.Integer):
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
     ) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
             raise self.make_error("invalid")
-        return value
+        if not -MOST_TOKENS <= value <= MOST_TOKENS or value != int(value):
+            raise self.make_error("invalid")
+        return int(value)
 
 
 class YesOrNo(fields.Boolean):
@@ -111,23 +125,15 @@ def _words(characters: int, description: str, **kwargs: Any) -> PlainText:
 
 
 def _price(**kwargs: Any) -> ExactNumber:
-    return ExactNumber(
-        decimals=6,
-        **kwargs,
-        metadata={"description": "Of one run in USD, from 0.001; paid as so much USDC."},
-    )
+    """The bounds that hold are the deployment's, and the service's to know."""
+    said = "Of one run in USD, with at most 6 decimals, from 0.001; paid as so much USDC."
+    return ExactNumber(lowest=0, highest=1000, metadata={"description": said}, **kwargs)
 
 
 def _sampling(lowest: int, highest: int) -> ExactNumber:
-    def is_within(number: Decimal) -> None:
-        if not lowest <= number <= highest:
-            raise ValidationError(f"must be from {lowest} to {highest}")
-
+    said = "With at most 4 decimals; null = not set."
     return ExactNumber(
-        decimals=4,
-        allow_none=True,
-        validate=is_within,
-        metadata={"minimum": lowest, "maximum": highest},
+        lowest=lowest, highest=highest, allow_none=True, metadata={"description": said}
     )
 
 
@@ -157,7 +163,7 @@ class _MembersSchema(CamelSchema):
         templates.MAX_PROMPT_BYTES, "For you and the model only; tags are {name}{/name}."
     )
     temperature = _sampling(0, 2)
-    max_tokens = WholeNumber(allow_none=True, validate=_within(1, 1_000_000))
+    max_tokens = WholeNumber(allow_none=True, validate=_within(1, MOST_TOKENS))
     top_p = _sampling(0, 1)
     frequency_penalty = _sampling(-2, 2)
     presence_penalty = _sampling(-2, 2)
@@ -192,7 +198,7 @@ class CreateResourceRequestSchema(_MembersSchema):
         ],
         metadata={"description": "Its address among yours, for ever.", "pattern": f"^{SLUG}$"},
     )
-    type = choice(ResourceType, required=True, error_messages={"required": "is missing"})
+    type = choice(ResourceType, required=True)
 
 
 class EditResourceRequestSchema(_MembersSchema):

@@ -15,6 +15,7 @@ from config.settings import Settings
 from gateways.proxied import UpstreamMethod, problem_of
 from models.catalogue import CatalogueModel
 from models.resource import MODEL_TYPES, ResourceType, ResourceVersion
+from services.errors import ErrorCode
 from services.instant import catalogue, templates
 from services.instant.templates import Problem
 from services.toolbox import bench_origins
@@ -22,6 +23,8 @@ from services.toolbox import bench_origins
 Value = TypeVar("Value")
 LOWEST_PRICE = Decimal("0.001")
 MICROS_PER_USD = 1_000_000
+PRICE_DECIMALS = 6
+SAMPLING_DECIMALS = 4
 DEFAULT_TEMPERATURE = Decimal(1)
 DEFAULT_TOP_P = Decimal(1)
 DEFAULT_MAX_TOKENS = 4096
@@ -76,7 +79,7 @@ def complete(type_: ResourceType, members: Mapping[str, Any]) -> dict[str, Any]:
     refuse_foreign(type_, members)
     given = settled(members)
     missing = sorted((MEMBERS[type_] & _NEEDED) - set(given))
-    templates.refuse(_at(name, "is missing") for name in missing)
+    _refuse(_at(name, "is missing") for name in missing)
     silent = {name: _AT_FIRST.get(name) for name in MEMBERS[type_] - set(given)}
     return _whole(silent | given)
 
@@ -84,7 +87,7 @@ def complete(type_: ResourceType, members: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_foreign(type_: ResourceType, members: Mapping[str, Any]) -> None:
     """Raise InvalidRequest for members that this type does not have."""
     foreign = sorted(set(settled(members)) - MEMBERS[type_])
-    templates.refuse(_at(name, f"is not for {type_.value}") for name in foreign)
+    _refuse(_at(name, f"is not for {type_.value}") for name in foreign)
 
 
 def settled(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,10 +95,10 @@ def settled(members: Mapping[str, Any]) -> dict[str, Any]:
     others = {name: value for name, value in members.items() if name != "price_usd"}
     if "price_usd" not in members:
         return others
-    micros = members["price_usd"] * MICROS_PER_USD
-    if micros != int(micros):
-        templates.refuse([_at("price_usd", "must have at most 6 decimals")])
-    return others | {"price_usd_micros": int(micros)}
+    price = members["price_usd"]
+    if price != round(price, PRICE_DECIMALS):
+        _refuse([_at("price_usd", f"must have at most {PRICE_DECIMALS} decimals")])
+    return others | {"price_usd_micros": int(price * MICROS_PER_USD)}
 
 
 def members_of(version: ResourceVersion) -> dict[str, Any]:
@@ -115,7 +118,7 @@ def check(
     Raises InvalidRequest with ``errors[]``.
     """
     parameters, problems = templates.read_parameters(members["parameters"] or [])
-    problems += _too_large(members)
+    problems += [*_too_large(members), *_too_fine(members)]
     problems += _wrong_price(settings, members["price_usd_micros"])
     if type_ in MODEL_TYPES:
         problems += templates.lint(members["system_prompt"], parameters) if not problems else []
@@ -124,7 +127,7 @@ def check(
         problems += _wrong_content_type(members["content_type"])
     else:
         problems += _wrong_upstream(settings, members["upstream_url"])
-    templates.refuse(problems)
+    _refuse(problems)
     has_parameters = "parameters" in MEMBERS[type_]
     return {**members, "parameters": templates.stored(parameters) if has_parameters else None}
 
@@ -133,6 +136,13 @@ def _too_large(members: Mapping[str, Any]) -> Iterable[Problem]:
     for name, limit in _BYTES.items():
         if len((members[name] or "").encode()) > limit:
             yield _at(name, f"must have at most {limit} bytes of UTF-8")
+
+
+def _too_fine(members: Mapping[str, Any]) -> Iterable[Problem]:
+    for name in sorted(_SAMPLING - {"max_tokens"}):
+        value = members[name]
+        if value is not None and value != round(value, SAMPLING_DECIMALS):
+            yield _at(name, f"must have at most {SAMPLING_DECIMALS} decimals")
 
 
 def suits(type_: ResourceType, model: CatalogueModel) -> bool:
@@ -190,6 +200,10 @@ def _wrong_content_type(content_type: str) -> list[Problem]:
 def _wrong_upstream(settings: Settings, url: str) -> list[Problem]:
     problem = problem_of(url, bench_origins=bench_origins(settings))
     return [] if problem is None else [_at("upstream_url", problem)]
+
+
+def _refuse(problems: Iterable[Problem]) -> None:
+    templates.refuse(problems, code=ErrorCode.INVALID_RESOURCE)
 
 
 def _at(member: str, predicate: str) -> Problem:

@@ -195,13 +195,13 @@ def check_inputs(version: ResourceVersion, body: Mapping[str, Any]) -> Inputs:
     return inputs
 
 
-def refuse(problems: Iterable[Problem]) -> None:
+def refuse(problems: Iterable[Problem], *, code: ErrorCode = ErrorCode.INVALID_REQUEST) -> None:
     """Raise InvalidRequest with all of these; nothing happens without any."""
     found = list(problems)
     if not found:
         return
     shown = [{"pointer": it.pointer, "detail": it.detail} for it in found[:PROBLEMS_SHOWN]]
-    raise InvalidRequest(found[0].detail, code=ErrorCode.INVALID_REQUEST, members={"errors": shown})
+    raise InvalidRequest(found[0].detail, code=code, members={"errors": shown})
 
 
 def _wrong_value(name: str, value: object, parameters: Mapping[str, Parameter]) -> Problem | None:

@@ -63,10 +63,11 @@ def test_the_list_is_kept_with_exact_prices_per_million_tokens(tools: Toolbox) -
     assert catalogue.sync(tools)
 
     haiku, free = stored(tools)[HAIKU], stored(tools)[FREE]
-    assert (haiku.input_usd_per_million, haiku.output_usd_per_million) == (1, 5)
+    assert haiku.input_usd_per_million == 1
+    assert haiku.output_usd_per_million == 5
     assert (haiku.context_tokens, haiku.max_output_tokens) == (200_000, 64_000)
     assert stored(tools)[SMALL].input_usd_per_million == Decimal("0.02")
-    assert (free.input_usd_per_million, free.request_usd) == (0, 0)
+    assert free.input_usd_per_million == free.request_usd == 0
     assert on_offer(tools) == sorted(stored(tools))
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import delete, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from local.stand_in.testing import StandInClient
@@ -266,7 +266,7 @@ def test_a_version_can_be_neither_changed_nor_deleted(ann: Publisher) -> None:
     ann.publish()
     for change in (
         update(ResourceVersion).values(name="another"),
-        ResourceVersion.__table__.delete(),
+        delete(ResourceVersion),
     ):
         with (
             pytest.raises(SQLAlchemyError),
@@ -390,7 +390,7 @@ def test_what_keeps_a_resource_from_selling_is_told_to_its_owner(
 
     with ann.tools.database.transaction("test.break") as session:
         session.execute(update(ProviderKey).values(is_valid=False))
-        session.execute(PayoutAddress.__table__.delete())
+        session.execute(delete(PayoutAddress))
         for model in (HAIKU, "*"):
             session.add(
                 Breaker(
