@@ -3,8 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
-import jsonschema
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from x402.extensions.payment_identifier import (
     append_payment_identifier_to_extensions,
     extract_payment_identifier,
@@ -126,8 +126,8 @@ def test_the_bazaar_entry_fits_its_own_schema(
 
     assert extensions is not None
     bazaar = extensions["bazaar"]
-    jsonschema.Draft202012Validator.check_schema(bazaar["schema"])
-    jsonschema.validate(bazaar["info"], bazaar["schema"])
+    Draft202012Validator.check_schema(bazaar["schema"])
+    Draft202012Validator(bazaar["schema"]).validate(bazaar["info"])
 
 
 def test_a_client_may_name_its_payment(market: Market, client: CheckedClient) -> None:

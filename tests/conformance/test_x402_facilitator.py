@@ -43,7 +43,7 @@ MAIN = Requirement(
 )
 
 
-def paid_by(payer: Payer, requirement: Requirement = REQUIRED, **changes: Any) -> Payment:
+def paid_by(payer: Payer, requirement: Requirement = REQUIRED, /, **changes: Any) -> Payment:
     required = {"accepts": [requirement.v2()], "resource": {"url": URL}}
     payment = wire.payment_of(encoded(payer.v2(required, **changes)), None)
     assert payment is not None
@@ -149,7 +149,7 @@ def test_an_emptied_wallet_is_rejected_and_not_settled(
 def test_the_stand_in_rejects_what_a_facilitator_rejects(
     facilitator: HttpFacilitator, payer: Payer, changes: dict[str, str], reason: str
 ) -> None:
-    payment = paid_by(payer, **changes)
+    payment = paid_by(payer, REQUIRED, **changes)
 
     assert facilitator.verify(payment.raw, REQUIRED.v2()) == Rejected(reason=reason)
 
@@ -157,7 +157,7 @@ def test_the_stand_in_rejects_what_a_facilitator_rejects(
 def test_the_stand_in_rejects_a_signature_of_somebody_else(
     facilitator: HttpFacilitator, payer: Payer
 ) -> None:
-    payment = paid_by(payer, **{"from": Payer().address})
+    payment = paid_by(payer, REQUIRED, **{"from": Payer().address})
 
     verdict = facilitator.verify(payment.raw, REQUIRED.v2())
 
