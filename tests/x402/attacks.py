@@ -35,7 +35,7 @@ def copies_at_once(rig: Rig, shop: Shop) -> str | None:
     answers = at_once([partial(ask, shop.url(thing), paid)] * COPIES)
 
     _follow_all(answers)
-    return _made_too_often(rig, shop, thing, at_most=1)
+    return _made_too_often(shop, thing, at_most=1)
 
 
 def spelled_in_other_ways(rig: Rig, shop: Shop) -> str | None:
@@ -47,7 +47,7 @@ def spelled_in_other_ways(rig: Rig, shop: Shop) -> str | None:
     answers = at_once(works)
 
     _follow_all(answers)
-    return _made_too_often(rig, shop, thing, at_most=1)
+    return _made_too_often(shop, thing, at_most=1)
 
 
 def other_spellings(payment: Json) -> Iterator[Json]:
@@ -75,7 +75,7 @@ def presented_elsewhere(rig: Rig, shop: Shop) -> str | None:
 
     ask(shop.url(other), v2_headers(payment))
 
-    return _made_too_often(rig, shop, other, at_most=0)
+    return _made_too_often(shop, other, at_most=0)
 
 
 def one_cent_for_five(rig: Rig, shop: Shop) -> str | None:
@@ -89,7 +89,7 @@ def one_cent_for_five(rig: Rig, shop: Shop) -> str | None:
     delivered = sum(_follow(answer) for answer in answers)
     if delivered > 1:
         return f"delivered {delivered} times for one cent"
-    return _made_too_often(rig, shop, thing, at_most=PAYER_LIMIT)
+    return _made_too_often(shop, thing, at_most=PAYER_LIMIT)
 
 
 def forged(rig: Rig, shop: Shop) -> str | None:
@@ -164,12 +164,13 @@ def malformed(rig: Rig, shop: Shop) -> str | None:
 def settled_for_somebody_else(fault: str, rig: Rig, shop: Shop) -> str | None:
     """A facilitator says that it has settled, and names another payer or network."""
     thing = shop.new_thing()
-    paid = v2_headers(rig.payer(A_DOLLAR).v2(required(shop.url(thing))))
+    payer = rig.payer(A_DOLLAR)
+    paid = v2_headers(payer.v2(required(shop.url(thing))))
     with rig.facilitator.broken(settle=fault):
         answer = ask(shop.url(thing), paid)
-        moved = rig.chain.transfers(to=shop.payee)
+        spent = A_DOLLAR - rig.chain.balance(payer.address)
     _follow(answer)
-    if "response" in answer.json() and not moved:
+    if "response" in answer.json() and not spent:
         return "delivered before any money moved"
     return None
 
@@ -231,11 +232,11 @@ def _with_payload(payment: Json, **members: object) -> Json:
     return payment | {"payload": payment["payload"] | members}
 
 
-def _made_too_often(rig: Rig, shop: Shop, thing: str, *, at_most: int) -> str | None:
+def _made_too_often(shop: Shop, thing: str, *, at_most: int) -> str | None:
     made = shop.ran(thing)
     if made <= at_most:
         return None
-    return f"made {made} times for {len(rig.chain.transfers(to=shop.payee))} payments"
+    return f"made {made} times, at most {at_most} was paid for"
 
 
 def _follow_all(answers: list[requests.Response]) -> None:

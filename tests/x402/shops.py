@@ -175,6 +175,10 @@ class Market:
         """Plays the model provider, and nothing of x402."""
         return StandInClient(self.product.stand_in_url)
 
+    def has_models(self) -> bool:
+        answer = requests.get(f"{self.product.url}/api/models", timeout=PATIENCE_SECONDS)
+        return bool(answer.json()["models"])
+
     def creator(self) -> Creator:
         """A new one, whose address nobody has paid to."""
         handle, payee = f"shop-{uuid4().hex[:12]}", Payer().address
@@ -210,4 +214,6 @@ def market(rig: Rig, **settings: str) -> Iterator[Market]:
     }
     with running_product(**(ours | settings)) as product:
         product.confidential.extend([ops_token, vault_key])
-        yield Market(product=product, ops_token=ops_token)
+        opened = Market(product=product, ops_token=ops_token)
+        wait_until("the catalogue of models has come", opened.has_models)
+        yield opened
