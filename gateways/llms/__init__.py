@@ -33,6 +33,8 @@ class Question:
     """A hard cap of the provider, thinking included."""
     answer_schema: Mapping[str, Any] | None = None
     sampling: Sampling = field(default_factory=Sampling)
+    seconds: float | None = None
+    """What is left for this call, where that is less than calls of this kind usually get."""
 
 
 class Stop(StrEnum):

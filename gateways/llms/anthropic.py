@@ -71,7 +71,7 @@ class AnthropicModel:
         """As the protocol says."""
         asked = f"Anthropic, {question.model}"
         try:
-            with total_deadline(self._seconds):
+            with total_deadline(self._seconds), total_deadline(question.seconds or self._seconds):
                 raw = self._client.messages.with_raw_response.create(
                     **_request(question),
                     # once more, or ANTHROPIC_CUSTOM_HEADERS could put another key in its place

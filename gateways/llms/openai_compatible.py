@@ -60,7 +60,7 @@ class OpenAiCompatibleModel:
         """As the protocol says."""
         asked = f"OpenAI-compatible server, {question.model}"
         try:
-            with total_deadline(self._seconds):
+            with total_deadline(self._seconds), total_deadline(question.seconds or self._seconds):
                 raw = self._client.chat.completions.with_raw_response.create(
                     model=question.model,
                     messages=_messages(question),

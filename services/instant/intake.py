@@ -59,8 +59,7 @@ def require_shelved(sale: OnSale) -> None:
 def check_sellable(tools: Toolbox, sale: OnSale) -> None:
     """Raise CannotSell unless the newest version could be bought now, and NotFound if archived."""
     require_shelved(sale)
-    with tools.database.transaction("runs.probe") as session:
-        preflight.check(session, tools, sale, sale.version, None)
+    preflight.check(tools, sale, sale.version, None)
 
 
 def caller_key(payment: Payment, idempotency_key: str | None) -> CallerKey | None:
@@ -132,8 +131,7 @@ def buy(
     require_shelved(sale)
     version = _version(tools, sale, payment)
     inputs = templates.check_inputs(version, body)
-    with tools.database.transaction("runs.preflight") as session:
-        worst = preflight.check(session, tools, sale, version, inputs)
+    worst = preflight.check(tools, sale, version, inputs)
     asked = requirements.check(tools, sale, version, payment, url=url)
     new = Run(
         **_common(sale, version, inputs, worst),

@@ -1,12 +1,11 @@
 """Making what a run sells: one outside call at most, and what came of it as a value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from gateways.deadline import total_deadline
 from gateways.errors import Billed, OutsideError, Unavailable
 from gateways.llms import Answer, Stop
 from models.catalogue import CatalogueModel
@@ -106,8 +105,9 @@ def _ask_model(
         return NotMade(failure=RunFailure.MODEL_GONE, key_id=key.id)
     try:
         asked = asking.question(of, version, inputs_of(run), model)
-        with total_deadline(seconds):
-            answer = tools.creator_model(asking.provider_of(of), key.secret).ask(asked)
+        answer = tools.creator_model(asking.provider_of(of), key.secret).ask(
+            replace(asked, seconds=seconds)
+        )
     except OutsideError as error:
         return _trouble(error, key, calls_so_far=calls_so_far)
     except RuleBroken:  # the context became smaller since it was paid for

@@ -46,28 +46,25 @@ class CannotSell(NotNow):
 
 
 def check(
-    session: Session,
-    tools: Toolbox,
-    sale: OnSale,
-    version: ResourceVersion,
-    inputs: Inputs | None,
+    tools: Toolbox, sale: OnSale, version: ResourceVersion, inputs: Inputs | None
 ) -> Usd | None:
     """Raise CannotSell if this version cannot be sold now; returns its worst model cost.
 
     ``inputs`` None = nobody has given any yet: then the prompt is taken as it stands. None comes
     back for types without a model.
     """
-    obstacle = _of_sale(session, tools, sale)
-    if obstacle is not None:
-        raise _cannot(sale, obstacle)
-    return check_key(session, sale, version, inputs or Inputs())
+    if tools.facilitator is None:
+        raise _cannot(sale, Obstacle.NO_FACILITATOR)
+    with tools.database.transaction("runs.preflight") as session:
+        obstacle = _of_sale(session, tools, sale)
+        if obstacle is not None:
+            raise _cannot(sale, obstacle)
+        return check_key(session, sale, version, inputs or Inputs())
 
 
 def _of_sale(session: Session, tools: Toolbox, sale: OnSale) -> Obstacle | None:
     if sale.resource.paused_at is not None:
         return Obstacle.PAUSED
-    if tools.facilitator is None:
-        return Obstacle.NO_FACILITATOR
     if not set(sale.addresses) & {network.name for network in tools.networks}:
         return Obstacle.NO_ADDRESS
     if limits.is_crowded(session, tools.settings, sale.resource.id):

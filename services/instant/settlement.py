@@ -5,7 +5,7 @@ unknown one is asked about again with the same payment, never answered with a fr
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
@@ -152,7 +152,8 @@ def _ask_to_settle(tools: Toolbox, facilitator: Facilitator, held: _Held) -> Non
         return
     assert held.run.payment is not None
     assert held.run.requirement is not None
-    settlement = facilitator.settle(held.run.payment, held.run.requirement)
+    answer = facilitator.settle(held.run.payment, held.run.requirement)
+    settlement = _held_against_chain(tools, held.run, answer)
     logger.info(
         "settlement asked for",
         run=held.run.id,
@@ -164,6 +165,27 @@ def _ask_to_settle(tools: Toolbox, facilitator: Facilitator, held: _Held) -> Non
         lambda: _record(tools, held, call_id, settlement),
         for_long=tools.settings.lease,
     )
+
+
+def _held_against_chain(tools: Toolbox, run: Run, settlement: Settlement) -> Settlement:
+    """What the facilitator says, as far as the chain does not say otherwise.
+
+    A node that cannot be reached says nothing: then a success is believed, and a refusal is not.
+    """
+    if tools.chain is None or not tools.chain.knows(run.network or ""):
+        return settlement
+    finding = _on_chain(tools, run)
+    if isinstance(finding, Moved):
+        return Settlement(
+            outcome=SettlementOutcome.SETTLED,
+            transaction=finding.transaction,
+            answer=said(run, None, finding.transaction),
+        )
+    says_moved = settlement.outcome is SettlementOutcome.SETTLED
+    has_not_moved = isinstance(finding, NotMoved)
+    if says_moved == has_not_moved:
+        return replace(settlement, outcome=SettlementOutcome.UNKNOWN, reason="chain_differs")
+    return settlement
 
 
 def _count_request(tools: Toolbox, held: _Held) -> int | None:
@@ -195,7 +217,18 @@ def _record(tools: Toolbox, held: _Held, call_id: int, settlement: Settlement) -
             # Only of the first request: an earlier one may be why the wallet is empty now.
             _not_settled(session, held, settlement.answer)
         else:
+            _note_answer(session, held, settlement)
             _put_off(session, held, first=retry.backoff(held.run.settle_posts + 1))
+
+
+def _note_answer(session: Session, held: _Held, settlement: Settlement) -> None:
+    """For whoever has to find out what happened."""
+    reason = settlement.reason or "unknown"
+    session.execute(
+        update(Run)
+        .where(Run.id == held.run.id, Run.claim == held.claim)
+        .values(settlement=said(held.run, reason, settlement.transaction or ""))
+    )
 
 
 def _keep_settled(tools: Toolbox, run: Run, transaction: str) -> None:

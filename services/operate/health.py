@@ -18,6 +18,7 @@ from models.job import Job
 from models.payout import Payout
 from models.reconciliation import Reconciliation, Verdict
 from models.refund_destination import RefundDestination
+from models.run import Run, RunState
 from models.tick import Tick
 from models.violation import Violation
 from services.errors import NotNow
@@ -62,6 +63,7 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
                 "receipts": _receipts(session),
                 "books": _books(session),
                 "price": _price(session, tools),
+                "runs": _runs(session),
                 "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
                 "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
             }
@@ -138,6 +140,26 @@ def _refunds(session: Session) -> dict[str, Any]:
         "underWay": in_doubt,
         "oldestSeconds": _seconds(oldest),
         "openDebts": open_debts,
+    }
+
+
+def _runs(session: Session) -> dict[str, Any]:
+    """Doubtful ones wait for a person (``make doubtful-runs``); late ones for a worker."""
+    doubtful = session.scalar(select(func.count()).where(Run.state == RunState.DOUBTFUL)) or 0
+    due, oldest = session.execute(
+        select(func.count(), ago(func.min(Run.due_at))).where(Run.due_at <= func.now())
+    ).one()
+    settling = session.scalar(
+        select(ago(func.min(Run.created_at))).where(Run.state == RunState.SETTLING)
+    )
+    is_prompt = oldest is None or oldest < BACKLOG_TOO_OLD
+    is_settled_soon = settling is None or settling < DOUBT_TOO_OLD
+    return {
+        "ok": not doubtful and is_prompt and is_settled_soon,
+        "doubtful": doubtful,
+        "dueRuns": due,
+        "oldestSeconds": _seconds(oldest),
+        "settlingSeconds": _seconds(settling),
     }
 
 

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 from tests.architecture.source import Module, calls
 
-COLLABORATORS = frozenset({"income", "payouts", "language_model", "price_feeds", "bench_payer"})
+COLLABORATORS = frozenset(
+    {
+        *("income", "payouts", "language_model", "price_feeds", "bench_payer"),
+        *("facilitator", "chain", "creator_model", "provider_keys", "upstreams", "model_list"),
+    }
+)
 """Members of the toolbox that speak to the outside."""
 PROTOCOLS = frozenset({"Income", "Payouts", "LanguageModel", "PriceFeed", "BenchPayer"})
 

@@ -1,0 +1,327 @@
+"""The money for a result: moved once or not at all, and never guessed."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import context
+from local.stand_in.faults import Fault, FaultKind
+from local.stand_in.testing import StandInClient
+from models import schema
+from models.run import Run, RunState
+from services.instant import doubts, runs, settlement
+from services.instant.doubts import NotBooked
+from services.operate import health
+from services.toolbox import Toolbox
+from tests.support.market import PAYEE, Buyer, Market, open_market
+from tests.support.x402_payer import decoded
+
+LAPSED = timedelta(minutes=20)
+TRANSACTION = "0x" + "1d" * 32
+
+
+@pytest.fixture
+def market(tools: Toolbox, stand_in: StandInClient) -> Market:
+    return open_market(tools, stand_in)
+
+
+@pytest.fixture
+def buyer(client: FlaskClient) -> Buyer:
+    return Buyer(client)
+
+
+@pytest.fixture
+def alone(tools: Toolbox, client: FlaskClient) -> Toolbox:
+    """A deployment that can ask no chain."""
+    without = tools.with_(chain=None)
+    context.install(client.application, without)
+    return without
+
+
+def _made(market: Market, buyer: Buyer) -> dict[str, str]:
+    """A run whose result is sealed, and the payment for it."""
+    payment = buyer.payment(market.publish())
+    buyer.show(market.path(), payment)
+    runs.execute(market.tools, market.run().id)
+    assert market.run().state is RunState.SETTLING
+    return payment
+
+
+def _settle(tools: Toolbox, market: Market) -> Run:
+    """What the money worker does when the run is due."""
+    market.make_due()
+    settlement.settle(tools, market.run().id)
+    return market.run()
+
+
+def _lapse(market: Market) -> None:
+    """Let the payment be too old for the token, by the clocks of the chain and of everybody."""
+    market.age_runs(valid_before=LAPSED)
+    market.stand_in.advance_chain(int(LAPSED.total_seconds()) + 60)
+
+
+def test_a_result_is_sealed_until_the_money_has_moved(market: Market, buyer: Buyer) -> None:
+    payment = _made(market, buyer)
+
+    before = buyer.show(market.path(), payment)
+    _settle(market.tools, market)
+    after = buyer.show(market.path(), payment)
+
+    assert before.status_code == 202
+    assert before.get_json()["state"] == "settling"
+    assert "response" not in before.get_json()
+    assert after.status_code == 200
+    assert decoded(after.headers["PAYMENT-RESPONSE"])["success"] is True
+
+
+def test_a_wallet_emptied_after_verifying_gets_no_result(
+    market: Market, buyer: Buyer, stand_in: StandInClient
+) -> None:
+    payment = _made(market, buyer)
+    stand_in.set_tokens(buyer.payer.address, 0)
+
+    run = _settle(market.tools, market)
+
+    assert (run.state, run.error_code) == (RunState.FAILED, "settlement_failed")
+    answer = buyer.show(market.path(), payment)
+    assert answer.status_code == 402
+    said = decoded(answer.headers["PAYMENT-RESPONSE"])
+    assert said["success"] is False
+    assert said["errorReason"] == "invalid_exact_evm_insufficient_balance"
+    assert run.result is not None
+    assert run.result["response"] not in answer.get_data(as_text=True)
+
+
+@pytest.mark.parametrize("has_moved", [True, False], ids=["after", "before"])
+@pytest.mark.parametrize(
+    "kind", [FaultKind.RESET, FaultKind.STATUS, FaultKind.BODY, FaultKind.TRUNCATED]
+)
+def test_a_facilitator_that_breaks_around_the_transfer_charges_once_and_delivers(
+    market: Market, buyer: Buyer, kind: FaultKind, *, has_moved: bool
+) -> None:
+    _made(market, buyer)
+    market.stand_in.arm(Fault(target="x402.settle", kind=kind, status=502, after_effect=has_moved))
+
+    first = _settle(market.tools, market)
+    last = first if first.state is RunState.SUCCEEDED else _settle(market.tools, market)
+
+    assert last.state is RunState.SUCCEEDED
+    (moved,) = market.moved()
+    assert moved.details["transaction"] == last.transaction
+
+
+def test_a_pending_transfer_is_waited_for_with_the_same_payment(
+    market: Market, buyer: Buyer, stand_in: StandInClient
+) -> None:
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.SETTLEMENT_PENDING))
+
+    waiting = _settle(market.tools, market)
+    done = _settle(market.tools, market)
+
+    assert (waiting.state, done.state) == (RunState.SETTLING, RunState.SUCCEEDED)
+    assert done.settle_posts == 2
+    assert len(market.moved()) == 1
+
+
+def test_a_refusal_after_an_unknown_outcome_proves_nothing(
+    market: Market, buyer: Buyer, stand_in: StandInClient, alone: Toolbox
+) -> None:
+    """The wallet may be empty because the first request moved the money."""
+    _made(market, buyer)
+    stand_in.set_tokens(buyer.payer.address, 12_000)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET, after_effect=True))
+
+    _settle(alone, market)
+    run = _settle(alone, market)
+
+    assert run.state is RunState.SETTLING
+    assert stand_in.tokens_of(buyer.payer.address) == 0
+
+
+def test_money_that_is_proved_not_to_have_moved_and_never_will_ends_the_run(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET, times=9))
+    assert _settle(tools, market).state is RunState.SETTLING
+
+    _lapse(market)
+    run = _settle(tools, market)
+
+    assert (run.state, run.error_code) == (RunState.FAILED, "settlement_failed")
+    assert market.moved() == []
+
+
+def test_a_lapsed_payment_is_not_given_up_before_the_chain_says_so(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    """Our clock is ahead: a block before the payment's end may still hold the transfer."""
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET))
+    _settle(tools, market)
+
+    market.age_runs(valid_before=timedelta(minutes=11))
+    stand_in.arm(Fault(target="x402.rpc", kind=FaultKind.STATUS, status=503, times=9))
+    run = _settle(tools, market)
+
+    assert run.state is RunState.SETTLING
+    assert run.settle_posts == 1
+
+
+def test_a_payment_that_lapsed_before_it_was_ever_asked_for_is_not_charged(
+    market: Market, buyer: Buyer, alone: Toolbox
+) -> None:
+    _made(market, buyer)
+    market.age_runs(valid_before=LAPSED)
+
+    run = _settle(alone, market)
+
+    assert (run.state, run.settle_posts) == (RunState.FAILED, 0)
+
+
+def _doubtful(market: Market, buyer: Buyer, alone: Toolbox) -> dict[str, str]:
+    payment = _made(market, buyer)
+    market.stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET, times=9))
+    _settle(alone, market)
+    market.age_runs(valid_before=LAPSED)
+    assert _settle(alone, market).state is RunState.DOUBTFUL
+    return payment
+
+
+def test_without_a_chain_a_doubt_waits_for_the_operator(
+    market: Market, buyer: Buyer, alone: Toolbox
+) -> None:
+    payment = _doubtful(market, buyer, alone)
+
+    answer = buyer.show(market.path(), payment)
+    (doubt,) = doubts.waiting(alone)
+
+    assert answer.status_code == 202
+    assert answer.get_json()["state"] == "settling"
+    assert doubt.payer == buyer.payer.address
+
+
+def test_an_operator_who_found_the_money_releases_the_result(
+    market: Market, buyer: Buyer, alone: Toolbox
+) -> None:
+    payment = _doubtful(market, buyer, alone)
+
+    doubts.book_settled(alone, market.run().id, TRANSACTION)
+
+    answer = buyer.show(market.path(), payment)
+    assert answer.status_code == 200
+    assert answer.get_json()["receipt"]["transaction"] == TRANSACTION
+    assert doubts.waiting(alone) == []
+
+
+def test_an_operator_who_found_none_ends_the_run_uncharged(
+    market: Market, buyer: Buyer, alone: Toolbox
+) -> None:
+    payment = _doubtful(market, buyer, alone)
+
+    doubts.book_not_settled(alone, market.run().id)
+
+    assert buyer.show(market.path(), payment).status_code == 402
+    assert market.run().paid_usd_micros == 0
+
+
+def test_only_a_doubtful_run_is_booked(market: Market, buyer: Buyer, tools: Toolbox) -> None:
+    _made(market, buyer)
+    run_id = market.run().id
+
+    for book in (
+        lambda: doubts.book_settled(tools, run_id, TRANSACTION),
+        lambda: doubts.book_not_settled(tools, run_id),
+        lambda: doubts.book_settled(tools, run_id, "0x12"),
+        lambda: doubts.book_not_settled(tools, run_id + 999),
+    ):
+        with pytest.raises(NotBooked):
+            book()
+
+    assert market.run().state is RunState.SETTLING
+
+
+def test_a_success_that_the_chain_knows_nothing_of_is_not_believed(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    payment = _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.LIE))
+
+    run = _settle(tools, market)
+
+    assert run.state is RunState.SETTLING
+    assert buyer.show(market.path(), payment).status_code == 202
+
+
+def test_a_refusal_of_what_the_chain_has_seen_is_not_believed(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    run = market.run()
+    transaction = stand_in.use_authorization(
+        buyer.payer.address, run.nonce or "", pay_to=PAYEE, micros=run.price_usd_micros
+    )
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.DECLINED))
+
+    run = _settle(tools, market)
+
+    assert (run.state, run.transaction) == (RunState.SUCCEEDED, transaction)
+
+
+def test_a_cancelled_authorization_ends_the_run_uncharged(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    stand_in.cancel_authorization(buyer.payer.address, market.run().nonce or "")
+    assert _settle(tools, market).state is RunState.SETTLING
+
+    stand_in.advance_chain(120)  # until the cancellation is in a final block
+    run = _settle(tools, market)
+
+    assert run.state is RunState.FAILED
+    assert market.moved() == []
+
+
+def test_every_request_to_settle_is_counted_before_it_is_made(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    class Dies:
+        """A facilitator that nobody comes back from."""
+
+        def settle(self, *_: object) -> None:
+            raise SystemExit
+
+    _made(market, buyer)
+    market.make_due()
+
+    with pytest.raises(SystemExit):
+        settlement.settle(tools.with_(facilitator=Dies()), market.run().id)
+
+    assert market.run().settle_posts == 1
+    assert market.calls()[-1] == ("settle", None)
+
+
+def test_the_platforms_fee_is_rounded_down_to_a_micro_dollar(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    changed = tools.settings.model_copy(update={"platform_fee_pct": Decimal("3.33")})
+    _made(market, buyer)
+
+    run = _settle(tools.with_(settings=changed), market)
+
+    assert run.paid_usd_micros == 12_000
+    assert run.fee_usd_micros == 399  # of 399.6
+
+
+def test_a_run_in_doubt_is_shown_to_the_operator(
+    market: Market, buyer: Buyer, alone: Toolbox
+) -> None:
+    _doubtful(market, buyer, alone)
+
+    part = health.check(alone, schema_revision=schema.HEAD).parts["runs"]
+
+    assert part["doubtful"] == 1
+    assert part["ok"] is False
