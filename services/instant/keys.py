@@ -86,7 +86,9 @@ def _replace(
     session: Session, vault: Vault, creator_id: int, provider: Provider, secret: str
 ) -> ProviderKey:
     """Of two at once the second waits here for the first."""
-    session.execute(select(Creator.id).where(Creator.id == creator_id).with_for_update())
+    session.execute(
+        select(Creator.id).where(Creator.id == creator_id).with_for_update(key_share=True)
+    )
     since = session.scalar(
         sql_delete(ProviderKey)
         .where(ProviderKey.creator_id == creator_id, ProviderKey.provider == provider)
