@@ -172,12 +172,16 @@ def _wrong_model(
         return [_at("model", "is not in the catalogue (GET /api/models)")]
     if not suits(type_, model):
         return [_at("model", f"must be one of {ANTHROPIC_PREFIX}… for {type_.value}")]
-    return [*_wrong_temperature(type_, members), *_wrong_max_tokens(model, members)]
+    return [*_wrong_sampling(type_, members), *_wrong_max_tokens(model, members)]
 
 
-def _wrong_temperature(type_: ResourceType, members: Mapping[str, Any]) -> Iterable[Problem]:
-    if type_ is ResourceType.PROMPT_TEMPLATE and (members["temperature"] or 0) > 1:
-        yield _at("temperature", f"must be at most 1 for {type_.value}")
+def _wrong_sampling(type_: ResourceType, members: Mapping[str, Any]) -> Iterable[Problem]:
+    """Anthropic's API takes neither: what could not be kept to is not promised."""
+    if type_ is not ResourceType.PROMPT_TEMPLATE:
+        return
+    for name, only in (("temperature", DEFAULT_TEMPERATURE), ("top_p", DEFAULT_TOP_P)):
+        if members[name] not in {None, only}:
+            yield _at(name, f"must be {only} or not set: Anthropic's models take no other")
 
 
 def _wrong_max_tokens(model: CatalogueModel, members: Mapping[str, Any]) -> Iterable[Problem]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, literal, null, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, literal, null, select
 
 from models.catalogue import CatalogueModel
 from models.creator import Breaker, BreakerReason, Creator, PayoutAddress, Provider, ProviderKey
@@ -24,9 +24,9 @@ class Obstacle(StrEnum):
     PAUSED = "paused"
     NO_PAYOUT_ADDRESS = "no_payout_address"
     MODEL_GONE = "model_gone"
-    NO_KEY = "no_key"
+    KEY_MISSING = "key_missing"
     KEY_INVALID = "key_invalid"
-    RESTING = "resting"
+    BREAKER_OPEN = "breaker_open"
     """The key or the model failed; it is probed, and sells again when it works."""
 
 
@@ -57,14 +57,14 @@ PROVIDER_OF = {
 
 def of_owner(tools: Toolbox, creator_id: int, *, after: int | None, limit: int) -> Page:
     """Everything that a creator has published, the newest first."""
-    return _page(tools, _everything().where(Creator.id == creator_id), after, limit)
+    return _page(tools, _everything(tools).where(Creator.id == creator_id), after, limit)
 
 
 def read(tools: Toolbox, creator_id: int, slug: str) -> Listed:
     """One of a creator's own. Raises NotFound."""
     if not is_slug(slug):
         raise not_found()
-    wanted = _everything().where(Creator.id == creator_id, Resource.slug == slug)
+    wanted = _everything(tools).where(Creator.id == creator_id, Resource.slug == slug)
     with tools.database.reading("listing.read") as session:
         row = session.execute(wanted).one_or_none()
     if row is None:
@@ -74,7 +74,7 @@ def read(tools: Toolbox, creator_id: int, slug: str) -> Listed:
 
 def on_sale(tools: Toolbox, *, handle: str | None, after: int | None, limit: int) -> Page:
     """What everybody can buy now, of one creator or of all, the newest first."""
-    selling = _everything().where(and_(*(~is_there for is_there in _OBSTACLES.values())))
+    selling = _everything(tools).where(and_(*(~is_there for is_there in _OBSTACLES.values())))
     if handle is not None:
         selling = selling.where(Creator.handle == handle)
     return _page(tools, selling, after, limit)
@@ -115,21 +115,25 @@ _OPEN_BREAKERS = and_(
 _OBSTACLES: dict[Obstacle, ColumnElement[bool]] = {
     Obstacle.ARCHIVED: Resource.archived_at.is_not(None),
     Obstacle.PAUSED: Resource.paused_at.is_not(None),
-    Obstacle.NO_PAYOUT_ADDRESS: ~exists().where(PayoutAddress.creator_id == Creator.id),
+    Obstacle.NO_PAYOUT_ADDRESS: ~exists().where(
+        PayoutAddress.creator_id == Creator.id,
+        PayoutAddress.network.in_(bindparam("networks", expanding=True)),
+    ),
     Obstacle.MODEL_GONE: and_(
         _NEEDS_KEY,
         ~exists().where(
             CatalogueModel.id == ResourceVersion.model, CatalogueModel.vanished_at.is_(None)
         ),
     ),
-    Obstacle.NO_KEY: and_(_NEEDS_KEY, ProviderKey.id.is_(None)),
+    Obstacle.KEY_MISSING: and_(_NEEDS_KEY, ProviderKey.id.is_(None)),
     Obstacle.KEY_INVALID: ProviderKey.is_valid.is_not_distinct_from(other=False),
-    Obstacle.RESTING: exists().where(_OPEN_BREAKERS),
+    Obstacle.BREAKER_OPEN: exists().where(_OPEN_BREAKERS),
 }
 
 
-def _everything() -> Select[Any]:
+def _everything(tools: Toolbox) -> Select[Any]:
     """Each resource with its owner, its newest version and what stands in its way."""
+    networks = [network.name for network in tools.networks]
     reason = select(Breaker.reason).where(_OPEN_BREAKERS).limit(1).scalar_subquery()
     return (
         select(Creator.handle, Resource, ResourceVersion, reason, *_OBSTACLES.values())
@@ -143,4 +147,5 @@ def _everything() -> Select[Any]:
             ProviderKey,
             (ProviderKey.creator_id == Creator.id) & (ProviderKey.provider == _PROVIDER),
         )
+        .params(networks=networks)
     )

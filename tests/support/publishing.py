@@ -13,7 +13,7 @@ from services.toolbox import Toolbox
 
 VAULT = Vault((base64.urlsafe_b64encode(bytes(range(32))).decode(),))
 ADDRESS = "0x52908400098527886e0f7030069857d2e4169ee7"
-NETWORK = "eip155:8453"
+NETWORK = "eip155:84532"
 HAIKU = "anthropic/claude-haiku-5.5"
 SMALL = "example/small-8b"
 FREE = "example/small-8b:free"
@@ -50,7 +50,7 @@ MEMBERS_OF = {
 
 
 class Publisher:
-    """A creator who is paid on Base, with the key of nobody."""
+    """A creator who is paid on Base Sepolia, with the key of nobody."""
 
     def __init__(self, tools: Toolbox, handle: str = "ann", *, is_paid: bool = True) -> None:
         self.tools = tools if tools.vault is not None else tools.with_(vault=VAULT)

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateways.x402.networks import BASE
 from local.stand_in.testing import StandInClient
 from models.creator import Breaker, BreakerReason, PayoutAddress, Provider, ProviderKey
 from models.resource import PauseReason, Resource, ResourceType, ResourceVersion
@@ -151,11 +152,12 @@ def test_a_prompt_that_could_not_run_is_not_published(
     assert pointer in refused(ann, OPENROUTER, **members)
 
 
-def test_an_anthropic_key_runs_anthropics_models_at_anthropics_temperatures(
+def test_an_anthropic_key_runs_anthropics_models_as_anthropic_lets_them_run(
     ann: Publisher,
 ) -> None:
     assert refused(ann, PROMPT_TEMPLATE, model=SMALL) == ["/model"]
-    assert refused(ann, PROMPT_TEMPLATE, temperature=Decimal("1.1")) == ["/temperature"]
+    assert refused(ann, PROMPT_TEMPLATE, temperature=Decimal("0.9")) == ["/temperature"]
+    assert refused(ann, PROMPT_TEMPLATE, top_p=Decimal("0.9")) == ["/topP"]
     assert refused(ann, PROMPT_TEMPLATE, presence_penalty=Decimal(1)) == ["/presencePenalty"]
     assert ann.publish("fine", PROMPT_TEMPLATE, temperature=Decimal(1)).version.model == HAIKU
     assert ann.publish("hot", OPENROUTER, temperature=Decimal(2)).version.model == HAIKU
@@ -384,7 +386,7 @@ def test_an_old_price_is_nobodys_for_ever(ann: Publisher) -> None:
 def test_what_keeps_a_resource_from_selling_is_told_to_its_owner(
     ann: Publisher, stand_in: StandInClient
 ) -> None:
-    assert ann.publish("poem", OPENROUTER).obstacles == (Obstacle.NO_KEY,)
+    assert ann.publish("poem", OPENROUTER).obstacles == (Obstacle.KEY_MISSING,)
     key_id = give_key(ann)
     assert ann.read().obstacles == ()
 
@@ -406,7 +408,7 @@ def test_what_keeps_a_resource_from_selling_is_told_to_its_owner(
     assert catalogue.sync(ann.tools)
 
     seen = ann.read()
-    assert set(seen.obstacles) == set(Obstacle) - {Obstacle.ARCHIVED, Obstacle.NO_KEY}
+    assert set(seen.obstacles) == set(Obstacle) - {Obstacle.ARCHIVED, Obstacle.KEY_MISSING}
     assert seen.resting_because is BreakerReason.CREDITS
     assert listing.on_sale(ann.tools, handle=None, after=None, limit=9).items == []
 
@@ -425,10 +427,18 @@ def test_a_breaker_of_another_model_and_a_closed_one_keep_nothing_from_selling(
     assert ann.read().obstacles == ()
 
 
+def test_an_address_on_a_network_that_is_not_asked_for_does_not_help(ann: Publisher) -> None:
+    ann.publish()
+
+    there = listing.read(ann.tools.with_(networks=(BASE,)), ann.creator.id, "poem")
+
+    assert there.obstacles == (Obstacle.NO_PAYOUT_ADDRESS,)
+
+
 def test_a_key_of_another_provider_does_not_help(ann: Publisher) -> None:
     give_key(ann, Provider.ANTHROPIC)
 
-    assert ann.publish("openrouter", OPENROUTER).obstacles == (Obstacle.NO_KEY,)
+    assert ann.publish("openrouter", OPENROUTER).obstacles == (Obstacle.KEY_MISSING,)
     assert ann.publish("anthropic", PROMPT_TEMPLATE).obstacles == ()
 
 
