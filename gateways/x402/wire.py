@@ -33,7 +33,6 @@ MAX_HEADER_CHARS = 8000
 """Web servers take no longer ones anyway (gunicorn: 8190 with the header's name)."""
 MAX_SIGNATURE_BYTES = 2048
 """A smart wallet's may carry the wallet's own creation."""
-MAX_OFFER_CHARS = 512
 MAX_URL_CHARS = 2048
 LATEST_TIME = 2**40
 """Seconds since 1970; anything later is as good as for ever."""
@@ -42,6 +41,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _NONCE = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,77}", re.ASCII)
 _SIGNATURE = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
+_OFFER = re.compile(r"[A-Za-z0-9._-]{1,512}", re.ASCII)
 _IDENTIFIER = re.compile(r"[a-zA-Z0-9_-]{16,128}", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
@@ -200,7 +200,7 @@ def _offer(accepted: Mapping[str, Any]) -> str | None:
     offer = extra.get("offer") if isinstance(extra, dict) else None
     if offer is None:
         return None
-    if not isinstance(offer, str) or len(offer) > MAX_OFFER_CHARS:
+    if not isinstance(offer, str) or _OFFER.fullmatch(offer) is None:
         raise MalformedPayment("The offer is none of ours.")
     return offer
 

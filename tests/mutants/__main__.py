@@ -1,8 +1,8 @@
 # ruff: noqa: T201 - prints its table
 """``python -m tests.mutants [NAME…]``: plant each defect in a copy of the tree, and see it found.
 
-Without names all of them; ``--ci`` the few that every run of CI tries. Exit 1 if one survives, 2 if
-one cannot be planted or if tests fail without any.
+Without names all of them, and a name may be only begun (``x402``); ``--ci`` the few that every run
+of CI tries. Exit 1 if one survives, 2 if one cannot be planted or if tests fail without any.
 """
 
 import re
@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutants.catalogue import IN_CI, MUTANTS, Mutant
+from tests.mutants.x402 import X402_MUTANTS
 
 CHECKOUT = Path(__file__).parents[2]
 FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - |$)", re.MULTILINE)
 SOME_FAILED = 1
+EVERY = MUTANTS + X402_MUTANTS
 MINUTES = 10
 AT_A_TIME = 2
 
@@ -93,7 +95,7 @@ def check_without(mutants: Iterable[Mutant]) -> None:
     """Raises DoesNotApply if the tests fail as it is: then what they find says nothing."""
     folders = {mutant.caught_by[0] for mutant in mutants}
     for folder in sorted(folders):
-        same_folder = (mutant for mutant in MUTANTS if mutant.caught_by[0] == folder)
+        same_folder = (mutant for mutant in EVERY if mutant.caught_by[0] == folder)
         verdict = run(next(same_folder).caught_by, CHECKOUT)
         if verdict.caught_by is not None:
             raise DoesNotApply(f"{verdict.caught_by} fails without any mutant")
@@ -106,7 +108,7 @@ def line(mutant: Mutant, verdict: Verdict) -> str:
 
 def main(names: list[str]) -> int:
     wanted = IN_CI if names == ["--ci"] else tuple(names)
-    chosen = [mutant for mutant in MUTANTS if not wanted or mutant.name in wanted]
+    chosen = [mutant for mutant in EVERY if not wanted or mutant.name.startswith(wanted)]
     verdicts: list[Verdict] = []
     try:
         check_without(chosen)

@@ -178,6 +178,7 @@ def test_a_number_that_no_token_could_hold_is_malformed() -> None:
         pytest.param(lambda it: it["accepted"].update(asset="USDC"), id="asset by name"),
         pytest.param(lambda it: it["accepted"]["extra"].update(offer=7), id="offer as number"),
         pytest.param(lambda it: it["accepted"]["extra"].update(offer="x" * 513), id="long offer"),
+        pytest.param(lambda it: it["accepted"]["extra"].update(offer="\ud800"), id="no UTF-8"),
         pytest.param(lambda it: it.pop("payload"), id="no payload"),
         pytest.param(lambda it: it["payload"].pop("signature"), id="no signature"),
         pytest.param(lambda it: it["payload"].update(signature="0xabc"), id="half a byte"),
