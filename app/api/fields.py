@@ -55,6 +55,15 @@ def choice(values: Any, **kwargs: Any) -> fields.String:
     )
 
 
+def matching(pattern: str, *, error: str, description: str, **kwargs: Any) -> fields.String:
+    """Text that fits as a whole; the document says so as JSON Schema would (no ``\\A`` there)."""
+    return fields.String(
+        validate=validate.Regexp(rf"\A{pattern}\Z", re.ASCII, error=error),
+        metadata={"pattern": f"^{pattern}$", "description": description},
+        **kwargs,
+    )
+
+
 class UsdField(fields.Decimal):
     """Dollars: an exact decimal, on the wire a JSON number in plain digits."""
 

@@ -14,6 +14,7 @@ from app.api.fields import (
     UsdField,
     choice,
     has_text,
+    matching,
 )
 from gateways.proxied import MAX_URL_LENGTH, UpstreamMethod
 from models.creator import BreakerReason
@@ -211,16 +212,16 @@ class ResourceQuerySchema(CamelSchema):
         validate=_within(1, MOST_ITEMS),
         error_messages={"invalid": _A_WHOLE_NUMBER},
     )
-    cursor = fields.String(
-        validate=validate.Regexp(r"\A[0-9]{1,18}\Z", error="must be what nextCursor said"),
-        metadata={"description": "nextCursor of the page before."},
+    cursor = matching(
+        "[0-9]{1,18}",
+        error="must be what nextCursor said",
+        description="nextCursor of the page before.",
     )
 
 
 class PublicResourceQuerySchema(ResourceQuerySchema):
-    creator = fields.String(
-        validate=validate.Regexp(rf"\A{SLUG}\Z", error="must be the handle of a creator"),
-        metadata={"description": "Only what this creator sells."},
+    creator = matching(
+        SLUG, error="must be the handle of a creator", description="Only what this creator sells."
     )
 
 

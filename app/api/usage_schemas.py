@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from app.api.fields import CamelSchema, InstantField, UsdField, choice
+from app.api.fields import CamelSchema, InstantField, UsdField, choice, matching
 from models.run import RunState
 
 FORMATS = ("json", "csv")
@@ -24,8 +24,8 @@ class SpanQuerySchema(CamelSchema):
 
 
 class UsageQuerySchema(SpanQuerySchema):
-    resource = fields.String(
-        validate=validate.Regexp(rf"\A{SLUG}\Z", error="must be the slug of a resource")
+    resource = matching(
+        SLUG, error="must be the slug of a resource", description="Only runs of this one."
     )
     status = choice(RunState)
     owner_test = fields.Boolean(
@@ -38,9 +38,10 @@ class UsageQuerySchema(SpanQuerySchema):
         error_messages={"invalid": "must be a whole number"},
         metadata={"description": "Rows; default 50, as CSV 10000."},
     )
-    cursor = fields.String(
-        validate=validate.Regexp(r"\A[0-9]{1,18}\Z", error="must be what nextCursor said"),
-        metadata={"description": "nextCursor of the page before."},
+    cursor = matching(
+        "[0-9]{1,18}",
+        error="must be what nextCursor said",
+        description="nextCursor of the page before.",
     )
 
 
