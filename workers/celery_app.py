@@ -14,6 +14,7 @@ from config import logs
 from config.broker import make_celery
 from config.queues import EVERY
 from config.settings import Settings, SettingsError
+from models.creator import Provider
 from services import toolbox
 from services.operate import startup
 from services.toolbox import Role, Toolbox
@@ -62,6 +63,9 @@ def _warm_up(tools: Toolbox) -> None:
     models = {settings.eval_model, settings.work_model}
     for model in models:
         threading.Thread(target=tools.language_model, args=(model,), daemon=True).start()
+    if tools.vault is not None:  # the first caller waits for no import
+        no_key = (Provider.OPENROUTER, "")
+        threading.Thread(target=tools.creator_model, args=no_key, daemon=True).start()
 
 
 settings = _settings()

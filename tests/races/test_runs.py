@@ -1,0 +1,177 @@
+"""One payment, one run, one settlement, however many copies of anything come at once."""
+
+from collections import Counter
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from sqlalchemy.exc import IntegrityError
+
+from local.stand_in.testing import StandInClient
+from models import run_moves
+from models.run import Run, RunState
+from models.run_lifecycle import RUN_ARROWS, RunArrow, RunEvent
+from services.instant import creators, intake, runs, settlement
+from services.toolbox import Toolbox
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.market import BODY, Buyer, Market, open_market
+from tests.support.together import all_at_once, together
+
+COPIES = 50
+
+
+@pytest.fixture
+def market(tools: Toolbox, stand_in: StandInClient) -> Market:
+    return open_market(tools, stand_in)
+
+
+def test_fifty_copies_of_a_payment_are_one_run(
+    market: Market, web: Flask, doorbell: RecordingDoorbell
+) -> None:
+    path = market.publish()
+    payment = Buyer(web.test_client()).payment(path)
+
+    def show() -> int:
+        return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
+
+    statuses = together(*[show] * COPIES)
+    doorbell.answer_all(market.tools)
+
+    assert Counter(statuses) == {202: COPIES}
+    assert market.run().state is RunState.SUCCEEDED
+    assert market.model_calls() == len(market.moved()) == 1
+
+
+def test_fifty_payments_of_one_payer_begin_as_many_runs_as_may_be_unsettled(
+    market: Market, web: Flask
+) -> None:
+    path = market.publish()
+    buyer = Buyer(web.test_client())
+    payments = [buyer.payment(path) for _ in range(16)]
+
+    def show(payment: dict[str, str]) -> int:
+        return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
+
+    statuses = together(*[partial(show, payment) for payment in payments])
+
+    assert Counter(statuses) == {202: 2, 429: 14}
+    assert len(market.runs()) == 2
+
+
+def test_two_payments_under_one_identifier_are_one_run(
+    market: Market, web: Flask, doorbell: RecordingDoorbell
+) -> None:
+    path = market.publish()
+    buyer = Buyer(web.test_client())
+    payments = [buyer.payment(path, identifier="one-request-of-mine") for _ in range(8)]
+
+    def show(payment: dict[str, str]) -> int:
+        return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
+
+    statuses = together(*[partial(show, payment) for payment in payments])
+    doorbell.answer_all(market.tools)
+
+    assert Counter(statuses) == {202: 8}
+    assert len(market.runs()) == len(market.moved()) == 1
+
+
+def test_a_run_is_executed_by_one_of_many_workers(market: Market, web: Flask) -> None:
+    Buyer(web.test_client()).buy(market.publish())
+    run_id = market.run().id
+
+    all_at_once(lambda: runs.execute(market.tools, run_id))
+
+    assert market.run().state is RunState.SETTLING
+    assert market.model_calls() == 1
+
+
+def test_a_run_is_settled_by_one_request(market: Market, web: Flask) -> None:
+    Buyer(web.test_client()).buy(market.publish())
+    run_id = market.run().id
+    runs.execute(market.tools, run_id)
+
+    all_at_once(lambda: settlement.settle(market.tools, run_id))
+
+    run = market.run()
+    assert (run.state, run.settle_posts) == (RunState.SUCCEEDED, 1)
+    assert len(market.moved()) == 1
+
+
+@pytest.mark.parametrize(
+    "arrow",
+    [arrow for arrow in RUN_ARROWS if arrow.source is RunState.RECEIVED],
+    ids=lambda arrow: arrow.event.value,
+)
+def test_a_move_is_made_once(market: Market, web: Flask, arrow: RunArrow) -> None:
+    Buyer(web.test_client()).buy(market.publish())
+    run_id, event = market.run().id, arrow.event
+
+    def move() -> Run | None:
+        with market.tools.database.transaction("test.move") as session:
+            return run_moves.advance(
+                session,
+                run_id,
+                expect=RunState.RECEIVED,
+                on=event,
+                error_code=None if event is RunEvent.VERIFIED else "x",
+            )
+
+    moved = [run for run in all_at_once(move) if run is not None]
+
+    assert len(moved) == 1
+
+
+def test_whoever_lost_a_run_moves_it_no_more(market: Market, web: Flask) -> None:
+    Buyer(web.test_client()).buy(market.publish())
+    run = market.run()
+
+    with market.tools.database.transaction("test.move") as session:
+        moved = run_moves.advance(
+            session,
+            run.id,
+            expect=RunState.RECEIVED,
+            on=RunEvent.VERIFIED,
+            claim=run.claim + 1,
+            lease=timedelta(minutes=1),
+        )
+
+    assert moved is None
+    assert market.run().state is RunState.RECEIVED
+
+
+def test_the_database_itself_refuses_a_second_run_of_a_payment(market: Market, web: Flask) -> None:
+    """Were the lock at the door ever to fail."""
+    Buyer(web.test_client()).buy(market.publish())
+    known = market.run()
+    copied = {
+        column.key: getattr(known, column.key)
+        for column in Run.__table__.columns
+        if column.key not in {"id", "public_id", "state", "due_at"}
+    }
+
+    with (
+        pytest.raises(IntegrityError, match="uq_runs_payment"),
+        market.tools.database.transaction("test.copy") as session,
+    ):
+        run_moves.begin(session, Run(**copied, public_id=uuid4()))
+
+
+def test_limits_of_a_creator_are_counted_one_at_a_time(market: Market, web: Flask) -> None:
+    """The day's cap has room for one run of many that come at once."""
+    path = market.publish()
+    Buyer(web.test_client()).buy(path)
+    worst = market.run().worst_cost_usd
+    assert worst is not None
+    creators.change(
+        market.tools, market.creator.id, caps={"cost_cap_per_day_usd": worst * Decimal("2.5")}
+    )
+    sale = market.sale()
+    owners = [lambda: intake.try_out(market.tools, sale, BODY)] * 6
+
+    ended = together(*owners)
+
+    assert len([run for run in ended if isinstance(run, Run)]) == 1
+    assert len(market.runs()) == 2
