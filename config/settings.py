@@ -109,6 +109,7 @@ Count = Annotated[int, Field(gt=0)]
 Dollars = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
+SHORTEST_TOKEN = 16
 MOST_MARGIN_PCT = 1000
 MARGIN_DECIMALS = 2
 
@@ -303,6 +304,9 @@ class Settings(BaseModel):
                 "No Lightning: set LNBITS_URL and its keys,"
                 " or start with `make run`, which brings a stand-in."
             ): (self.lnbits_url is None and self.stand_in_url is None),
+            f"OPS_TOKEN is shorter than {SHORTEST_TOKEN} characters: use 32 random bytes.": (
+                self.ops_token is not None and len(self.ops_token) < SHORTEST_TOKEN
+            ),
             (
                 "No model: set ANTHROPIC_API_KEY or OPENAI_API_KEY,"
                 " or start with `make run`, which brings a stand-in."

@@ -316,3 +316,10 @@ def test_the_refusal_of_a_margin_says_what_is_wanted() -> None:
     problems = _problems({**BENCH, "MARGIN_PCT": "33.333"})
 
     assert "a percentage from 0 to 1000 with at most 2 decimals" in problems
+
+
+def test_a_token_of_the_operator_that_could_be_guessed_is_refused_and_not_repeated() -> None:
+    problems = _problems({**BENCH, "OPS_TOKEN": "hunter2hunter2"})
+
+    assert "OPS_TOKEN is shorter than 16 characters" in problems
+    assert "hunter2" not in problems
