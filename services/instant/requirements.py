@@ -12,7 +12,7 @@ from gateways.x402 import Network, Payment, PaymentRefused, Reason, Requirement
 from gateways.x402.signatures import is_of_one_key, signer
 from models.money import UsdMicros
 from models.resource import ResourceVersion
-from services.instant import offers
+from services.instant import discovery, offers
 from services.instant.resources import OnSale
 from services.toolbox import Toolbox
 
@@ -74,6 +74,17 @@ def check(
     _check_window(tools.settings, payment, now)
     _check_signature(payment)
     return requirement.v2() if payment.version == 2 else as_v1(requirement, version, url)
+
+
+def for_facilitator(payment: Payment, version: ResourceVersion, url: str) -> dict[str, Any]:
+    """The payment as the facilitator is sent it, with what its catalogue may say of the resource.
+
+    Our own words: a payer's could list somebody else's resource as they please.
+    """
+    if payment.version == 1:
+        return dict(payment.raw)
+    told = {"bazaar": discovery.bazaar(version)}
+    return {**payment.raw, "resource": discovery.resource(version, url), "extensions": told}
 
 
 def as_v1(

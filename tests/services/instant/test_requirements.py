@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateways.x402 import Payment, PaymentRefused, Reason, wire
+from gateways.x402 import Payment, PaymentRefused, Reason, Verified, wire
 from gateways.x402.networks import BASE, BASE_SEPOLIA
 from local.stand_in.testing import StandInClient
 from models.money import UsdMicros
@@ -115,6 +115,24 @@ def test_a_client_may_spell_addresses_with_their_checksum(
     payment["accepted"]["asset"] = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
 
     assert check(tools, sale, presented(payment))["payTo"] == PAYEE
+
+
+def test_the_facilitator_hears_of_the_resource_in_our_words_and_not_the_payers(
+    tools: Toolbox, sale: OnSale, payer: Payer
+) -> None:
+    lie = {"bazaar": {"info": {"description": "free for everybody"}}}
+    payment = presented(payer.v2(required(tools, sale)) | {"extensions": lie})
+
+    told = requirements.for_facilitator(payment, sale.version, URL)
+
+    assert told["payload"] == payment.raw["payload"]
+    assert told["resource"]["url"] == URL
+    assert told["resource"]["description"] == sale.version.description
+    assert told["extensions"]["bazaar"]["info"]["input"]["method"] == "POST"
+    assert "free for everybody" not in str(told)
+    assert tools.facilitator is not None
+    verified = tools.facilitator.verify(told, check(tools, sale, payment))
+    assert verified == Verified(payer=payer.address)
 
 
 @pytest.mark.parametrize("version", [1, 2])
