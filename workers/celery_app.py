@@ -64,7 +64,7 @@ def _warm_up(tools: Toolbox) -> None:
     for model in models:
         threading.Thread(target=tools.language_model, args=(model,), daemon=True).start()
     if tools.vault is not None:  # the first caller waits for no import
-        no_key = (Provider.OPENROUTER, "")
+        no_key = (Provider.OPENROUTER, "none")
         threading.Thread(target=tools.creator_model, args=no_key, daemon=True).start()
 
 

@@ -232,14 +232,14 @@ def test_only_a_doubtful_run_is_booked(market: Market, buyer: Buyer, tools: Tool
     _made(market, buyer)
     run_id = market.run().id
 
-    for book in (
-        lambda: doubts.book_settled(tools, run_id, TRANSACTION),
-        lambda: doubts.book_not_settled(tools, run_id),
-        lambda: doubts.book_settled(tools, run_id, "0x12"),
-        lambda: doubts.book_not_settled(tools, run_id + 999),
-    ):
-        with pytest.raises(NotBooked):
-            book()
+    with pytest.raises(NotBooked, match="not doubtful"):
+        doubts.book_settled(tools, run_id, TRANSACTION)
+    with pytest.raises(NotBooked, match="not doubtful"):
+        doubts.book_not_settled(tools, run_id)
+    with pytest.raises(NotBooked, match="64 hex digits"):
+        doubts.book_settled(tools, run_id, "0x12")
+    with pytest.raises(NotBooked, match="not doubtful"):
+        doubts.book_not_settled(tools, run_id + 999)
 
     assert market.run().state is RunState.SETTLING
 
