@@ -43,6 +43,8 @@ class Fault(StrEnum):
     """Says yes to everything and does nothing."""
     DENY_AFTER = "deny_after"
     """Does what it was asked and says that it failed."""
+    CAREFUL = "careful"
+    """No fault: tries a transfer out before it sends it, and so refuses what would fail."""
     OTHER_NETWORK = "other_network"
     OTHER_PAYER = "other_payer"
     """Says yes, of somebody else's payment, and does nothing."""
@@ -71,8 +73,8 @@ class Signer(FacilitatorWeb3Signer):
 class Facilitator:
     def __init__(self, rpc_url: str, key: str) -> None:
         signer = Signer(key, rpc_url, confirmation_timeout_seconds=CONFIRMATION_SECONDS)
-        self._core = x402FacilitatorSync()
-        register_exact_evm_facilitator(self._core, signer, networks=[NETWORK])
+        self._core = _core(signer, is_careful=False)
+        self._careful = _core(signer, is_careful=True)
         self._lock = threading.Lock()
         self._faults: dict[str, Fault] = {}
         self._released = threading.Event()
@@ -99,11 +101,19 @@ class Facilitator:
             return {"isValid": False, "invalidReason": "unexpected_verify_error", **_said(error)}
 
     def settle(self, body: Json) -> Json:
+        is_careful = self.fault("settle")[0] is Fault.CAREFUL
+        core = self._careful if is_careful else self._core
         try:
-            return _json(self._core.settle(*_parsed(body)))
+            return _json(core.settle(*_parsed(body)))
         except Exception as error:  # noqa: BLE001
             refusal = {"success": False, "transaction": "", "network": _network(body)}
             return {**refusal, "errorReason": "unexpected_settle_error", **_said(error)}
+
+
+def _core(signer: Signer, *, is_careful: bool) -> x402FacilitatorSync:
+    core = x402FacilitatorSync()
+    register_exact_evm_facilitator(core, signer, networks=[NETWORK], simulate_in_settle=is_careful)
+    return core
 
 
 def _parsed(body: Json) -> tuple[Any, Any]:
