@@ -5,6 +5,8 @@ VENV = .venv/bin/python
 SETUP = $(PYTHON) local/bootstrap.py
 SETUP_DEV = $(PYTHON) local/bootstrap.py --dev
 WORKERS ?= 2
+# Or pytest prepares every test file anew in every process, which takes it seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves doubtful-runs books creators rotate-keys clean

@@ -12,7 +12,6 @@ import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import text
 
 from app import context
 from app.factory import create_app
@@ -34,6 +33,12 @@ from tests.support.scheduling import pytest_xdist_make_scheduler
 __all__ = ["pytest_xdist_make_scheduler"]
 
 TEMPLATE = "honestwork_template"
+EMPTYING = "; ".join(
+    [
+        "SET LOCAL session_replication_role = replica",
+        *(f"DELETE FROM {table.name}" for table in reversed(tables.metadata.sorted_tables)),
+    ]
+)
 _until_the_end = ExitStack()
 
 
@@ -153,9 +158,7 @@ def built_tools(
 def empty(tools: Toolbox) -> None:
     """Delete every row. The append-only triggers are put aside: only a superuser can do that."""
     with tools.database.transaction("test.empty") as session:
-        session.execute(text("SET LOCAL session_replication_role = replica"))
-        for table in reversed(tables.metadata.sorted_tables):
-            session.execute(table.delete())
+        session.connection().exec_driver_sql(EMPTYING)  # one round trip; this is done a lot
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """The ledger as beancount reads it: clean after any life, and not after any tampering."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,42 +88,73 @@ def test_no_key_of_a_caller_and_no_invoice_is_exported(life: Life) -> None:
     assert "lnbc" not in text_of_all
 
 
-def test_the_commands_write_what_bean_check_reads_and_a_person_understands(
-    life: Life, tmp_path: Path, database_url: str, redis_url: str
-) -> None:
-    owing(life)
-    life.complete()
-    owner_moves.state(life.tools, -1500, note="fees of the node")
+COMMANDS = """
+import contextlib, io, json, runpy, sys
+for line in sys.stdin:
+    module, *arguments = json.loads(line)
+    sys.argv[1:] = arguments
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code or 0
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+"""Runs one ``python -m …`` after the other: importing takes each process two seconds."""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(life: Life, database_url: str, redis_url: str) -> Iterator[Run]:
+    """Run a command as an operator does; its exit code, and what it says on both outputs."""
     environ = {
         "PATH": os.defpath,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "STAND_IN_URL": life.stand_in.url,
     }
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS],
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        into, out_of = process.stdin, process.stdout
 
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        def run(*command: str) -> tuple[int, str, str]:
+            into.write(json.dumps(command) + "\n")
+            into.flush()
+            code, out, err = json.loads(out_of.readline())
+            return code, out, err
+
+        yield run
+        into.close()
+
+
+def test_the_commands_write_what_bean_check_reads_and_a_person_understands(
+    life: Life, tmp_path: Path, run: Run
+) -> None:
+    owing(life)
+    life.complete()
+    owner_moves.state(life.tools, -1500, note="fees of the node")
 
     books = tmp_path / "ledger.beancount"
-    books.write_text(run("-m", "workers.books").stdout)
-    checked = run("-m", "beancount.scripts.check", str(books))
-    assert (checked.returncode, checked.stdout) == (0, ""), checked.stderr
+    books.write_text(run("workers.books")[1])
+    assert run("beancount.scripts.check", str(books)) == (0, "", "")
 
-    compared = run("-m", "workers.reconcile")
-    assert compared.returncode == 0, compared.stderr
-    assert "more in the wallets than the books say" in compared.stdout, "1.5 sats were never taken"
+    code, compared, _ = run("workers.reconcile")
+    assert code == 0
+    assert "more in the wallets than the books say" in compared, "1.5 sats were never taken"
     life.stand_in.top_up(-100)
-    assert run("-m", "workers.reconcile").returncode == 1
-    stated = run("-m", "workers.owner_moves", "state", "-98.5", "--note", "a test")
-    assert (stated.returncode, stated.stdout) == (0, "0 waiting\n"), stated.stderr
-    compared = run("-m", "workers.reconcile")
-    assert (compared.returncode, "agree" in compared.stdout) == (0, True), compared.stdout
-    assert run("-m", "workers.owner_moves", "book", "m1", "--note", "x").returncode == 1
+    assert run("workers.reconcile")[0] == 1
+    stated = run("workers.owner_moves", "state", "-98.5", "--note", "a test")
+    assert stated[:2] == (0, "0 waiting\n"), stated
+    code, compared, _ = run("workers.reconcile")
+    assert (code, "agree" in compared) == (0, True), compared
+    assert run("workers.owner_moves", "book", "m1", "--note", "x")[0] == 1
