@@ -9,7 +9,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-machines chaos release-check reconcile owner-moves doubtful-runs books creators rotate-keys clean
+.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-x402 test-machines chaos release-check reconcile owner-moves doubtful-runs books creators rotate-keys clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ rotate-keys: ## seal creators' keys with the newest of VAULT_KEYS (DO=new prints
 
 test-lnbits: ## run the money tests against a real LNbits, installed beside
 	@$(SETUP_DEV) && tests/lnbits/run
+
+test-x402: ## let the official x402 clients buy, and the known attacks try, on a chain of our own
+	@tests/x402/run
 
 chaos: ## set a fleet under fire: make chaos JOBS=1500 FAULTS=40 SEED=1 (logs and figures: RESULTS=…)
 	@$(SETUP_DEV) && $(VENV) -m tests.chaos --jobs $(or $(JOBS),1500) --faults $(or $(FAULTS),40) \
