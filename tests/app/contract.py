@@ -61,7 +61,7 @@ class Contract:
             return
         assert response.mimetype in said["content"]
         schema = said["content"][response.mimetype]["schema"]
-        if response.mimetype.endswith("json"):
+        if str(response.mimetype).endswith("json"):
             self._valid(response.json, schema["$ref"].rpartition("/")[2])
         for name in said.get("headers", {}):
             assert name in response.headers, f"{name} is documented, and missing"

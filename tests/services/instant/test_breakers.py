@@ -11,7 +11,8 @@ from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.key_states import KeyState
 from local.stand_in.testing import StandInClient
 from models.catalogue import CatalogueModel
-from models.creator import Breaker, BreakerReason, Provider
+from models.creator import Breaker, BreakerReason, Creator, Provider, ProviderKey
+from models.database import ago
 from models.resource import Resource, ResourceType, ResourceVersion
 from services.instant import breakers, keys, probes
 from services.operate import ticks
@@ -65,7 +66,7 @@ def list_model(tools: Toolbox, model: str) -> None:
 
 def publish(tools: Toolbox, model: str) -> None:
     with tools.database.transaction("test.publish") as session:
-        creator_id = session.scalar(select(func.min(keys.ProviderKey.creator_id)))
+        creator_id = session.scalars(select(Creator.id)).one()
         resource = Resource(
             creator_id=creator_id, slug="haiku", type=ResourceType.OPENROUTER_INSTANT
         )
@@ -142,7 +143,7 @@ def test_a_late_success_does_not_close_what_is_open(tools: Toolbox, key_id: int)
 
 def test_a_failure_of_a_key_that_is_deleted_is_nobodys(tools: Toolbox, key_id: int) -> None:
     with tools.database.transaction("test.creator") as session:
-        creator_id = session.get_one(keys.ProviderKey, key_id).creator_id
+        creator_id = session.get_one(ProviderKey, key_id).creator_id
     keys.delete(tools, creator_id, Provider.OPENROUTER)
 
     assert not breakers.note_failure(tools, key_id, MODEL, BreakerReason.CREDITS)
@@ -158,7 +159,7 @@ def test_the_owner_can_be_told_why(tools: Toolbox, key_id: int) -> None:
 def test_a_new_key_starts_with_nothing_open(tools: Toolbox, key_id: int) -> None:
     fail(tools, key_id, BreakerReason.CREDITS)
     with tools.database.transaction("test.creator") as session:
-        creator_id = session.get_one(keys.ProviderKey, key_id).creator_id
+        creator_id = session.get_one(ProviderKey, key_id).creator_id
 
     new = keys.put(tools, creator_id, Provider.OPENROUTER, OPENROUTER_KEY).key.id
 
@@ -275,7 +276,7 @@ def test_the_pause_between_probes_grows(tools: Toolbox, key_id: int) -> None:
             session.execute(update(Breaker).values(opened_at=func.now() - age, due_at=func.now()))
         probes.probe_due(tools)
         with tools.database.transaction("test.pause") as session:
-            pauses.append(session.execute(select(Breaker.due_at - func.now())).scalar_one())
+            pauses.append(-session.scalars(select(ago(Breaker.due_at))).one())
 
     assert pauses[0] < timedelta(seconds=45)
     assert timedelta(minutes=5) < pauses[1] < timedelta(minutes=10)
@@ -301,7 +302,7 @@ def test_an_anthropic_model_is_probed_by_the_providers_own_name(
 def test_a_test_of_the_key_brings_the_probe_forward(tools: Toolbox, key_id: int) -> None:
     fail(tools, key_id, BreakerReason.UPSTREAM, times=3)
     with tools.database.transaction("test.creator") as session:
-        creator_id = session.get_one(keys.ProviderKey, key_id).creator_id
+        creator_id = session.get_one(ProviderKey, key_id).creator_id
 
     keys.test(tools, creator_id, Provider.OPENROUTER)
 

@@ -6,11 +6,13 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from config.queues import TaskName
+from gateways.provider_keys import KeyVerdict
 from gateways.vault import SealBroken
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.key_states import KeyState
 from local.stand_in.testing import StandInClient
 from models.creator import Breaker, BreakerReason, Provider, ProviderKey
+from models.database import ago
 from models.resource import PauseReason, Resource, ResourceType, ResourceVersion
 from services.errors import InvalidRequest, NotFound
 from services.instant import keys
@@ -59,7 +61,7 @@ def make_due(tools: Toolbox) -> None:
 
 def due_in(tools: Toolbox) -> timedelta:
     with tools.database.transaction("test.due_in") as session:
-        return session.execute(select(ProviderKey.due_at - func.now())).scalar_one()
+        return -session.scalars(select(ago(ProviderKey.due_at))).one()
 
 
 # --- Sealed
@@ -253,7 +255,7 @@ def test_a_key_replaced_while_it_is_verified_is_not_judged_by_the_old_one(
     class Slow:
         def check_openrouter(self, secret: str) -> object:
             keys.put(tools, ada.id, Provider.OPENROUTER, ANOTHER_KEY)
-            return keys.KeyVerdict.INVALID
+            return KeyVerdict.INVALID
 
     make_due(tools)
     keys.verify_due(tools.with_(provider_keys=Slow()))
