@@ -151,6 +151,10 @@ class ParameterSchema(CamelSchema):
     )
 
 
+class ParameterRequestSchema(ParameterSchema):
+    """As a creator declares one: nothing else may be said."""
+
+
 class _MembersSchema(CamelSchema):
     """What a version may say; which of it a type has is the service's to know."""
 
@@ -169,7 +173,7 @@ class _MembersSchema(CamelSchema):
     frequency_penalty = _sampling(-2, 2)
     presence_penalty = _sampling(-2, 2)
     parameters = fields.List(
-        fields.Nested(ParameterSchema),
+        fields.Nested(ParameterRequestSchema),
         validate=validate.Length(
             max=templates.MAX_PARAMETERS,
             error=f"must have at most {templates.MAX_PARAMETERS} entries",

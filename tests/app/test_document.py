@@ -91,7 +91,7 @@ OPERATIONS = {
 }
 REQUESTS = {
     *("CreateJobRequest", "ClaimRefundRequest", "CreateResourceRequest", "EditResourceRequest"),
-    *("CreateCreatorRequest", "EditCreatorRequest", "SaveKeyRequest"),
+    *("CreateCreatorRequest", "EditCreatorRequest", "SaveKeyRequest", "ParameterRequest"),
 }
 SHAPED_BY_OTHERS = {("readinessCheck", "503"), ("priceInstant", "402")}
 SHAPED_BY_OTHERS |= {("runInstant", "402"), ("runInstant", "503")}
