@@ -1,8 +1,8 @@
 """What became of an authorization, by the chain's own word: JSON-RPC of any node of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateways.deadline import total_deadline
@@ -16,7 +16,9 @@ TOTAL_SECONDS = 45.0
 MAX_ANSWER_BYTES = 1024 * 1024
 BLOCKS_PER_SEARCH = 1000
 """Public nodes look through no more at a time; on Base that is half an hour."""
-MAX_SEARCHES = 12
+RECENT_BLOCKS = 3 * BLOCKS_PER_SEARCH
+EARLIER, LATER = timedelta(hours=1), timedelta(hours=3)
+"""No payment is taken that is good for longer, and clocks may differ."""
 LATEST, FINAL = "latest", "finalized"
 
 AUTHORIZATION_STATE = "0xe94a0102"
@@ -30,6 +32,21 @@ TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 class _Block:
     number: int
     at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Span:
+    """Blocks from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+    def pages(self) -> "list[_Span]":
+        """The same, in as many pieces as nodes like to search."""
+        return [
+            _Span(first=first, last=min(first + BLOCKS_PER_SEARCH - 1, self.last))
+            for first in range(self.first, self.last + 1, BLOCKS_PER_SEARCH)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,17 +132,35 @@ class _Node:
         return int(said, 16) != 0
 
     def _log_of_its_use(self, doubt: _Doubt) -> dict[str, Any] | None:
-        """Search backwards from now to when it was first seen."""
-        last = self._block(LATEST)
-        for _ in range(MAX_SEARCHES):
-            first = self._block(hex(max(0, last.number - BLOCKS_PER_SEARCH + 1)))
-            logs = self._logs(doubt.key, first.number, last.number)
+        """Look at what was written lately, then at the hours around when it was first seen."""
+        latest = self._block(LATEST).number
+        recent = _Span(first=max(0, latest - RECENT_BLOCKS + 1), last=latest)
+        log = self._found(doubt.key, reversed(recent.pages()))
+        if log is not None:
+            return log
+        around = _Span(
+            first=self._first_block(doubt.since - EARLIER, latest),
+            last=self._first_block(doubt.since + LATER, latest),
+        )
+        return self._found(doubt.key, around.pages())
+
+    def _found(self, key: PaymentKey, spans: Iterable[_Span]) -> dict[str, Any] | None:
+        for span in spans:
+            logs = self._logs(key, span.first, span.last)
             if logs:
                 return logs[0]
-            if first.number == 0 or first.at < doubt.since:
-                return None
-            last = _Block(number=first.number - 1, at=first.at)
         return None
+
+    def _first_block(self, moment: datetime, latest: int) -> int:
+        """The first block at or after ``moment``, or the latest."""
+        low, high = 0, latest
+        while low < high:
+            middle = (low + high) // 2
+            if self._block(hex(middle)).at < moment:
+                low = middle + 1
+            else:
+                high = middle
+        return low
 
     def _logs(self, key: PaymentKey, first: int, last: int) -> list[dict[str, Any]]:
         payer = "0x" + _word(key.payer)

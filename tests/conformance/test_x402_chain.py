@@ -96,13 +96,20 @@ def test_a_cancelled_authorization_has_not_moved_once_that_is_final(
     assert finding.is_spent
 
 
-def test_a_use_of_hours_ago_is_found_if_it_was_after_the_payment_was_seen(
-    stand_in: StandInClient, node: RpcChain
+@pytest.mark.parametrize("hours", [0.5, 1, 3, 24 * 30])
+def test_a_use_of_long_ago_is_found_if_it_was_when_the_payment_was_seen(
+    stand_in: StandInClient, node: RpcChain, hours: float
 ) -> None:
     transaction = stand_in.use_authorization(PAYER, NONCE, pay_to=CREATOR, micros=PRICE)
-    stand_in.advance_chain(3 * 3600)
+    stand_in.advance_chain(int(hours * 3600))
 
     assert asked(node) == Moved(transaction=transaction)
+
+
+def test_a_use_of_another_time_is_not_found(stand_in: StandInClient, node: RpcChain) -> None:
+    stand_in.use_authorization(PAYER, NONCE, pay_to=CREATOR, micros=PRICE)
+    stand_in.advance_chain(3 * 3600)
+
     assert asked(node, since=datetime.now(UTC) + timedelta(hours=2)) == Unknown(
         reason="use_not_found"
     )

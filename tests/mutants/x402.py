@@ -94,8 +94,8 @@ X402_MUTANTS = (
     _one(
         "x402: base64 read leniently",
         WIRE,
-        "    if _BASE64.fullmatch(text) is None:\n",
-        '    if _BASE64.match(text + "A") is None:\n',
+        "base64.b64decode(text, validate=True)",
+        "base64.b64decode(text)",
         READ_BY,
     ),
     _one(

@@ -235,6 +235,16 @@ def test_a_header_that_is_no_base64_of_a_json_object_is_malformed(header: str) -
         wire.payment_of(None, header)
 
 
+@pytest.mark.parametrize("junk", [" ", "\n", "-", "_", "é", "=", "\0", "%3D"])
+def test_a_good_payment_with_junk_in_its_base64_is_malformed(junk: str) -> None:
+    header = encoded(V2)
+    assert wire.payment_of(header, None) is not None
+
+    for position in (0, 40, len(header)):
+        with pytest.raises(MalformedPayment):
+            wire.payment_of(header[:position] + junk + header[position:], None)
+
+
 @given(st.text())
 def test_whatever_the_header_holds_it_is_a_payment_or_malformed(header: str) -> None:
     with pytest.raises(MalformedPayment):
