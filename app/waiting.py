@@ -15,6 +15,8 @@ SEATS = 16
 ASKING = 24
 """More than LNbits serves at a time: it makes some twenty invoices a second, one by one."""
 IN_LINE = 8
+KEY_CHECKS = 4
+"""Of the seats so many may be taken by creators whose provider is asked about a key."""
 TURN_SECONDS = 2.0
 """How long to wait in line; then the caller had better come again."""
 FIRST_PAUSE_SECONDS = 0.02
@@ -61,9 +63,10 @@ class WaitingRoom:
 
 
 class Turnstile:
-    """Lets so many requests through to LNbits at a time; one per process, shared by its threads.
+    """Lets so many requests through to an outside system at a time; one of each per process,
+    shared by its threads.
 
-    A hung LNbits holds these for as long as a call may take, and not one thread more.
+    A hung LNbits, say, holds these for as long as a call may take, and not one thread more.
     """
 
     def __init__(

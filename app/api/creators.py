@@ -1,5 +1,7 @@
 """Creators: registering them, their account, and the keys that their resources run on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +21,7 @@ from app.api.creator_schemas import (
 from app.api.documenting import errors
 from app.auth import creator, creators_only, operator_only
 from models.creator import Provider, ProviderKey
-from services.errors import ErrorCode, NotFound
+from services.errors import ErrorCode, NotFound, NotNow
 from services.instant import creators as people
 from services.instant import keys
 from services.instant.creators import Account
@@ -97,7 +99,9 @@ def renew_api_key() -> dict[str, str]:
 @errors(creators, 400, 401, 404, 413, 415, 503)
 def save_key(body: dict[str, Any], provider: str) -> dict[str, Any]:
     """Save your key of a model provider, in place of any other. The provider is asked first."""
-    saved = keys.put(context.tools(), creator().id, _provider(provider), body["key"])
+    of = _provider(provider)
+    with _asking():
+        saved = keys.put(context.tools(), creator().id, of, body["key"])
     return {**_told(saved.key), "resumed": saved.resumed}
 
 
@@ -119,7 +123,22 @@ def delete_key(provider: str) -> dict[str, Any]:
 @errors(creators, 401, 404, 413, 503)
 def test_key(provider: str) -> dict[str, Any]:
     """Ask the provider about your key now; what had stopped sales is tried again at once."""
-    return _told(keys.test(context.tools(), creator().id, _provider(provider)))
+    of = _provider(provider)
+    with _asking():
+        return _told(keys.test(context.tools(), creator().id, of))
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """A hung provider holds a few of our threads and no more. Raises NotNow."""
+    with context.waiting_room().seat() as is_seated, context.key_checks().turn() as is_ours:
+        if not (is_seated and is_ours):
+            raise NotNow(
+                "Providers are being asked about other keys; try again shortly.",
+                code=ErrorCode.MODEL_UNAVAILABLE,
+                retry_after=keys.PROVIDER_RETRY,
+            )
+        yield
 
 
 def _provider(name: str) -> Provider:

@@ -1,12 +1,16 @@
 """Creators over HTTP: registered by the operator, their account, their keys."""
 
-import pytest
+from contextlib import ExitStack
 
+import pytest
+from flask import Flask
+
+from app.waiting import KEY_CHECKS, SEATS
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.key_states import KeyState
 from local.stand_in.testing import StandInClient
 from services.toolbox import Toolbox
-from tests.app.conftest import Build
+from tests.app.conftest import Build, taken
 from tests.app.contract import CheckedClient
 from tests.support.creators import (
     ADDRESS,
@@ -281,3 +285,29 @@ def test_one_creators_key_is_not_anothers(
     assert client.get("/api/creator", headers=bob.headers).json["keys"] == []
     assert client.delete(KEY, headers=bob.headers).status_code == 404
     assert len(client.get("/api/creator", headers=ada.headers).json["keys"]) == 1
+
+
+def test_a_hung_provider_holds_a_few_threads_and_no_more(
+    client: CheckedClient, web: Flask, ada: Someone
+) -> None:
+    """Whoever comes then is told to come again, at once."""
+    with ExitStack() as others:
+        for _ in range(KEY_CHECKS):
+            others.enter_context(web.extensions["key_checks"].turn())
+        refused = client.put(KEY, json={"key": OPENROUTER_KEY}, headers=ada.headers)
+
+    assert (refused.status_code, refused.json["code"]) == (503, "model_unavailable")
+    save(client, ada)
+
+
+def test_without_a_free_seat_no_provider_is_asked(
+    client: CheckedClient, web: Flask, ada: Someone, stand_in: StandInClient
+) -> None:
+    save(client, ada)
+    before = stand_in.counts().requests["GET /openrouter/api/v1/key"]
+
+    with taken(web.extensions["waiting_room"], SEATS):
+        refused = client.post(f"{KEY}/test", headers=ada.headers)
+
+    assert refused.status_code == 503
+    assert stand_in.counts().requests["GET /openrouter/api/v1/key"] == before
