@@ -74,8 +74,8 @@ migrate: ## bring the database of DATABASE_URL up to date (`make run` does that 
 reconcile: ## compare books, wallets and rules from the beginning (environment of worker-money)
 	@$(SETUP) && $(VENV) -m workers.reconcile
 
-doubtful-runs: ## list runs of which nobody knows whether they were paid (docs/operations.md)
-	@$(SETUP) && $(VENV) -m workers.doubtful_runs
+doubtful-runs: ## list runs of which nobody knows whether they were paid; DO="settled 12 0x…" books one
+	@$(SETUP) && $(VENV) -m workers.doubtful_runs $(DO)
 
 owner-moves: ## list what waits to be booked as the owner's (docs/operations.md tells how)
 	@$(SETUP) && $(VENV) -m workers.owner_moves

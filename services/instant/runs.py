@@ -25,11 +25,13 @@ from services.instant import breakers, failures, journal, making
 from services.instant.failures import RunFailure
 from services.instant.journal import CRASHES_ARE_POISON
 from services.instant.making import Made, NotMade
+from services.instant.room import WORKING, Room
 from services.recording import insist
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
+AT_ONCE = Room(WORKING)
 AT_WORK = frozenset({RunState.RECEIVED, RunState.RUNNING})
 LEAST_SECONDS = 1.0
 """No call is begun that has less time than this."""
@@ -56,14 +58,17 @@ class _Held:
 
 def execute(tools: Toolbox, run_id: int) -> None:
     """Take a run on as far as it goes. Safe to call any number of times, anywhere, at once."""
-    held = _take(tools, run_id)
-    if held is None:
-        return
-    with tools.leases.hold(Run, run_id, held.claim):
-        if held.run.state is RunState.RECEIVED:
-            held = _verify(tools, held)
+    with AT_ONCE.place() as is_free:
+        held = _take(tools, run_id) if is_free else None
         if held is not None:
-            _deliver(tools, held)
+            _work(tools, held)
+
+
+def _work(tools: Toolbox, held: _Held) -> None:
+    with tools.leases.hold(Run, held.run.id, held.claim):
+        ready = _verify(tools, held) if held.run.state is RunState.RECEIVED else held
+        if ready is not None:
+            _deliver(tools, ready)
 
 
 def _take(tools: Toolbox, run_id: int) -> _Held | None:

@@ -31,11 +31,13 @@ from models.run_lifecycle import RunEvent
 from services import retry
 from services.instant import journal
 from services.instant.failures import RunFailure
+from services.instant.room import SETTLING, Room
 from services.recording import insist
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
+AT_ONCE = Room(SETTLING)
 FIRST_LOOK = timedelta(seconds=2)
 LAST_LOOK = timedelta(minutes=5)
 _JOURNALLED = {
@@ -61,11 +63,12 @@ class _Held:
 
 def settle(tools: Toolbox, run_id: int) -> None:
     """Take the settling of a run one step on. Safe to call any number of times, at once."""
-    held = _claim(tools, run_id)
-    if held is None:
-        return
-    with tools.leases.hold(Run, run_id, held.claim):
-        _take_on(tools, held)
+    with AT_ONCE.place() as is_free:
+        held = _claim(tools, run_id) if is_free else None
+        if held is None:
+            return
+        with tools.leases.hold(Run, run_id, held.claim):
+            _take_on(tools, held)
 
 
 def _claim(tools: Toolbox, run_id: int) -> _Held | None:

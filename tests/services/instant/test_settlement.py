@@ -1,5 +1,6 @@
 """The money for a result: moved once or not at all, and never guessed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 
@@ -11,7 +12,7 @@ from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models import schema
 from models.run import Run, RunState
-from services.instant import doubts, runs, settlement
+from services.instant import doubts, room, runs, settlement
 from services.instant.doubts import NotBooked
 from services.operate import health
 from services.toolbox import Toolbox
@@ -49,11 +50,12 @@ def _made(market: Market, buyer: Buyer) -> dict[str, str]:
     return payment
 
 
-def _settle(tools: Toolbox, market: Market) -> Run:
-    """What the money worker does when the run is due."""
+def _settle(tools: Toolbox, market: Market, run_id: int | None = None) -> Run:
+    """What the money worker does when a run, or the only one, is due."""
+    number = run_id or market.run().id
     market.make_due()
-    settlement.settle(tools, market.run().id)
-    return market.run()
+    settlement.settle(tools, number)
+    return next(run for run in market.runs() if run.id == number)
 
 
 def _lapse(market: Market) -> None:
@@ -325,3 +327,27 @@ def test_a_run_in_doubt_is_shown_to_the_operator(
 
     assert part["doubtful"] == 1
     assert part["ok"] is False
+
+
+def test_a_facilitator_that_hangs_leaves_threads_for_lightning(
+    market: Market, client: FlaskClient, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    path = market.publish()
+    for _ in range(room.SETTLING + 1):
+        Buyer(client).buy(path)
+    numbers = [run.id for run in market.runs()]
+    for number in numbers:
+        runs.execute(tools, number)
+    market.make_due()
+    stand_in.hold("x402.settle", times=room.SETTLING)
+
+    with ThreadPoolExecutor(room.SETTLING) as workers:
+        for number in numbers[:-1]:
+            workers.submit(settlement.settle, tools, number)
+        stand_in.wait_until_held(room.SETTLING)
+        settlement.settle(tools, numbers[-1])  # comes back at once
+        stand_in.release()
+
+    states = [run.state for run in market.runs()]
+    assert states == [RunState.SUCCEEDED] * room.SETTLING + [RunState.SETTLING]
+    assert _settle(tools, market, numbers[-1]).state is RunState.SUCCEEDED
