@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateways import evm_addresses
 from local.stand_in.effects import EffectKind, EffectLog
 from local.stand_in.faults import Errand, Fault, FaultKind, Faults
 from local.stand_in.tokens import AlreadyUsed, NotEnough, Tokens, Transfer
@@ -103,8 +104,10 @@ class FacilitatorApi:
             if _lies(fault):
                 return json_reply({"success": True, "transaction": "0x" + "ab" * 32} | said)
             try:
-                _declined(fault)
+                if fault is None or not fault.after_effect:
+                    _declined(fault)
                 transaction = self._put(presented, fault)
+                _declined(fault)
             except NotGood as refused:
                 told = {"success": False, "errorReason": refused.reason, "transaction": ""}
                 return json_reply(told | said)
@@ -146,6 +149,7 @@ class FacilitatorApi:
         transfer = presented.transfer()
         if _signer(presented) != presented.payer:
             raise NotGood("invalid_exact_evm_payload_signature")
+        _insist_on_checksums(presented.authorization)
         if is_settling:
             return
         if self._tokens.use(transfer.chain, transfer.payer, transfer.nonce) is not None:
@@ -214,6 +218,14 @@ def _judge_terms(presented: Presented, *, now: int) -> None:
     for reason, is_wrong in wrong.items():
         if is_wrong:
             raise NotGood(reason)
+
+
+def _insist_on_checksums(authorization: Mapping[str, Any]) -> None:
+    """x402's own stands on web3, which takes no address without its checksum."""
+    for name in ("from", "to"):
+        address = str(authorization[name])
+        if address != evm_addresses.checksummed(address):
+            raise NotGood("invalid_exact_evm_transaction_simulation_failed")
 
 
 def _signer(presented: Presented) -> str | None:

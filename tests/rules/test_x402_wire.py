@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateways.evm_addresses import checksummed
 from gateways.x402 import MalformedPayment, Payment, PaymentRefused, Requirement, wire
 from gateways.x402.networks import BASE, BASE_SEPOLIA, NETWORKS
 from gateways.x402.signatures import is_of_one_key, signer
@@ -290,6 +291,17 @@ def test_whatever_stands_in_a_member_it_is_read_or_refused(
     except (MalformedPayment, PaymentRefused):
         return
     assert found.authorization.payer == found.authorization.payer.lower()
+
+
+def test_the_facilitator_is_sent_addresses_with_their_checksum_however_they_came() -> None:
+    """x402's own facilitator takes no others."""
+    stated = V2["payload"]["authorization"]
+    lower = authorization_with(**{"from": stated["from"].lower(), "to": stated["to"].lower()})
+
+    sent = read(lower).raw["payload"]["authorization"]
+
+    assert sent["from"] == checksummed(stated["from"])
+    assert sent["to"] == checksummed(stated["to"])
 
 
 def test_the_facilitator_is_sent_what_was_read_and_nothing_beside_it() -> None:

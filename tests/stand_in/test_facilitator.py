@@ -12,10 +12,11 @@ import requests
 from x402.http import FacilitatorConfig, HTTPFacilitatorClientSync
 from x402.schemas import PaymentPayload, PaymentRequirements
 
+from gateways.evm_addresses import checksummed
 from local.stand_in.testing import StandInClient, running_stand_in
 from tests.support.x402_payer import Payer
 
-CREATOR = "0x" + "c0" * 20
+CREATOR = checksummed("0x" + "c0" * 20)
 OPENING = 10**12
 WANTED: dict[str, Any] = {
     "scheme": "exact",

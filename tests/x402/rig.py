@@ -54,7 +54,7 @@ class Rig:
     def buy(self, client: str, url: str, payer: Payer, body: object) -> Bought:
         """Buy once with an official client, in a process of its own, as a customer does."""
         done = subprocess.run(
-            [*CLIENTS[client](self.installed), url, _key(payer), json.dumps(body)],
+            [*CLIENTS[client](self.installed), url, key_of(payer), json.dumps(body)],
             env={"PATH": os.defpath, "PACKAGES": str(self.installed.packages)},
             capture_output=True,
             text=True,
@@ -88,5 +88,5 @@ def running_rig(environ: Mapping[str, str]) -> Iterator[Rig]:
         yield Rig(chain=chain, facilitator=facilitator, installed=installed, folder=folder)
 
 
-def _key(payer: Payer) -> str:
+def key_of(payer: Payer) -> str:
     return "0x" + bytes(payer.account.key).hex()
