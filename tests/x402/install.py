@@ -61,10 +61,8 @@ class Installed:
     packages: Path
     """The folder that has ``node_modules``."""
 
-    @property
-    def anvil(self) -> Path:
-        binaries = self.packages / "node_modules" / "@foundry-rs"
-        return next(binaries.glob("anvil-*/bin/anvil"))
+    anvil: Path
+    """The chain's program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +74,21 @@ class _Node:
 def install(environ: Mapping[str, str]) -> Installed:
     """At once when all is there already; about a minute the first time. Raises CannotInstall."""
     node = _node_of_machine(environ) or _node_of_wheel(environ)
+    packages = _npm_packages(node, environ)
     return Installed(
         python=python_of(X402, environ),
         python_v1=python_of(X402_V1, environ),
         node=node.node,
-        packages=_npm_packages(node, environ),
+        packages=packages,
+        anvil=_anvil_in(packages),
     )
+
+
+def _anvil_in(packages: Path) -> Path:
+    found = list(packages.glob("node_modules/@foundry-rs/anvil-*/bin/anvil"))
+    if not found:
+        raise CannotInstall("The chain (anvil) is pinned for Linux on x86-64 only.")
+    return found[0]
 
 
 def _node_of_machine(environ: Mapping[str, str]) -> _Node | None:

@@ -10,7 +10,7 @@ from tests.x402.purchases import ask, required
 from tests.x402.rig import Rig
 from tests.x402.shops import Creator
 
-RUNS = int(os.environ.get("HONESTWORK_X402_RUNS", "200"))  # noqa: TID251 - an entry point
+RUNS = int(os.environ.get("HONESTWORK_X402_RUNS", "80"))  # noqa: TID251 - an entry point
 PAYERS = 8
 PRICE_MICROS = 10_007
 FEE_PCT = Decimal("2.5")
