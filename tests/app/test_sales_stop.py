@@ -10,6 +10,7 @@ from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.key_states import KeyState
 from local.stand_in.testing import StandInClient
 from models.creator import Breaker, ProviderKey
+from models.tick import Tick
 from services.operate import ticks
 from services.toolbox import Toolbox
 from tests.app.conftest import Build, BusyDoorbell
@@ -36,7 +37,7 @@ def later(tools: Toolbox) -> None:
         past = func.now() - timedelta(seconds=1)
         session.execute(update(ProviderKey).values(due_at=past))
         session.execute(update(Breaker).where(Breaker.due_at.is_not(None)).values(due_at=past))
-        session.execute(update(ticks.Tick).values(due_at=past))
+        session.execute(update(Tick).values(due_at=past))
     ticks.run(tools, TaskName.VERIFY_KEYS)
     ticks.run(tools, TaskName.PROBE_BREAKERS)
 

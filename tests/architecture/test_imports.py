@@ -75,6 +75,7 @@ PLANTS = [
         "services.planted_keys",
         "coincurve",
     ),
+    Plant("pycryptodome lives in gateways.evm_addresses", "services.planted_hashes", "Crypto"),
     Plant("cryptography lives in gateways.vault", "services.planted_seals", "cryptography"),
     Plant("x402 lives in gateways.x402.facilitator", "services.planted_x402", "x402"),
     Plant(
