@@ -48,15 +48,14 @@ def _addresses(*, may_remove: bool) -> fields.Dict:
 
 def _is_a_cap(cap: Decimal) -> None:
     if cap < SMALLEST_CAP_USD:
-        raise ValidationError("must be above 0, or null for no cap")
+        raise ValidationError(f"must be at least {SMALLEST_CAP_USD}, or null for no cap")
 
 
 def _cap(description: str) -> ExactNumber:
     return ExactNumber(
-        decimals=6,
         allow_none=True,
         validate=_is_a_cap,
-        metadata={"description": description, "exclusiveMinimum": 0},
+        metadata={"description": description, "minimum": float(SMALLEST_CAP_USD)},
     )
 
 

@@ -76,7 +76,16 @@ class UsdField(fields.Decimal):
 
 
 class InstantField(fields.AwareDateTime):
-    """An instant: ISO 8601 in UTC with ``Z``."""
+    """An instant in ISO 8601, shown in UTC with ``Z``. PostgreSQL would refuse odd offsets."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> datetime:
+        instant = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return instant.astimezone(UTC)
+        except OverflowError:  # a few hours before the year 1, or after 9999
+            return instant.replace(tzinfo=UTC)
 
     def _serialize(
         self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any

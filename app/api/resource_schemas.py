@@ -39,7 +39,6 @@ class ExactNumber(UsdField):
         "null": "must be a number, not null",
         "invalid": _A_NUMBER,
         "range": "must be from {lowest} to {highest}",
-        "places": "must have at most {places} decimals",
     }
     LARGEST = 1_000_000
 
@@ -48,14 +47,13 @@ class ExactNumber(UsdField):
         *,
         lowest: int = -LARGEST,
         highest: int = LARGEST,
-        decimals: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """``decimals`` only where no document says what is refused for its shape."""
+        """How many decimals there may be is the service's to judge: no document says it well."""
         bounds = {"minimum": lowest, "maximum": highest}
         super().__init__(**kwargs, metadata=bounds | dict(metadata or {}))
-        self.lowest, self.highest, self.decimals = lowest, highest, decimals
+        self.lowest, self.highest = lowest, highest
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -65,8 +63,6 @@ class ExactNumber(UsdField):
         number = Decimal(value)
         if not self.lowest <= number <= self.highest:
             raise self.make_error("range", lowest=self.lowest, highest=self.highest)
-        if self.decimals is not None and number != round(number, self.decimals):
-            raise self.make_error("places", places=self.decimals)
         return number
 
 

@@ -171,6 +171,9 @@ def test_a_span_of_time_narrows_both(ann: Visitor) -> None:
 
     for span, calls in (
         ("since=2020-01-01T00:00:00Z", 1),
+        ("since=0066-05-20T13:12:06%2B18:44", 1),
+        ("since=0001-01-01T00:00:00%2B14:00", 1),
+        ("until=9999-12-31T23:59:59-14:00", 1),
         ("until=2020-01-01T02:00:00%2B02:00", 0),
     ):
         assert len(ann.json(f"/api/creator/usage?{span}")["runs"]) == calls

@@ -8,13 +8,16 @@ from models import schema
 from services.toolbox import Toolbox
 from tests.contract.village import Village, Workers
 from tests.support.life import Life
+from tests.support.publishing import VAULT
 
+OPS_TOKEN = "the-operator-of-the-village"
 WIDE = {
     "demo_limit_per_hour": 1_000_000,
     "demo_daily_budget_usd": 1_000_000,
     "demo_wait_seconds": 0,
     "open_invoices_per_client": 1_000_000,
     "open_invoices_max": 1_000_000,
+    "ops_token": OPS_TOKEN,
 }
 
 
@@ -26,7 +29,8 @@ def doorbell() -> Workers:
 
 @pytest.fixture
 def wide_tools(tools: Toolbox, doorbell: Workers) -> Toolbox:
-    doorbell.tools = tools.with_(settings=tools.settings.model_copy(update=WIDE))
+    settings = tools.settings.model_copy(update=WIDE)
+    doorbell.tools = tools.with_(settings=settings, vault=VAULT)
     return doorbell.tools
 
 
@@ -37,4 +41,4 @@ def web(wide_tools: Toolbox) -> Flask:
 
 @pytest.fixture
 def village(wide_tools: Toolbox, life: Life) -> Village:
-    return Village(life)
+    return Village(life, wide_tools)

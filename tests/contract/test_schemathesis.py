@@ -25,6 +25,8 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from app import openapi
 from local.stand_in.faults import Fault, FaultKind
 from models.lifecycle import JobState
+from services.instant import resources
+from tests.contract.conftest import OPS_TOKEN
 from tests.contract.effort import ASKED_FOR
 from tests.contract.village import ROADS, Village, Workers
 
@@ -69,7 +71,31 @@ OPERATIONS = (
     "POST /jobs/{id}/refund",
     "POST /jobs/{id}/cancel",
     "GET /demo",
+    "GET /resources",
+    "GET /models",
+    "GET /instant/{creator}/{slug}",
+    "POST /instant/{creator}/{slug}",
+    "GET /instant/{creator}/{slug}/runs/{id}",
+    "POST /creators",
+    "GET /creator",
+    "PATCH /creator",
+    "POST /creator/api-key",
+    "PUT /creator/keys/{provider}",
+    "DELETE /creator/keys/{provider}",
+    "POST /creator/keys/{provider}/test",
+    "GET /creator/resources",
+    "POST /creator/resources",
+    "GET /creator/resources/{slug}",
+    "PATCH /creator/resources/{slug}",
+    "POST /creator/resources/{slug}/pause",
+    "POST /creator/resources/{slug}/resume",
+    "POST /creator/resources/{slug}/archive",
+    "POST /creator/resources/{slug}/restore",
+    "GET /creator/usage",
+    "GET /creator/earnings",
 )
+NO_KEY_IN = 16
+"""One of so many requests to a creator's address comes without the creator's key."""
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -107,6 +133,7 @@ def _try(case: Case[Any], web: Flask, village: Village, doorbell: Workers) -> No
     """Send one request into the village, and hold the answer against the document."""
     dice = crc32(repr((case.path_parameters, case.query, case.body)).encode(errors="replace"))
     kind = _move_in(case, village, dice)
+    _do_business(case, village, dice)
     doorbell.are_prompt = dice % NOBODY_COMES_IN > 0
     _let_weather_be(village, WEATHER[dice // 7 % len(WEATHER)])
 
@@ -122,6 +149,8 @@ def _try(case: Case[Any], web: Flask, village: Village, doorbell: Workers) -> No
 
 def _move_in(case: Case[Any], village: Village, dice: int) -> str | None:
     """Let a request that names some job name one of the village, and often claim rightly."""
+    if not case.operation.path.startswith("/jobs"):
+        return None
     if not _is_id(case.path_parameters.get("id")) or dice % NO_JOB_IN == 0:
         return None
     kind = sorted(ROADS)[dice // NO_JOB_IN % len(ROADS)]
@@ -129,6 +158,22 @@ def _move_in(case: Case[Any], village: Village, dice: int) -> str | None:
     if _is_claim(case.body) and dice % 3:
         case.body = {"invoice": village.invoice_for(kind)}
     return kind
+
+
+def _do_business(case: Case[Any], village: Village, dice: int) -> None:
+    """Let a request to a creator's address be the creator's, and often name what is published."""
+    path = case.operation.path
+    if path.startswith(("/creator", "/instant")) and dice % NO_KEY_IN:
+        token = OPS_TOKEN if path == "/creators" else village.publisher().api_key
+        case.headers["Authorization"] = f"Bearer {token}"
+    if "slug" in case.path_parameters and dice % 3 and _is_slug(case.path_parameters["slug"]):
+        case.path_parameters["slug"] = village.slug(dice)
+        if "creator" in case.path_parameters:
+            case.path_parameters["creator"] = village.publisher().creator.handle
+
+
+def _is_slug(text: Any) -> bool:
+    return isinstance(text, str) and resources.is_slug(text)
 
 
 def _is_id(text: Any) -> bool:

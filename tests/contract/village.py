@@ -4,6 +4,10 @@ from collections.abc import Callable
 
 from config.queues import TaskName
 from local.stand_in.faults import Fault, FaultKind
+from models.creator import Provider
+from models.resource import ResourceType
+from services.errors import Unauthorized
+from services.instant import creators, keys
 from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import refunds
@@ -11,6 +15,7 @@ from services.toolbox import Toolbox
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
 from tests.support.owing import claimed, owing
+from tests.support.publishing import Publisher, publisher
 
 
 class Workers(RecordingDoorbell):
@@ -77,10 +82,12 @@ ROADS: dict[str, Callable[[Life], JobView]] = {
 
 
 class Village:
-    """One job of each kind, there as soon as somebody asks for it."""
+    """One job of each kind and a shop, there as soon as somebody asks for it."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, tools: Toolbox) -> None:
         self.stand_in = life.stand_in
+        self._tools = tools
+        self._publisher: Publisher | None = None
         self._life = life
         self._jobs: dict[str, JobView] = {}
 
@@ -98,3 +105,32 @@ class Village:
         """What a caller would claim with: a BOLT11 for exactly what is owed, or for a sat."""
         debts = self._life.view(self.job(kind)).debts
         return self._life.stand_in.payer_invoice(refunds.owed(debts) or 1)
+
+    def publisher(self) -> Publisher:
+        """A creator with a resource of every type, and keys of every provider.
+
+        Made anew when its API key was exchanged.
+        """
+        if self._publisher is None or not _lets_in(self._publisher):
+            number = 0 if self._publisher is None else self._publisher.creator.id
+            self._publisher = publisher(self._tools, f"smith-{number}")
+            for provider in Provider:
+                keys.put(
+                    self._tools, self._publisher.creator.id, provider, "sk-or-v1-of-the-village"
+                )
+            for of in ResourceType:
+                self._publisher.publish(of.value.replace("_", "-"), of)
+        return self._publisher
+
+    def slug(self, dice: int) -> str:
+        """One of what is published."""
+        names = sorted(of.value.replace("_", "-") for of in ResourceType)
+        return names[dice // 3 % len(names)]
+
+
+def _lets_in(who: Publisher) -> bool:
+    try:
+        creators.authenticate(who.tools, who.api_key)
+    except Unauthorized:
+        return False
+    return True
