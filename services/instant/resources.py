@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, or_, select
@@ -13,10 +12,10 @@ from sqlalchemy.orm import Session, aliased
 from models.creator import Creator, PayoutAddress
 from models.resource import PauseReason, Resource, ResourceType, ResourceVersion
 from services.errors import Conflict, ErrorCode, NotFound
-from services.instant import drafts, templates
+from services.instant import drafts, offers, templates
 from services.toolbox import Toolbox
 
-OFFERED_FOR = timedelta(minutes=10)
+OFFERED_FOR = offers.LIFETIME
 """How long a version stays on sale after its successor came: as long as its offers hold."""
 
 SLUG_CHARACTERS = 60

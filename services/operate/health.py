@@ -5,12 +5,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import exists, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from config.queues import EVERY, TaskName
 from models.btc_price import BtcPrice
+from models.catalogue import CatalogueModel
+from models.creator import ProviderKey
 from models.database import ago
 from models.debt import Debt, DebtState
 from models.invoice import Receipt
@@ -28,6 +30,7 @@ from services.toolbox import Toolbox
 TICK_TOO_OLD = timedelta(seconds=15)
 """On top of its interval."""
 BACKLOG_TOO_OLD = timedelta(seconds=60)
+CATALOGUE_TOO_OLD = timedelta(days=2)
 DOUBT_TOO_OLD = timedelta(hours=1)
 OVERDUE_TOO_LONG = timedelta(minutes=15)
 """LNbits is asked at the deadline; so long after it, it has not said a word about the invoice."""
@@ -64,6 +67,7 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
                 "books": _books(session),
                 "price": _price(session, tools),
                 "runs": _runs(session),
+                "catalogue": _catalogue(session, tools),
                 "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
                 "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
             }
@@ -141,6 +145,18 @@ def _refunds(session: Session) -> dict[str, Any]:
         "oldestSeconds": _seconds(oldest),
         "openDebts": open_debts,
     }
+
+
+def _catalogue(session: Session, tools: Toolbox) -> dict[str, Any]:
+    """Two days without a whole list are a person's business, once a creator has a key to use."""
+    age, models = session.execute(
+        select(ago(func.max(CatalogueModel.synced_at)), func.count()).where(
+            CatalogueModel.vanished_at.is_(None)
+        )
+    ).one()
+    is_fresh = age is not None and age < CATALOGUE_TOO_OLD
+    is_used = tools.vault is not None and session.scalar(select(exists().select_from(ProviderKey)))
+    return {"ok": is_fresh or not is_used, "models": models, "ageSeconds": _seconds(age)}
 
 
 def _runs(session: Session) -> dict[str, Any]:

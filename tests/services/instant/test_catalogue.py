@@ -10,11 +10,13 @@ from sqlalchemy import text
 from config.queues import TaskName
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
+from models import schema
 from models.catalogue import CatalogueModel
-from services.instant import catalogue
-from services.operate import ticks
+from models.creator import Provider
+from services.instant import catalogue, keys
+from services.operate import health, ticks
 from services.toolbox import Toolbox
-from tests.support.publishing import FREE, HAIKU, SMALL, VAULT
+from tests.support.publishing import FREE, HAIKU, SMALL, VAULT, Publisher
 
 ASKED = "GET /openrouter/api/v1/models"
 
@@ -230,3 +232,19 @@ def test_without_instant_resources_nobody_is_asked(tools: Toolbox, stand_in: Sta
     do_duty(tools.with_(vault=None))
 
     assert times_asked(stand_in) == 0
+
+
+def test_a_list_that_is_two_days_old_is_a_persons_business(selling: Toolbox) -> None:
+    def is_well(tools: Toolbox) -> bool:
+        return bool(health.check(tools, schema_revision=schema.HEAD).parts["catalogue"]["ok"])
+
+    assert is_well(selling)
+    who = Publisher(selling)
+    keys.put(selling, who.creator.id, Provider.OPENROUTER, "sk-or-v1-of-a-creator")
+    assert not is_well(selling)
+    assert is_well(selling.with_(vault=None))
+    assert catalogue.sync(selling)
+    assert is_well(selling)
+    with selling.database.transaction("test.age") as session:
+        session.execute(text("UPDATE catalogue_models SET synced_at = now() - interval '49 hours'"))
+    assert not is_well(selling)
