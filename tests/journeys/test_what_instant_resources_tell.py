@@ -42,7 +42,7 @@ class Eavesdropper:
     @contextmanager
     def listening(self) -> Iterator[None]:
         connection = redis.Redis.from_url(self.url)
-        with connection.monitor() as monitor:
+        with connection.monitor() as monitor:  # type: ignore[no-untyped-call]
             thread = threading.Thread(target=self._listen, args=(monitor,), daemon=True)
             thread.start()
             try:
