@@ -31,7 +31,7 @@ logger = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,128}", re.ASCII)
 _EXPOSED = (
-    "API-Version, Location, Retry-After, X-Request-Id, RateLimit, RateLimit-Policy,"
+    "API-Version, Link, Location, Retry-After, X-Request-Id, RateLimit, RateLimit-Policy,"
     " X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset,"
     " PAYMENT-REQUIRED, PAYMENT-RESPONSE, X-PAYMENT-RESPONSE"
 )
