@@ -18,12 +18,13 @@ from pathlib import Path
 
 from tests.mutants.catalogue import IN_CI, MUTANTS, Mutant
 from tests.mutants.creator_keys import CREATOR_KEY_MUTANTS
+from tests.mutants.runs import RUN_MUTANTS
 from tests.mutants.x402 import X402_MUTANTS
 
 CHECKOUT = Path(__file__).parents[2]
 FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - |$)", re.MULTILINE)
 SOME_FAILED = 1
-EVERY = MUTANTS + X402_MUTANTS + CREATOR_KEY_MUTANTS
+EVERY = MUTANTS + X402_MUTANTS + CREATOR_KEY_MUTANTS + RUN_MUTANTS
 MINUTES = 10
 AT_A_TIME = 2
 

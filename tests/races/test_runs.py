@@ -45,17 +45,19 @@ def test_fifty_copies_of_a_payment_are_one_run(
     assert market.model_calls() == len(market.moved()) == 1
 
 
-def test_fifty_payments_of_one_payer_begin_as_many_runs_as_may_be_unsettled(
-    market: Market, web: Flask
+def test_many_payments_of_one_payer_begin_as_many_runs_as_may_be_unsettled(
+    market: Market, web: Flask, stand_in: StandInClient
 ) -> None:
-    path = market.publish()
+    """At many creators, too: those alone are counted one after the other anyway."""
+    others = [open_market(market.tools, stand_in, f"creator-{n}") for n in range(7)]
+    paths = [of.publish() for of in (market, *others)] * 2
     buyer = Buyer(web.test_client())
-    payments = [buyer.payment(path) for _ in range(16)]
+    payments = [buyer.payment(path) for path in paths]
 
-    def show(payment: dict[str, str]) -> int:
+    def show(path: str, payment: dict[str, str]) -> int:
         return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
 
-    statuses = together(*[partial(show, payment) for payment in payments])
+    statuses = together(*map(partial, [show] * 16, paths, payments))
 
     assert Counter(statuses) == {202: 2, 429: 14}
     assert len(market.runs()) == 2

@@ -135,11 +135,13 @@ def test_a_refusal_after_an_unknown_outcome_proves_nothing(
     _made(market, buyer)
     stand_in.set_tokens(buyer.payer.address, 12_000)
     stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET, after_effect=True))
+    empty = "invalid_exact_evm_insufficient_balance"
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.DECLINED, text=empty))
 
     _settle(alone, market)
     run = _settle(alone, market)
 
-    assert run.state is RunState.SETTLING
+    assert (run.state, run.settle_posts) == (RunState.SETTLING, 2)
     assert stand_in.tokens_of(buyer.payer.address) == 0
 
 

@@ -1,0 +1,132 @@
+"""Defects of runs: each sells a payment twice, charges for nothing, or gives a result away."""
+
+from tests.mutants.catalogue import Change, Mutant
+
+INTAKE = "services/instant/intake.py"
+RUNS = "services/instant/runs.py"
+SETTLEMENT = "services/instant/settlement.py"
+BY_RACES = "tests/races/test_runs.py"
+BY_CALLERS = "tests/app/test_instant.py"
+BY_WORK = "tests/services/instant/test_runs.py"
+BY_MONEY = "tests/services/instant/test_settlement.py"
+
+
+def _one(name: str, file: str, old: str, new: str, *caught_by: str) -> Mutant:
+    change = Change(file=file, old=old, new=new)
+    return Mutant(name=f"runs: {name}", changes=(change,), caught_by=caught_by)
+
+
+RUN_MUTANTS = (
+    _one(
+        "copies are counted at once",
+        "services/instant/limits.py",
+        "    if payer is not None:\n",
+        "    if payer is None:\n",
+        *(BY_RACES, "-k", "many_payments"),
+    ),
+    _one(
+        "a public payment opens the result",
+        INTAKE,
+        "    if not is_theirs or run.resource_id != sale.resource.id:",
+        "    if run.resource_id != sale.resource.id:",
+        *(BY_CALLERS, "-k", "rebuilt"),
+    ),
+    _one(
+        "another resource's payment opens the result",
+        INTAKE,
+        "    if not is_theirs or run.resource_id != sale.resource.id:",
+        "    if not is_theirs:",
+        *(BY_CALLERS, "-k", "not_taken_at_another"),
+    ),
+    _one(
+        "an identifier stands for any request",
+        INTAKE,
+        "    if known.request_hash == new.request_hash:",
+        "    if known.request_hash:",
+        *(BY_CALLERS, "-k", "identifier"),
+    ),
+    _one(
+        "a claim that was lost still records",
+        "services/instant/journal.py",
+        "    return held == claim\n",
+        "    return held is not None\n",
+        *(BY_WORK, "-k", "taken_over"),
+    ),
+    _one(
+        "crashes are no poison",
+        RUNS,
+        "    if crashes >= CRASHES_ARE_POISON:",
+        "    if crashes > CRASHES_ARE_POISON:",
+        *(BY_WORK, "-k", "kills_its_workers"),
+    ),
+    _one(
+        "a billed call is made again",
+        "services/instant/failures.py",
+        "    if error.billed is Billed.UNKNOWN or isinstance(error, Refused):",
+        "    if isinstance(error, Refused):",
+        *(BY_WORK, "-k", "not_charged"),
+    ),
+    _one(
+        "an empty answer is sold",
+        "services/instant/failures.py",
+        "    return None if answer.text.strip() else RunFailure.EMPTY_OUTPUT",
+        "    return None",
+        *(BY_WORK, "-k", "not_charged"),
+    ),
+    _one(
+        "a request to settle is not counted",
+        SETTLEMENT,
+        "            .values(settle_posts=Run.settle_posts + 1)\n",
+        "            .values(settle_posts=Run.settle_posts)\n",
+        *(BY_MONEY, "-k", "counted"),
+    ),
+    _one(
+        "a second refusal is believed",
+        SETTLEMENT,
+        "SettlementOutcome.REFUSED and held.run.settle_posts == 0:",
+        "SettlementOutcome.REFUSED:",
+        *(BY_MONEY, "-k", "after_an_unknown"),
+    ),
+    _one(
+        "a doubt ends as not charged",
+        SETTLEMENT,
+        "    if held.run.settle_posts == 0:\n",
+        "    if tools.chain is None:\n",
+        *(BY_MONEY, "-k", "waits_for_the_operator"),
+    ),
+    _one(
+        "our own clock says that nothing moved",
+        SETTLEMENT,
+        "    if isinstance(finding, NotMoved) and finding.is_for_ever(held.run.valid_before):",
+        "    if isinstance(finding, NotMoved):",
+        *(BY_MONEY, "-k", "pending"),
+    ),
+    _one(
+        "whatever the facilitator says is believed",
+        SETTLEMENT,
+        '    if tools.chain is None or not tools.chain.knows(run.network or ""):\n',
+        "    if run.id:\n",
+        *(BY_MONEY, "-k", "believed"),
+    ),
+    _one(
+        "the fee is rounded up",
+        SETTLEMENT,
+        "rounding=ROUND_FLOOR)),",
+        'rounding="ROUND_CEILING")),',
+        *(BY_MONEY, "-k", "fee"),
+    ),
+    _one(
+        "a result is shown before it is paid",
+        "app/api/instant.py",
+        "    if seen.state in WORKING_RUNS or seen.state is RunState.DOUBTFUL:",
+        "    if not seen.result:",
+        *(BY_MONEY, "-k", "sealed"),
+    ),
+    _one(
+        "a paused resource sells",
+        "services/instant/preflight.py",
+        "    if sale.resource.paused_at is not None:",
+        "    if sale.resource.archived_at is not None:",
+        *(BY_CALLERS, "-k", "cannot_be_delivered"),
+    ),
+)
