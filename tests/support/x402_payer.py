@@ -9,10 +9,10 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 CHAIN_IDS = {"eip155:8453": 8453, "eip155:84532": 84532, "base": 8453, "base-sepolia": 84532}
 _TYPES = {
@@ -47,11 +47,18 @@ def v1_headers(payment: Mapping[str, Any]) -> dict[str, str]:
     return {"X-PAYMENT": encoded(payment)}
 
 
+def _any_account() -> "LocalAccount":
+    from eth_account import Account  # takes a second, and most tests pay nothing
+
+    account: LocalAccount = Account.from_key(secrets.token_bytes(32))
+    return account
+
+
 @dataclass(frozen=True)
 class Payer:
     """A wallet with a key that nobody else has."""
 
-    account: LocalAccount = field(default_factory=lambda: Account.from_key(secrets.token_bytes(32)))
+    account: "LocalAccount" = field(default_factory=_any_account)
 
     @property
     def address(self) -> str:
