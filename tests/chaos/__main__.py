@@ -25,10 +25,13 @@ from tests.chaos.evidence import Evidence, complaints_about, effects_of, logs_of
 from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
 from tests.chaos.log import Log
 from tests.chaos.nemesis import Kind, Nemesis, plan
+from tests.chaos.shop import open_shop
+from tests.chaos.visitor import Street
 
 AFTER_THE_LAST_FAULT_SECONDS = 120
 """Who has paid is served by then. A refund that failed on Lightning takes longer to prove."""
 SAY_EVERY_SECONDS = 10.0
+JOBS_TO_A_BUY = 5
 OPENING_SATS = 100_000
 """The operator's money in the wallet: refunds are paid and routed from it."""
 
@@ -36,6 +39,7 @@ OPENING_SATS = 100_000
 @dataclass(frozen=True, kw_only=True)
 class Options:
     jobs: int
+    buys: int
     faults: int
     seed: int
     at_a_time: int
@@ -68,7 +72,7 @@ def _judge(
         "seconds": round(seconds, 1),
         "jobs a second": round(options.jobs / seconds, 1),
         **report.figures(evidence, violations),
-        "requests": crowd.asked,
+        "requests": crowd.street.asked,
         "weather": fleet.world.weather_hits(),
         "cpu seconds": fleet.cpu_seconds(),
     }
@@ -86,18 +90,20 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
     """Let the crowd come and the nemesis rage; everything that is known afterwards."""
     began = time.monotonic()
     callers, acts = Log(options.results / "callers.jsonl"), Log(options.results / "acts.jsonl")
+    world = int(fleet.world.url.rpartition(":")[2])
+    shop = open_shop(fleet.product.url, fleet.world_on_a_wire) if options.buys else None
     crowd = Crowd(
+        street=Street(doors=fleet.doors, world=world, log=callers),
         seed=options.seed,
         jobs=options.jobs,
-        doors=fleet.doors,
-        world=int(fleet.world.url.rpartition(":")[2]),
+        buys=options.buys,
+        shop=shop,
         receivers=fleet.receivers if options.has_receivers else None,
-        log=callers,
         at_a_time=options.at_a_time,
         invoice_seconds=INVOICE_SECONDS,
     )
     planned = plan(options.seed, options.faults, options.kinds) if options.faults else []
-    nemesis = Nemesis(fleet, planned, acts, lambda: crowd.served / options.jobs)
+    nemesis = Nemesis(fleet, planned, acts, lambda: crowd.served / crowd.callers)
     fleet.world.top_up(OPENING_SATS)
     if not options.is_calm:
         fleet.world.change_weather(skies.forecast(options.seed))
@@ -115,6 +121,7 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
         calm_at=calm_at,
         lease_seconds=LEASE_SECONDS,
         complaints=complaints_about(fleet.postgres_url),
+        earnings=shop.earnings() if shop else None,
     )
     return evidence, crowd, seconds
 
@@ -122,11 +129,11 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
 async def _until_all_is_over(fleet: Fleet, crowd: Crowd, nemesis: Nemesis, patience: int) -> float:
     """When the last fault was over. Whoever still waits so long after that has waited in vain."""
     coming = asyncio.create_task(crowd.come())
-    while not coming.done() and (crowd.served < crowd.jobs or not nemesis.is_done):
+    while not coming.done() and (crowd.served < crowd.callers or not nemesis.is_done):
         await asyncio.sleep(0.1)
     await asyncio.to_thread(fleet.world.change_weather, Forecast())
     calm_at = time.time()
-    crowd.deadline = calm_at + patience
+    crowd.street.deadline = calm_at + patience
     await coming
     return calm_at
 
@@ -159,6 +166,11 @@ def _keep(path: Path, value: object) -> None:
 def _options() -> Options:
     parser = argparse.ArgumentParser(prog="tests.chaos", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1500)
+    parser.add_argument(
+        "--buys",
+        type=int,
+        help="callers of instant resources beside them; by default one caller in six",
+    )
     parser.add_argument("--faults", type=int, default=40, help="acts of the nemesis")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-a-time", type=int, default=150, help="busy callers")
@@ -175,6 +187,7 @@ def _options() -> Options:
     given = parser.parse_args()
     return Options(
         jobs=given.jobs,
+        buys=given.jobs // JOBS_TO_A_BUY if given.buys is None else given.buys,
         faults=given.faults,
         seed=given.seed,
         at_a_time=given.at_a_time,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from local.stand_in.model_answers import label_of
+from tests.chaos import sales
 from tests.chaos.evidence import Evidence, Row
 from tests.chaos.windows import DoorWindows, Windows
 
@@ -258,14 +260,21 @@ def _end_is_paid_for(job: Row, debts: list[Row], answered: Counter[Any]) -> Sent
 # --- I6: model calls
 
 
-SPOILS = frozenset({"status", "reset", "truncated", "unreadable", "empty", "refusal", "body"})
+SPOILS = frozenset(
+    {"status", "reset", "truncated", "unreadable", "empty", "refusal", "body"}
+    | {"error_inside", "error_in_choice", "no_choices"}
+)
 """Faults after which a model has to be asked again."""
+PROBE = label_of("", "Say yes.")
+"""Whether a model works again is asked as often as need be."""
 
 
 def extra_calls_have_a_reason(evidence: Evidence) -> Sentences:
     """One call a step; each further one after a call that the weather or the nemesis spoilt."""
     windows = Windows(evidence.acts, evidence.lease_seconds)
     for label, calls in calls_by_step(evidence).items():
+        if label == PROBE:
+            continue
         for before, after in pairwise(calls):
             if before["fault"] not in SPOILS and not windows.touch(before["began"], after["began"]):
                 yield f"call {label[:8]} was made again after {before['outcome']}, without a reason"
@@ -376,6 +385,8 @@ def _refunds_told(evidence: Evidence) -> Sentences:
 DOORS = ("web", "web-2")
 CLEAN = frozenset({201, 429, 503})
 """How a POST of a job may be answered while something outside is away."""
+NOT_NOW = frozenset({"lightning_unavailable", "resource_unavailable"})
+"""What any other POST may say of the outside."""
 
 
 def doors_stay_open(evidence: Evidence) -> Sentences:
@@ -398,7 +409,7 @@ def _is_in_order(line: Row) -> bool:
     if line["route"] == "POST /api/jobs":
         return line["status"] in CLEAN and line["retry_after"] is not None
     if line["route"].startswith("POST"):
-        return line["status"] // 100 == 4 or bool(line["code"] == "lightning_unavailable")
+        return line["status"] // 100 == 4 or line["code"] in NOT_NOW
     return False
 
 
@@ -421,4 +432,9 @@ RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I8 callers read forward": callers_read_forward,
     "I9 the doors stay open": doors_stay_open,
     "I10 the auditor agrees": the_auditor_agrees,
+    "I11 each transfer is one sale": sales.each_transfer_is_one_sale,
+    "I12 each sale is paid": sales.each_sale_is_paid,
+    "I13 every run ends": sales.every_run_ends,
+    "I14 buyers are told the truth": sales.buyers_are_told_the_truth,
+    "I15 earnings are the transfers": sales.earnings_are_the_transfers,
 }

@@ -1,24 +1,28 @@
 """Callers by the hundred: they create, pay, look, claim, and write down what they are told."""
 
 import asyncio
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from config.settings import STAND_IN_INVOICE_KEY
 from local.stand_in.lnbits import PAYER_INVOICE_KEY
+from tests.chaos.buyers import Buyer
 from tests.chaos.http import Answer, ask
-from tests.chaos.log import Log
-from tests.chaos.plans import Claim, Payment, Plan, draw
+from tests.chaos.plans import Claim, Payment, Plan, draw, draw_purchase
+from tests.chaos.shop import Shop
+from tests.chaos.visitor import (
+    GET_PATIENCE_SECONDS,
+    LONGER_BY,
+    LOOK_SECONDS,
+    LOOK_SELDOM_SECONDS,
+    PATIENCE_SECONDS,
+    GaveUp,
+    Json,
+    Street,
+    Visitor,
+    wish,
+)
 
-PATIENCE_SECONDS = 30.0
-GET_PATIENCE_SECONDS = 10.0
-LOOK_SECONDS = 2.0
-LOOK_SELDOM_SECONDS = 10.0
-LONGER_BY = 1.7
-"""Whoever looks again and again waits longer each time, up to so long."""
 MSATS = 1000
 ARRIVALS_A_SECOND = 25
 INVOICES = "/api/v1/payments"
@@ -28,91 +32,86 @@ REFUND_INVOICE_SECONDS = 130
 """Ten more than the least that is accepted: what failed is proved to have failed soon after."""
 FINAL = frozenset({"rejected", "complete", "failed"})
 
-Json = dict[str, Any]
-
-
-class GaveUp(Exception):
-    """The run is over for this caller."""
-
 
 @dataclass
 class Crowd:
     """``at_a_time`` callers are busy at once; whoever waits for long is not."""
 
+    street: Street
     seed: int
     jobs: int
-    doors: tuple[int, int]
-    world: int
+    buys: int
+    """How many come for an instant resource, evenly among the others."""
+    shop: Shop | None
     receivers: str | None
     """The host of Lightning addresses; None = nobody has one."""
-    log: Log
     at_a_time: int
     invoice_seconds: float
     begun: int = 0
     served: int = 0
     """Callers who have seen their job end, or who have walked away."""
     done: int = 0
-    deadline: float = float("inf")
-    """By time.time(): when whoever is still waiting gives up."""
-    asked: Counter[str] = field(default_factory=Counter)
-    """Requests at our doors, by route."""
     _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.at_a_time)
 
+    @property
+    def callers(self) -> int:
+        return self.jobs + self.buys
+
     async def come(self) -> None:
         """Every caller's whole life. Returns when all are done or have given up."""
         async with asyncio.TaskGroup() as group:
-            for number in range(self.jobs):
+            for number in range(self.callers):
                 await self._slots.acquire()
                 await asyncio.sleep(1 / ARRIVALS_A_SECOND)
                 self.begun += 1
-                group.create_task(self._live(draw(self.seed, number)))
+                group.create_task(self._live(self._visitor(number), number))
                 if number % CALLERS_TO_A_STRANGER == 0:
                     group.create_task(self._pay_as_a_stranger())
 
-    async def _live(self, plan: Plan) -> None:
-        caller = Caller(self, plan)
-        try:
-            await caller.live()
-            self.log.write("caller_done", job=caller.job_id, number=plan.number)
-        except GaveUp:
-            self.log.write(
-                "caller_gave_up", job=caller.job_id, number=plan.number, seen=caller.state
+    def _visitor(self, number: int) -> Visitor:
+        """The ``number``-th to come."""
+        buyers, buyers_then = (n * self.buys // self.callers for n in (number, number + 1))
+        if buyers_then > buyers and self.shop is not None:
+            plan = draw_purchase(self.seed, buyers)
+            return Buyer(
+                street=self.street, door=plan.door, leave=self.left, shop=self.shop, plan=plan
             )
+        job = draw(self.seed, number - buyers)
+        return Caller(street=self.street, door=job.door, leave=self.left, crowd=self, plan=job)
+
+    async def _live(self, visitor: Visitor, number: int) -> None:
+        log = self.street.log
+        try:
+            await visitor.live()
+            log.write("caller_done", job=visitor.its_id, number=number)
+        except GaveUp:
+            log.write("caller_gave_up", job=visitor.its_id, number=number, seen=visitor.state)
         finally:
-            caller.leave_the_counter()
+            visitor.leave_the_counter()
             self.done += 1
 
     async def _pay_as_a_stranger(self) -> None:
         """Money for an invoice of the wallet that the product knows nothing of."""
         body = {"out": False, "amount": STRANGERS_SATS, "memo": "a stranger's"}
-        key = {"X-Api-Key": STAND_IN_INVOICE_KEY}
-        made = await ask(self.world, "POST", INVOICES, body, headers=key, patience=PATIENCE_SECONDS)
+        key, world = {"X-Api-Key": STAND_IN_INVOICE_KEY}, self.street.world
+        made = await ask(world, "POST", INVOICES, body, headers=key, patience=PATIENCE_SECONDS)
         if made.ok:
             path = f"/stand-in/pay/{made.body['payment_hash']}"
-            await ask(self.world, "POST", path, patience=PATIENCE_SECONDS)
+            await ask(world, "POST", path, patience=PATIENCE_SECONDS)
 
     def left(self) -> None:
         self.served += 1
         self._slots.release()
 
 
-@dataclass
-class Caller:
-    crowd: Crowd
+@dataclass(kw_only=True)
+class Caller(Visitor):
+    crowd: Crowd = field(repr=False)
     plan: Plan
-    job_id: str = ""
-    state: str = ""
     job: Json = field(default_factory=dict)
-    _is_served: bool = False
-
-    def leave_the_counter(self) -> None:
-        """Let the next caller come; safe to repeat."""
-        if not self._is_served:
-            self._is_served = True
-            self.crowd.left()
 
     async def live(self) -> None:
         await self._create()
@@ -131,32 +130,32 @@ class Caller:
 
     async def _create(self) -> None:
         while True:
-            answer = await self._ask_door(
-                "POST", "/api/jobs", self._wish(), patience=PATIENCE_SECONDS
+            answer = await self.ask_door(
+                "POST", "/api/jobs", self._wanted(), patience=PATIENCE_SECONDS
             )
             if answer.status == 201:
-                self.job_id, self.job = answer.body["jobId"], answer.body
+                self.its_id, self.job = answer.body["jobId"], answer.body
                 self.state = answer.body["state"]
-                self.crowd.log.write("created", job=self.job_id, number=self.plan.number)
+                self.street.log.write("created", job=self.its_id, number=self.plan.number)
                 return
-            await self._rest(_wish(answer))
+            await self.rest(wish(answer))
 
-    def _wish(self) -> Json:
-        wish = {"request": self.plan.request}
+    def _wanted(self) -> Json:
+        wanted = {"request": self.plan.request}
         if self.plan.has_receiver and self.crowd.receivers:
-            wish["refundTo"] = f"caller{self.plan.number}@{self.crowd.receivers}"
-        return wish
+            wanted["refundTo"] = f"caller{self.plan.number}@{self.crowd.receivers}"
+        return wanted
 
     async def _look(self) -> None:
         """Read the job until somebody answers."""
         while True:
-            answer = await self._ask_door(
-                "GET", f"/api/jobs/{self.job_id}", patience=GET_PATIENCE_SECONDS
+            answer = await self.ask_door(
+                "GET", f"/api/jobs/{self.its_id}", patience=GET_PATIENCE_SECONDS
             )
             if answer.status == 200:
                 self._seen(answer)
                 return
-            await self._rest(_wish(answer))
+            await self.rest(wish(answer))
 
     def _seen(self, answer: Answer) -> None:
         body = answer.body
@@ -166,14 +165,14 @@ class Caller:
         self.job, self.state = body, body["state"]
         if told != before:
             debts = [[d["cause"], d["amountSats"], d["state"]] for d in body.get("debts", [])]
-            self.crowd.log.write_at(
-                answer.began, "saw", job=self.job_id, state=told[0], refund=refund, debts=debts
+            self.street.log.write_at(
+                answer.began, "saw", job=self.its_id, state=told[0], refund=refund, debts=debts
             )
 
     async def _wait(self, done: Callable[[Json], bool]) -> None:
         pause = LOOK_SECONDS
         while not done(self.job):
-            await self._rest(pause)
+            await self.rest(pause)
             pause = min(LONGER_BY * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
@@ -182,14 +181,14 @@ class Caller:
     async def _pay(self, name: str, way: Payment) -> bool:
         """False = that was all that this caller wanted."""
         invoice = self.job[name]
-        await self._rest(self.plan.pause)
+        await self.rest(self.plan.pause)
         if way is Payment.NEVER:
             self.leave_the_counter()
             await self._wait(lambda job: job["state"] == "expired")
             return False
         if way is Payment.LATE:
             self.leave_the_counter()
-            await self._rest(self.crowd.invoice_seconds + 5)
+            await self.rest(self.crowd.invoice_seconds + 5)
         if way is Payment.AFTER_CANCELLING:
             await self._cancel()
         await self._send(invoice, self.plan.extra_msats if way is Payment.TOO_MUCH else 0)
@@ -203,18 +202,18 @@ class Caller:
 
     async def _send(self, invoice: Json, extra_msats: int) -> None:
         amount = invoice["amountSats"] * MSATS + extra_msats
-        self.crowd.log.write("pays", job=self.job_id, hash=invoice["paymentHash"], msats=amount)
+        self.street.log.write("pays", job=self.its_id, hash=invoice["paymentHash"], msats=amount)
         path = f"/stand-in/pay/{invoice['paymentHash']}?amountMsat={amount}"
-        await self._ask_world("POST", path)
+        await self.ask_world("POST", path)
 
     async def _cancel(self) -> None:
         while self.state.startswith("awaiting"):
-            path = f"/api/jobs/{self.job_id}/cancel"
-            answer = await self._ask_door("POST", path, {}, patience=PATIENCE_SECONDS)
+            path = f"/api/jobs/{self.its_id}/cancel"
+            answer = await self.ask_door("POST", path, {}, patience=PATIENCE_SECONDS)
             if answer.status in {200, 409}:
                 await self._look()
                 return
-            await self._rest(1.0)
+            await self.rest(1.0)
 
     # --- claiming
 
@@ -229,12 +228,12 @@ class Caller:
             answer = await self._claim_once(invoice, amount)
             if answer.status == 400 or _is_under_way(answer):
                 amount = 0  # next time with a new invoice
-            await self._rest(pause)
+            await self.rest(pause)
             pause = min(LONGER_BY * pause, LOOK_SELDOM_SECONDS)
             await self._look()
 
     async def _claim_once(self, invoice: str, amount: int) -> Answer:
-        path = f"/api/jobs/{self.job_id}/refund"
+        path = f"/api/jobs/{self.its_id}/refund"
         doors, invoices = [self.plan.door], [invoice]
         if self.plan.claim is Claim.BOTH_DOORS:
             doors, invoices = [0, 1], [invoice, invoice]
@@ -242,7 +241,7 @@ class Caller:
             doors, invoices = [0, 1], [invoice, await self._new_invoice(amount)]
         answers = await asyncio.gather(
             *(
-                self._ask(door, "POST", path, {"invoice": text}, patience=PATIENCE_SECONDS)
+                self.ask_at(door, "POST", path, {"invoice": text}, patience=PATIENCE_SECONDS)
                 for door, text in zip(doors, invoices, strict=True)
             )
         )
@@ -250,66 +249,14 @@ class Caller:
             if answer.status == 200:
                 paid = answer.body["paymentHash"]
                 told = answer.began + answer.seconds
-                self.crowd.log.write_at(told, "refunded", job=self.job_id, hash=paid)
+                self.street.log.write_at(told, "refunded", job=self.its_id, hash=paid)
         return answers[0]
 
     async def _new_invoice(self, sats: int) -> str:
         body = {"out": False, "amount": sats, "memo": "refund", "expiry": REFUND_INVOICE_SECONDS}
         key = {"X-Api-Key": PAYER_INVOICE_KEY}
-        answer = await self._ask_world("POST", INVOICES, body, headers=key)
+        answer = await self.ask_world("POST", INVOICES, body, headers=key)
         return str(answer.body["bolt11"])
-
-    # --- asking
-
-    async def _ask_door(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
-        """At our door; when nobody is there, at the other one from now on."""
-        door = self.plan.door
-        answer = await self._ask(door, method, path, body, **more)
-        if answer.status == 0:
-            answer = await self._ask(1 - door, method, path, body, **more)
-        return answer
-
-    async def _ask(
-        self, door: int, method: str, path: str, body: object = None, **more: Any
-    ) -> Answer:
-        """Every answer that is no success, or slow, is on record."""
-        answer = await ask(self.crowd.doors[door], method, path, body, **more)
-        route = f"{method} {path.replace(self.job_id, '{id}') if self.job_id else path}"
-        self.crowd.asked[route] += 1
-        if not answer.ok or answer.seconds > 2:
-            self.crowd.log.write_at(
-                answer.began,
-                "answered",
-                door=door,
-                route=route,
-                status=answer.status,
-                code=answer.body.get("code"),
-                trouble=answer.trouble,
-                seconds=round(answer.seconds, 3),
-                retry_after=answer.headers.get("retry-after"),
-                job=self.job_id,
-            )
-        return answer
-
-    async def _ask_world(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
-        """The world is never killed, but it may turn this caller away as it does with anybody."""
-        while True:
-            answer = await ask(
-                self.crowd.world, method, path, body, patience=PATIENCE_SECONDS, **more
-            )
-            if answer.ok:
-                return answer
-            await self._rest(0.5)
-
-    async def _rest(self, seconds: float) -> None:
-        if time.time() > self.crowd.deadline:
-            raise GaveUp
-        await asyncio.sleep(seconds)
-
-
-def _wish(answer: Answer) -> float:
-    """Seconds until it is asked again: what it asked for, or half a second."""
-    return float(answer.headers.get("retry-after", 0.5))
 
 
 def _has_ended(job: Json) -> bool:

@@ -32,6 +32,8 @@ TABLES = (
     "job_events",
     "ticks",
     "refund_destinations",
+    "runs",
+    "run_calls",
 )
 
 
@@ -50,6 +52,8 @@ class Evidence:
     lease_seconds: float
     complaints: list[str] = field(default_factory=list)
     """What an auditor who shares no code with us finds wrong with the exported ledger."""
+    earnings: Row | None = None
+    """What the product says that its creator earned; None = nobody has sold anything."""
 
     def by(self, table: str, column: str) -> dict[Any, list[Row]]:
         """Rows of a table by what stands in a column."""

@@ -17,6 +17,7 @@ from local.processes import LOOPBACK, free_port
 from local.servers import temporary_folder
 from local.stand_in.testing import StandInClient, running_stand_in
 from tests.chaos.links import Mode
+from tests.chaos.shop import OPS_TOKEN
 from tests.fleet.fleet import fleet_commands
 from tests.journeys.product import COMMANDS, Product, running_product
 
@@ -26,6 +27,10 @@ INVOICE_SECONDS = 40
 
 REFUND_WAIT_SECONDS = 3
 """Then the caller is told 202 and asks again: both happen often here."""
+INSTANT_WAIT_SECONDS = 4
+"""The same for runs of instant resources."""
+INSTANT_RUN_SECONDS = 20
+"""Payments are good for a minute and a half: what is in doubt is decided soon after the end."""
 
 FEEDS = ("coingecko", "kraken", "coinbase", "bitstamp", "mempool")
 _SERVERS = ("postgres", "valkey")
@@ -39,7 +44,8 @@ TARGETS = {
     "worker-models-2": (*_SERVERS, "models"),
     "beat": ("valkey",),
     "beat-2": ("valkey",),
-    # LNbits is one address for everybody, LNURL receivers on it; so are the feeds.
+    # LNbits is one address for everybody; LNURL receivers, x402's facilitator, its chain and a
+    # creator's server are on it. So are the feeds.
     ALL: ("lnbits", "feeds"),
 }
 """Which process speaks to whom on a wire of its own, and what all share."""
@@ -89,6 +95,11 @@ class Fleet:
     effects: Path
     postgres_url: str
     valkey_url: str
+
+    @property
+    def world_on_a_wire(self) -> str:
+        """The world, as the product finds it."""
+        return f"http://{self.receivers}"
 
     def pid(self, process: str) -> int | None:
         return self.product.pid(process)
@@ -183,6 +194,13 @@ def _settings(
         "REFUND_WAIT_SECONDS": str(REFUND_WAIT_SECONDS),
         "EVAL_INVOICE_EXPIRY_SECONDS": str(INVOICE_SECONDS),
         "WORK_INVOICE_EXPIRY_SECONDS": str(INVOICE_SECONDS),
+        "OPS_TOKEN": OPS_TOKEN,
+        # One address behind both doors, as a payment names it.
+        "PUBLIC_URL": "http://chaos.example",
+        "OPENROUTER_BASE_URL": f"{lnbits}/openrouter/api/v1",
+        "INSTANT_WAIT_SECONDS": str(INSTANT_WAIT_SECONDS),
+        "INSTANT_RUN_SECONDS": str(INSTANT_RUN_SECONDS),
+        "MAX_UNSETTLED_PER_RESOURCE": "1000",
         "LOG_FORMAT": "json",
     }
 

@@ -70,6 +70,63 @@ WORDS = {"": 88, " REJECT": 6, " REFUSE": 6}
 """What makes the stand-in decline a request, or refuse the work."""
 
 
+class Ware(StrEnum):
+    """What the shop sells, by slug."""
+
+    HAIKU = "haiku"
+    TEXT = "text"
+    ECHO = "echo"
+
+
+class Showing(StrEnum):
+    """How a payment for an instant resource is shown."""
+
+    ONCE = "once"
+    BOTH_DOORS = "both_doors"
+    """At both doors at one moment."""
+    EMPTY_HANDED = "empty_handed"
+    """While the wallet is being emptied."""
+    OWNER_TEST = "owner_test"
+    """None at all: the creator tries it out."""
+
+
+class Afterwards(StrEnum):
+    """What a buyer does with a payment that has bought something."""
+
+    AGAIN = "again"
+    """The same payment, by whoever can show that it is theirs."""
+    WITHOUT_PROOF = "without_proof"
+    """The same payment, as anybody can read it on the chain."""
+    ELSEWHERE = "elsewhere"
+    """The same payment, for another resource."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purchase:
+    number: int
+    ware: Ware
+    words: str
+    """Told by the buyer, and by nobody else."""
+    door: int
+    version: int
+    """Of x402."""
+    has_identifier: bool
+    showing: Showing
+    looks_at_status: bool
+    """Asks how far it is; else shows the payment again."""
+    afterwards: tuple[Afterwards, ...]
+
+
+WARES = {Ware.HAIKU: 70, Ware.TEXT: 20, Ware.ECHO: 10}
+SHOWING = {
+    Showing.ONCE: 80,
+    Showing.BOTH_DOORS: 10,
+    Showing.EMPTY_HANDED: 5,
+    Showing.OWNER_TEST: 5,
+}
+ATTACKS = (Afterwards.WITHOUT_PROOF, Afterwards.ELSEWHERE)
+
+
 def draw(seed: int, number: int) -> Plan:
     """The same for the same seed and number, always."""
     dice = random.Random(f"{seed}:caller:{number}")
@@ -85,6 +142,22 @@ def draw(seed: int, number: int) -> Plan:
         pause=dice.choice((0.0, 0.0, 0.5, 2.0)),
         extra_msats=dice.choice((1, 999, 1000, 12_345)),
         has_receiver=dice.random() < RECEIVERS,
+    )
+
+
+def draw_purchase(seed: int, number: int) -> Purchase:
+    """The same for the same seed and number, always."""
+    dice = random.Random(f"{seed}:buyer:{number}")
+    return Purchase(
+        number=number,
+        ware=dice.choices(*_weighted(WARES))[0],
+        words=f"Chaos {seed}, purchase {number}",
+        door=dice.randrange(2),
+        version=dice.choice((2, 2, 1)),
+        has_identifier=dice.random() < 1 / 3,
+        showing=dice.choices(*_weighted(SHOWING))[0],
+        looks_at_status=dice.random() < 0.5,
+        afterwards=dice.choice(((), (Afterwards.AGAIN,), ATTACKS, (*ATTACKS, Afterwards.AGAIN))),
     )
 
 

@@ -20,6 +20,19 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
         "jobs": Counter(_end(job) for job in jobs),
         "payouts": Counter(payout["state"] for payout in payouts),
         "debts": Counter(f"{d['cause']} {d['state']}" for d in evidence.tables["debts"]),
+        "runs": Counter(_ended(run) for run in evidence.tables["runs"]),
+        "requests to settle beyond one a run": sum(
+            max(0, run["settle_posts"] - 1) for run in evidence.tables["runs"]
+        ),
+        "payments as told": Counter(
+            line["verdict"] for line in evidence.callers if line["what"] == "bought"
+        ),
+        "payments shown again": Counter(
+            f"{line['how']} {line['status']}"
+            for line in evidence.callers
+            if line["what"] == "tried_again"
+        ),
+        "transfers": len(evidence.of_kind("tokens_moved")),
         "acts": Counter(window.kind for window in windows_of(evidence.acts)),
         "model calls": sum(len(of_step) for of_step in calls.values()),
         "model calls beyond one a step": sum(len(of_step) - 1 for of_step in calls.values()),
@@ -33,6 +46,10 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
 
 def _end(job: dict[str, Any]) -> str:
     return f"{job['state']} {job['expired_reason'] or job['error_code'] or ''}".strip()
+
+
+def _ended(run: dict[str, Any]) -> str:
+    return f"{run['state']} {run['error_code'] or ('test' * run['is_owner_test'])}".strip()
 
 
 # --- recovery

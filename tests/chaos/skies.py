@@ -5,12 +5,17 @@ from local.stand_in.weather import Chance, Forecast
 
 CREATE, PAY, READ = "lnbits.create", "lnbits.pay", "lnbits.read"
 FEED, STATES, MODEL = "lnbits.feed", "lnbits.states", "anthropic"
+VERIFY, SETTLE, CHAIN, CHAT = "x402.verify", "x402.settle", "x402.rpc", "openrouter.chat"
 
 
 def forecast(seed: int) -> Forecast:
     """Everything of RELIABILITY 5.3, in the shares of a bad day."""
     return Forecast(
-        seed=seed, chances=(*_creating(), *_paying(), *_reading(), *_models(), *_receivers())
+        seed=seed,
+        chances=(
+            *(*_creating(), *_paying(), *_reading(), *_models(), *_receivers()),
+            *(*_verifying(), *_settling(), *_asking_the_chain(), *_creators_models()),
+        ),
     )
 
 
@@ -87,4 +92,59 @@ def _receivers() -> list[Chance]:
         _chance(0.02, "lnurl", FaultKind.DECLINED),
         _chance(0.02, "lnurl.terms", FaultKind.LIMITS),
         _chance(0.01, "lnurl.invoice", FaultKind.WRONG_AMOUNT),
+    ]
+
+
+def _verifying() -> list[Chance]:
+    return [
+        _chance(0.04, VERIFY, FaultKind.STATUS, status=503),
+        _chance(0.02, VERIFY, FaultKind.RESET),
+        _chance(0.02, VERIFY, FaultKind.BODY),
+        _chance(0.02, VERIFY, FaultKind.DELAY, seconds=3.0),
+        _chance(0.04, VERIFY, FaultKind.DECLINED, text="insufficient_funds"),
+    ]
+
+
+def _settling() -> list[Chance]:
+    """Half of it after the money has moved.
+
+    No success that is none: a facilitator that lies while no node can be asked is believed.
+    """
+    return [
+        _chance(0.06, SETTLE, FaultKind.RESET, after_effect=True),
+        _chance(0.03, SETTLE, FaultKind.RESET),
+        _chance(0.04, SETTLE, FaultKind.STATUS, status=502, after_effect=True),
+        _chance(0.03, SETTLE, FaultKind.STATUS, status=503),
+        _chance(0.03, SETTLE, FaultKind.TRUNCATED),
+        _chance(0.03, SETTLE, FaultKind.BODY, after_effect=True),
+        _chance(0.03, SETTLE, FaultKind.DELAY, seconds=4.0, after_effect=True),
+        _chance(0.04, SETTLE, FaultKind.SETTLEMENT_PENDING, after_effect=True),
+        _chance(0.02, SETTLE, FaultKind.SETTLEMENT_PENDING),
+        _chance(0.04, SETTLE, FaultKind.DECLINED, text="transaction_failed", after_effect=True),
+        _chance(0.03, SETTLE, FaultKind.DECLINED, text="transaction_failed"),
+        _chance(0.03, SETTLE, FaultKind.DECLINED, text="insufficient_funds"),
+    ]
+
+
+def _asking_the_chain() -> list[Chance]:
+    return [
+        _chance(0.04, CHAIN, FaultKind.STATUS, status=503),
+        _chance(0.02, CHAIN, FaultKind.TRUNCATED),
+        _chance(0.02, CHAIN, FaultKind.DELAY, seconds=1.5),
+    ]
+
+
+def _creators_models() -> list[Chance]:
+    return [
+        _chance(0.03, CHAT, FaultKind.STATUS, status=502),
+        _chance(0.02, CHAT, FaultKind.STATUS, status=429, retry_after="1"),
+        _chance(0.02, CHAT, FaultKind.ERROR_INSIDE, status=502),
+        _chance(0.01, CHAT, FaultKind.RESET, after_effect=True),
+        _chance(0.01, CHAT, FaultKind.ERROR_IN_CHOICE),
+        _chance(0.01, CHAT, FaultKind.TRUNCATED),
+        _chance(0.03, CHAT, FaultKind.DELAY, seconds=6.0),
+        _chance(0.01, CHAT, FaultKind.EMPTY),
+        _chance(0.01, CHAT, FaultKind.REFUSAL),
+        _chance(0.01, "upstream", FaultKind.STATUS, status=500),
+        _chance(0.02, "upstream", FaultKind.RESET, after_effect=True),
     ]

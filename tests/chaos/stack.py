@@ -19,7 +19,7 @@ from local.supervisor import supervise
 from tests.fleet.__main__ import two_of_everything
 
 SERVERS = {"DATABASE_URL": "postgres", "REDIS_URL": "valkey"}
-OUTSIDE = {"ANTHROPIC_BASE_URL": "models"}
+OUTSIDE = {"ANTHROPIC_BASE_URL": "models", "OPENROUTER_BASE_URL": "models"}
 
 
 def on_wires(system: System, environ: Mapping[str, str]) -> Table:

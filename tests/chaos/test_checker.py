@@ -1,7 +1,7 @@
 """The judge is judged: a run without fault has no violation, and each planted one is found."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from tests.chaos.evidence import Evidence, Row
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AT = NOON.timestamp()
 FEE, WORK, CHARGE = 10, 100, 30
+PRICE = 12_000
 REFUND = WORK - CHARGE
 
 
@@ -88,7 +89,71 @@ def tables() -> dict[str, list[Row]]:
         ],
         "ticks": [],
         "refund_destinations": [],
+        "runs": [run()],
+        "run_calls": [],
     }
+
+
+def run(**changes: object) -> Row:
+    """One that was sold."""
+    usual = {
+        "id": 1,
+        "is_owner_test": False,
+        "state": "succeeded",
+        "created_at": NOON,
+        "valid_before": NOON + timedelta(seconds=95),
+        "network": "eip155:84532",
+        "payer": "0xpayer",
+        "nonce": "0xnonce",
+        "requirement": {"network": "eip155:84532"},
+        "result": {"response": "a haiku"},
+        "transaction": "0xmoved",
+        "price_usd_micros": PRICE,
+        "paid_usd_micros": PRICE,
+        "fee_usd_micros": 0,
+    }
+    return usual | changes
+
+
+def transfer(**changes: object) -> Row:
+    usual = {
+        "kind": "tokens_moved",
+        "at": AT + 3,
+        "network": "eip155:84532",
+        "payer": "0xpayer",
+        "nonce": "0xnonce",
+        "amountMicros": PRICE,
+        "transaction": "0xmoved",
+    }
+    return usual | changes
+
+
+def bought(**changes: object) -> Row:
+    usual = {
+        "what": "bought",
+        "at": AT + 4,
+        "nonce": "0xnonce",
+        "verdict": "succeeded",
+        "lost": 0,
+        "transaction": "0xmoved",
+        "delivered": True,
+    }
+    return usual | changes
+
+
+def tried_again(how: str, status: int, **changes: object) -> Row:
+    usual = {
+        "what": "tried_again",
+        "at": AT + 5,
+        "nonce": "0xnonce",
+        "how": how,
+        "status": status,
+        "transaction": "0xmoved" if status == 200 else None,
+    }
+    return usual | changes
+
+
+EARNED = {"calls": 1, "failedCalls": 0, "refusedCalls": 0, "grossUsd": "0.012"}
 
 
 def money(kind: str, payment_hash: str, sats: int, at: float, **more: object) -> Row:
@@ -110,6 +175,7 @@ def effects() -> list[Row]:
         *call(1, "evaluate", AT + 1, AT + 2, None),
         money("payment_in", "work", WORK, AT + 3),
         *call(2, "execute", AT + 4, AT + 5, None),
+        transfer(),
         money("payment_out", "refund", REFUND, AT + 6, feeMsat=1000),
     ]
 
@@ -142,6 +208,9 @@ def callers() -> list[Row]:
         saw("complete", AT + 5, ["unused_work", REFUND, "owed"]),
         saw("complete", AT + 7, ["unused_work", REFUND, "paid"]),
         {"what": "refunded", "job": "key", "hash": "refund", "at": AT + 7},
+        bought(),
+        tried_again("again", 200),
+        tried_again("without_proof", 409),
     ]
 
 
@@ -159,6 +228,7 @@ def evidence(**changes: Any) -> Evidence:
         "read_at": AT + 300,
         "calm_at": AT + 100,
         "lease_seconds": 6,
+        "earnings": EARNED,
     }
     return Evidence(**(whole | changes))
 
@@ -249,6 +319,76 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I9",
         lambda t, e, c: c.append(answered(route="POST /api/jobs", status=500)),
     ),
+    "a payment is transferred twice": ("I11", lambda t, e, c: e.append(transfer())),
+    "a transfer that has bought nothing": (
+        "I11",
+        lambda t, e, c: e.append(transfer(nonce="0xother")),
+    ),
+    "one payment buys two runs": ("I11", lambda t, e, c: t["runs"].append(run(id=2))),
+    "a failed run was charged": ("I11", lambda t, e, c: t["runs"][0].update(state="failed")),
+    "a refused run was charged": ("I11", lambda t, e, c: t["runs"][0].update(state="refused")),
+    "more has moved than it costs": ("I11", lambda t, e, c: e[-2].update(amountMicros=PRICE + 1)),
+    "a receipt for another transaction": (
+        "I11",
+        lambda t, e, c: t["runs"][0].update(transaction="0xother"),
+    ),
+    "sold, and nothing has moved": ("I12", lambda t, e, c: e.pop(-2)),
+    "sold without a result": ("I12", lambda t, e, c: t["runs"][0].update(result=None)),
+    "charged less than it costs": (
+        "I12",
+        lambda t, e, c: t["runs"][0].update(paid_usd_micros=PRICE - 1),
+    ),
+    "an owner's test is charged": (
+        "I12",
+        lambda t, e, c: t["runs"].append(run(id=2, is_owner_test=True, payer=None, nonce=None)),
+    ),
+    "a run is still being made": (
+        "I13",
+        lambda t, e, c: t["runs"].append(run(id=2, nonce="0xother", state="running")),
+    ),
+    "a settlement is never decided": (
+        "I13",
+        lambda t, e, c: t["runs"].append(run(id=2, nonce="0xother", state="settling")),
+    ),
+    "money has come and nobody noticed": (
+        "I13",
+        lambda t, e, c: t["runs"][0].update(state="settling"),
+    ),
+    "a run is doubtful": ("I13", lambda t, e, c: t["runs"][0].update(state="doubtful")),
+    "a result is told before it is paid": ("I14", lambda t, e, c: e[-2].update(at=AT + 4.5)),
+    "a buyer is told of another transaction": (
+        "I14",
+        lambda t, e, c: c.append(bought(transaction="0xother")),
+    ),
+    "a buyer gets another's result": ("I14", lambda t, e, c: c.append(bought(delivered=False))),
+    "a buyer is told that nothing was charged, wrongly": (
+        "I14",
+        lambda t, e, c: c.append(bought(verdict="failed")),
+    ),
+    "a buyer is shut out of what was paid": (
+        "I14",
+        lambda t, e, c: c.append(bought(verdict="taken")),
+    ),
+    "an old payment opens its result for anybody": (
+        "I14",
+        lambda t, e, c: c.append(tried_again("without_proof", 200)),
+    ),
+    "an old payment buys something else": (
+        "I14",
+        lambda t, e, c: c.append(tried_again("elsewhere", 202)),
+    ),
+    "an old payment is asked for once more": (
+        "I14",
+        lambda t, e, c: c.append(tried_again("again", 402)),
+    ),
+    "a sale is missing in the earnings": (
+        "I15",
+        lambda t, e, c: t["runs"][0].update(state="settling"),
+    ),
+    "the earnings are of another amount": (
+        "I15",
+        lambda t, e, c: t["runs"][0].update(paid_usd_micros=PRICE + 1),
+    ),
 }
 
 
@@ -260,11 +400,35 @@ def test_a_planted_violation_is_found(name: str) -> None:
 
     found = check(evidence(tables=rows, effects=world, callers=told))
 
-    assert invariant in {violation.invariant[:2] for violation in found}
+    assert invariant in {_number(violation.invariant) for violation in found}
+
+
+def _number(invariant: str) -> str:
+    return invariant.partition(" ")[0]
 
 
 def test_every_invariant_has_a_planted_violation() -> None:
-    assert {name[:2] for name in RULES} == {invariant for invariant, _ in PLANTED.values()}
+    found_otherwise = {"I10"}
+    numbers = {_number(name) for name in RULES} - found_otherwise
+    assert numbers == {invariant for invariant, _ in PLANTED.values()}
+
+
+def test_money_that_is_still_looked_for_is_no_violation() -> None:
+    """Only a little after all was calm, and not in the earnings yet."""
+    rows = tables() | {"runs": [run(state="settling", transaction=None, paid_usd_micros=0)]}
+    nothing = {"calls": 0, "failedCalls": 0, "refusedCalls": 0, "grossUsd": 0}
+
+    found = check(evidence(tables=rows, earnings=nothing, read_at=AT + 110, calm_at=AT + 100))
+
+    assert found == []
+
+
+def test_a_payment_whose_request_was_lost_may_still_buy_something() -> None:
+    told = [*callers()[:-3], bought(verdict="refused", lost=1)]
+
+    assert check(evidence(callers=told)) == []
+    told[-1] = bought(verdict="refused", lost=0)
+    assert [_number(violation.invariant) for violation in check(evidence(callers=told))] == ["I14"]
 
 
 def test_a_call_may_be_repeated_after_a_kill_and_after_bad_weather() -> None:

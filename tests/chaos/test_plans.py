@@ -3,12 +3,21 @@
 from collections import Counter
 
 from tests.chaos.nemesis import Kind, plan
-from tests.chaos.plans import Claim, Payment, draw
+from tests.chaos.plans import (
+    Afterwards,
+    Claim,
+    Payment,
+    Showing,
+    Ware,
+    draw,
+    draw_purchase,
+)
 from tests.chaos.skies import forecast
 
 
 def test_a_seed_gives_the_same_callers_acts_and_weather_again() -> None:
     assert [draw(7, n) for n in range(50)] == [draw(7, n) for n in range(50)]
+    assert [draw_purchase(7, n) for n in range(50)] == [draw_purchase(7, n) for n in range(50)]
     assert plan(7, 40) == plan(7, 40)
     assert forecast(7) == forecast(7)
 
@@ -30,3 +39,13 @@ def test_a_thousand_callers_do_everything_that_callers_do() -> None:
     assert {plan.work for plan in plans} == set(Payment)
     assert {plan.claim for plan in plans} == set(Claim)
     assert Counter(plan.request for plan in plans).most_common(1)[0][1] == 1
+
+
+def test_two_hundred_buyers_do_everything_that_buyers_do() -> None:
+    plans = [draw_purchase(1, number) for number in range(200)]
+
+    assert {plan.ware for plan in plans} == set(Ware)
+    assert {plan.showing for plan in plans} == set(Showing)
+    assert {plan.version for plan in plans} == {1, 2}
+    assert {how for plan in plans for how in plan.afterwards} == set(Afterwards)
+    assert len({plan.words for plan in plans}) == len(plans)
