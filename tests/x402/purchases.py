@@ -7,9 +7,11 @@ from typing import TypeVar
 
 import requests
 
+from tests.journeys.waiting import wait_until
 from tests.support.x402_payer import Json, decoded
 
 PATIENCE_SECONDS = 90
+FOLLOW_SECONDS = 60
 
 T = TypeVar("T")
 
@@ -26,6 +28,22 @@ def required(url: str) -> Json:
     answer = ask(url)
     assert answer.status_code == 402, answer.text
     return decoded(answer.headers["PAYMENT-REQUIRED"])
+
+
+def result_of(answer: requests.Response) -> Json:
+    """What a purchase came to: told at once, or later where the answer says to look."""
+    assert answer.status_code != 500, answer.text
+    if answer.status_code == 202:
+        url = answer.json()["statusUrl"]
+        answer = wait_until(
+            "the run ends",
+            lambda: requests.get(url, timeout=PATIENCE_SECONDS),
+            lambda told: told.status_code != 202,
+            seconds=FOLLOW_SECONDS,
+            every=0.2,
+        )
+    body: Json = answer.json()
+    return body
 
 
 def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
