@@ -1,5 +1,8 @@
 """The money for a result: moved once or not at all, and never guessed."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -16,6 +19,7 @@ from services.instant import doubts, room, runs, settlement
 from services.instant.doubts import NotBooked
 from services.operate import health
 from services.toolbox import Toolbox
+from tests.architecture.source import ROOT
 from tests.support.market import PAYEE, Buyer, Market, open_market
 from tests.support.x402_payer import decoded
 
@@ -353,3 +357,34 @@ def test_a_facilitator_that_hangs_leaves_threads_for_lightning(
     states = [run.state for run in market.runs()]
     assert states == [RunState.SUCCEEDED] * room.SETTLING + [RunState.SETTLING]
     assert _settle(tools, market, numbers[-1]).state is RunState.SUCCEEDED
+
+
+def test_an_operator_lists_doubts_and_books_one(
+    market: Market, buyer: Buyer, alone: Toolbox
+) -> None:
+    _doubtful(market, buyer, alone)
+    number = str(market.run().id)
+
+    listed = _doubtful_runs(alone)
+    senseless = _doubtful_runs(alone, "settled", number, "0x12")
+    booked = _doubtful_runs(alone, "settled", number, TRANSACTION)
+
+    assert f"run {number} of haiku: 12000 micro-dollars" in listed.stdout
+    assert buyer.payer.address in listed.stdout
+    assert (senseless.returncode, booked.returncode) == (1, 0)
+    assert booked.stdout.endswith("0 doubtful\n")
+    assert market.run().state is RunState.SUCCEEDED
+
+
+def _doubtful_runs(tools: Toolbox, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``python -m workers.doubtful_runs``, as an operator types it."""
+    environ = {
+        "PATH": os.defpath,
+        "DATABASE_URL": tools.settings.database_url,
+        "REDIS_URL": tools.settings.redis_url,
+        "STAND_IN_URL": tools.settings.stand_in_url or "",
+    }
+    command = [sys.executable, "-m", "workers.doubtful_runs", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
