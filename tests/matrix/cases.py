@@ -28,17 +28,18 @@ from tests.support.doorbell import ANSWERS, RecordingDoorbell
 PATIENCE_SECONDS = 30.0
 FROZEN_IN_TRANSACTION = "100ms"
 """PostgreSQL ends the transaction of a process that is frozen for so long (in production 15 s)."""
-ADDING = frozenset({"create", "demo"})
+ADDING = frozenset({"create", "demo", "try out"})
 """What a caller may have done twice: a zombie that finishes one only adds a job nobody pays."""
 UNFENCED = frozenset({TaskName.SWEEP_INVOICES.value, TaskName.CHECK_BOOKS.value})
 """Duties that a zombie may finish late: what it does then is guarded, and right all the same."""
 CLAIMING = frozenset(task.value for task in ANSWERS)
 CALLING = frozenset(
     {TaskName.EVALUATE_JOB.value, TaskName.EXECUTE_JOB.value, TaskName.RUN_DEMO.value}
+    | {TaskName.EXECUTE_RUN.value, TaskName.PROBE_BREAKERS.value}
 )
 """What a model is called in; the call in flight may be lost and made again."""
-TRYING = frozenset({"demo", "abandon demo"})
-"""A try of the demo whose caller got no answer may be run all the same, beside the next one."""
+TRYING = frozenset({"demo", "abandon demo", "try out"})
+"""A try whose caller got no answer may be run all the same, beside the next one."""
 
 
 class Fault(StrEnum):
@@ -130,7 +131,7 @@ class Bench:
         self.witness = Database(url, connections=2)
         self._failpoints = [Failpoints(nothing), Failpoints(nothing)]
         self._databases = [WatchedDatabase(url, failpoints) for failpoints in self._failpoints]
-        self._language_model = toolbox.build(self.settings, Role.MONEY).language_model
+        self._built = toolbox.build(self.settings, Role.MONEY)
 
     def close(self) -> None:
         for database in (self.witness, *self._databases):
@@ -140,7 +141,9 @@ class Bench:
         """A process that has just started: what it knows by itself, it has yet to learn."""
         self._failpoints[second].restart(nothing)
         return make_stage(
-            toolbox.build(self.settings, Role.MONEY).with_(language_model=self._language_model),
+            toolbox.build(self.settings, Role.MONEY).with_(
+                language_model=self._built.language_model, creator_model=self._built.creator_model
+            ),
             self._databases[second],
             self._failpoints[second],
             self.world,
@@ -151,7 +154,7 @@ class Bench:
         """An empty database, a new world, and a caller who knows what to ask for."""
         self.world.reset()
         self.empty()
-        return Memory(facts={"request": life.request})
+        return Memory(facts={"request": life.request} | life.facts(self.world.url))
 
 
 def make_stage(
@@ -192,6 +195,8 @@ def record(bench: Bench, life: Life, known: set[Situation]) -> Recording:
     stage.failpoints.restart(nothing)
     if "job" in memory and stage.view().job.state is not life.ends:
         raise Violated(f"{life.name}: is {stage.view().job.state}, not {life.ends}")
+    if life.run_ends is not None and stage.run().state is not life.run_ends:
+        raise Violated(f"{life.name}: is {stage.run().state}, not {life.run_ends}")
     after = evidence.situation(bench.witness)
     end(stage)
     evidence.assert_sound(stage.tools, bench.world)
@@ -262,6 +267,8 @@ def _expect(ended: Ending, recorded: Ending) -> None:
         raise Violated(f"the job ended as {ended}, not as {recorded}")
     if ended.paid_out != recorded.paid_out:
         raise Violated(f"{ended.paid_out} msats were paid out, not {recorded.paid_out}")
+    if (ended.runs, ended.moved) != (recorded.runs, recorded.moved):
+        raise Violated(f"sold {ended.runs} for {ended.moved}, not {recorded.runs}")
 
 
 def _expect_calls(more: int, case: Case) -> None:

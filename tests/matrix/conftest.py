@@ -17,6 +17,7 @@ from tests.matrix.failpoints import Point
 from tests.matrix.killing import ForkServer, running_fork_server
 from tests.matrix.lives import LIVES, Life
 from tests.support.canary import Listener
+from tests.support.creators import VAULT_KEY
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,7 @@ def bench(
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "STAND_IN_URL": stand_in_process.url,
+        "VAULT_KEYS": VAULT_KEY,
     }
     settings = Settings.load(environ)
     emptying = Database(settings.database_url, connections=1)

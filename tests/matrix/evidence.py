@@ -13,11 +13,12 @@ from models.invoice import Receipt
 from models.job import Job
 from models.lifecycle import AWAITING, WORKING
 from models.payout import Payout
+from models.run import UNSETTLED_RUNS, Run, RunState
 from services.toolbox import Toolbox
 from tests.matrix.stage import Memory
 from tests.support.books import assert_balanced
 
-JOURNAL = frozenset({"attempts", "btc_prices", "reconciliations"})
+JOURNAL = frozenset({"attempts", "btc_prices", "reconciliations", "run_calls"})
 """What a zombie may add to: it says what was done or seen. One comparison alone stops nothing."""
 UNDECIDED = {"invoices": {"check_at", "checks"}, "admissions": {"ended_at"}}
 """When the safety net asks next, and that a creation is over: harmless, whoever writes it."""
@@ -35,6 +36,9 @@ class Ending:
     paid_out: int
     """Millisatoshis that left the wallet."""
     demos: tuple[str, ...]
+    runs: tuple[tuple[Any, ...], ...]
+    moved: tuple[int, ...]
+    """Micro-dollars, by transfer."""
 
 
 def situation(database: Database) -> Situation:
@@ -45,6 +49,7 @@ def situation(database: Database) -> Situation:
         select(Payout.state).order_by(Payout.id),
         select(DemoRun.state).order_by(DemoRun.id),
         select(func.count()).select_from(Receipt),
+        select(Run.state).order_by(Run.id),
     )
     with database.transaction("test.situation") as session:
         return tuple(tuple(session.scalars(each)) for each in shown)
@@ -55,7 +60,8 @@ def ending(database: Database, world: StandInClient, memory: Memory) -> Ending:
     with database.transaction("test.ending") as session:
         job = session.scalar(select(Job).where(Job.public_id == memory.facts.get("job")))
         debts = select(Debt).where(Debt.job_id == (job.id if job else None)).order_by(Debt.cause)
-        runs = select(DemoRun.state).where(DemoRun.id == memory.facts.get("demo"))
+        demos = select(DemoRun.state).where(DemoRun.id == memory.facts.get("demo"))
+        runs = select(Run).where(Run.id == memory.facts.get("run"))
         return Ending(
             job=_shown(job) if job else None,
             debts=tuple(
@@ -63,7 +69,12 @@ def ending(database: Database, world: StandInClient, memory: Memory) -> Ending:
                 for debt in session.scalars(debts)
             ),
             paid_out=_paid_out(world),
-            demos=tuple(state.value for state in session.scalars(runs)),
+            demos=tuple(state.value for state in session.scalars(demos)),
+            runs=tuple(
+                (run.state.value, run.error_code, run.paid_usd_micros, run.result is not None)
+                for run in session.scalars(runs)
+            ),
+            moved=tuple(effect.details["amountMicros"] for effect in world.effects("tokens_moved")),
         )
 
 
@@ -85,6 +96,22 @@ def assert_sound(tools: Toolbox, world: StandInClient) -> None:
     with tools.database.transaction("test.open") as session:
         is_open = Job.state.in_(AWAITING | WORKING)
         assert session.scalars(select(Job.id).where(is_open)).all() == [], "no state is stuck"
+        runs = list(session.scalars(select(Run)))
+    assert_sales(runs, world)
+
+
+def assert_sales(runs: list[Run], world: StandInClient) -> None:
+    """Every transfer is one sale, every sale one transfer, and no run waits for anything."""
+    assert [run.id for run in runs if run.state in UNSETTLED_RUNS] == [], "no run is stuck"
+    sold = [run for run in runs if run.state is RunState.SUCCEEDED and not run.is_owner_test]
+    moved = [
+        (effect.details["nonce"], effect.details["transaction"], effect.details["amountMicros"])
+        for effect in world.effects("tokens_moved")
+    ]
+    assert sorted((run.nonce, run.transaction, run.paid_usd_micros) for run in sold) == sorted(
+        moved
+    )
+    assert all(run.result is not None for run in sold), "what was sold is there"
 
 
 def anything_awaited(database: Database) -> bool:

@@ -19,6 +19,7 @@ from services.toolbox import Toolbox
 
 NOT_OUTSIDE = frozenset(
     {"settings", "database", "leases", "proof", "model_rates", "webhook_token", "vault"}
+    | {"networks"}
 )
 """What a toolbox holds that calls nobody. All else is watched, and the database in its own way."""
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from config import logs
 from config.settings import Settings
 from local.stand_in.testing import StandInClient
+from models.creator import Provider
 from services import toolbox
 from services.toolbox import Role, Toolbox
 from tests.matrix.cases import make_stage, play
@@ -34,6 +35,7 @@ def serve(settings: Settings) -> None:
     built = toolbox.build(settings, Role.MONEY)
     for model in (settings.eval_model, settings.work_model):
         built.language_model(model)  # loads the SDK, connects to nothing
+    built.creator_model(Provider.OPENROUTER, "a key")
     print("ready", flush=True)
     for line in sys.stdin:
         child = os.fork()

@@ -5,22 +5,25 @@ from datetime import timedelta
 from uuid import UUID
 
 from config.queues import EVERY, TaskName
-from local.stand_in.faults import Fault, FaultKind
+from local.stand_in.faults import FaultKind
+from models.debt import DebtState
 from models.invoice import InvoiceKind
 from models.job import ExpiredReason
 from models.lifecycle import AWAITING, JobState
 from models.money import Sats, msats
 from models.payout import PayoutState
+from models.run import RunState
 from services.errors import Conflict
 from services.jobs import demo, intake
 from services.jobs.demo import Client
 from services.money import refunds
+from tests.matrix import purchases
+from tests.matrix.acts import arm, disarm, later, work
 from tests.matrix.stage import Act, Stage
 
 CLIENT = Client(key="192.0.2.7", network="192.0.2.7")
 WITHIN_GRACE = timedelta(seconds=3600 + 300)
 TOO_LATE = timedelta(seconds=3600 + 1200)
-FOR_EVER = 99
 OVERPAID = msats(Sats(3))
 
 
@@ -28,9 +31,18 @@ OVERPAID = msats(Sats(3))
 class Life:
     name: str
     request: str = "Write a haiku about honest work."
+    has_receiver: bool = False
+    """Whether what is owed goes back by itself."""
     acts: tuple[Act, ...]
     ends: JobState | None
     """Where the caller's job is when the last act is over; None = there is no job."""
+    run_ends: RunState | None = None
+    """The same of the run of an instant resource."""
+
+    def facts(self, world_url: str) -> dict[str, str]:
+        """What its caller knows from the start, beside what to ask for."""
+        host = world_url.removeprefix("http://")
+        return {"receiver": f"caller@{host}"} if self.has_receiver else {}
 
 
 def create(stage: Stage) -> None:
@@ -38,7 +50,12 @@ def create(stage: Stage) -> None:
     if "job" in stage.memory:
         return
     with stage.action("create"):
-        view = intake.create(stage.tools, stage.memory["request"], client_key=CLIENT.key)
+        view = intake.create(
+            stage.tools,
+            stage.memory["request"],
+            client_key=CLIENT.key,
+            refund_to=stage.memory.facts.get("receiver"),
+        )
         stage.memory["job"] = str(view.job.public_id)
 
 
@@ -71,14 +88,6 @@ def poll(stage: Stage) -> None:
 
 def sweep(stage: Stage) -> None:
     stage.duty(TaskName.SWEEP_INVOICES)
-
-
-def work(stage: Stage) -> None:
-    stage.work()
-
-
-def later(stage: Stage) -> None:
-    stage.later()
 
 
 def lapse(stage: Stage) -> None:
@@ -172,15 +181,6 @@ def beat(stage: Stage) -> None:
         stage.tools.leases.renew(stage.tools.database)
 
 
-def _arm(target: str, kind: FaultKind, **details: object) -> Act:
-    fault = Fault.model_validate({"target": target, "kind": kind, "times": FOR_EVER, **details})
-    return lambda stage: stage.world.arm(fault)
-
-
-def disarm(stage: Stage) -> None:
-    stage.world.disarm()
-
-
 PAID = (create, pay_evaluation, poll)
 QUOTED = (*PAID, work)
 REFUNDED = (ask_for_invoice, claim, work, refunded)
@@ -195,8 +195,8 @@ def _in_doubt(name: str, kind: FaultKind, **details: object) -> Life:
             *CANCELLED_AND_PAID,
             ask_for_invoice,
             claim,
-            _arm("lnbits.pay", kind, after_effect=True, **details),
-            _arm("lnbits.read", FaultKind.STATUS, status=404),
+            arm("lnbits.pay", kind, after_effect=True, **details),
+            arm("lnbits.read", FaultKind.STATUS, status=404),
             work,
             claim_otherwise,
             disarm,
@@ -205,6 +205,14 @@ def _in_doubt(name: str, kind: FaultKind, **details: object) -> Life:
         ),
         ends=JobState.EXPIRED,
     )
+
+
+def returned(stage: Stage) -> None:
+    """What was owed has gone back by itself, maybe only after more patience."""
+    if any(debt.state is not DebtState.PAID for debt in stage.view().debts):
+        stage.tend()
+    debts = stage.view().debts
+    assert [debt.state for debt in debts] == [DebtState.PAID]
 
 
 LIVES = (
@@ -222,7 +230,7 @@ LIVES = (
     Life(
         name="evaluation unreadable, refunded",
         acts=(
-            _arm("anthropic", FaultKind.UNREADABLE, structured=True),
+            arm("anthropic", FaultKind.UNREADABLE, structured=True),
             *PAID,
             work,
             later,
@@ -244,7 +252,7 @@ LIVES = (
             *QUOTED,
             pay_work,
             poll,
-            _arm("anthropic", FaultKind.STATUS, status=529),
+            arm("anthropic", FaultKind.STATUS, status=529),
             work,
             disarm,
             later,
@@ -255,7 +263,7 @@ LIVES = (
         name="no invoice to be had for a while",
         acts=(
             *PAID,
-            _arm("lnbits.create", FaultKind.STATUS, status=503),
+            arm("lnbits.create", FaultKind.STATUS, status=503),
             work,
             disarm,
             later,
@@ -295,7 +303,7 @@ LIVES = (
         name="refund refused, and claimed again",
         acts=(
             *CANCELLED_AND_PAID,
-            _arm("lnbits.pay", FaultKind.STATUS, status=520, text="Insufficient balance."),
+            arm("lnbits.pay", FaultKind.STATUS, status=520, text="Insufficient balance."),
             ask_for_invoice,
             claim,
             work,
@@ -307,11 +315,46 @@ LIVES = (
         ),
         ends=JobState.EXPIRED,
     ),
+    Life(
+        name="returned by itself",
+        has_receiver=True,
+        acts=(*CANCELLED_AND_PAID, later, returned),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="receiver away for a while",
+        has_receiver=True,
+        acts=(
+            *CANCELLED_AND_PAID,
+            arm("lnurl.invoice", FaultKind.STATUS, status=503),
+            later,
+            disarm,
+            later,
+            returned,
+        ),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="receiver gives wrong invoices, claimed",
+        has_receiver=True,
+        acts=(
+            *CANCELLED_AND_PAID,
+            arm("lnurl.invoice", FaultKind.WRONG_AMOUNT),
+            later,
+            disarm,
+            *REFUNDED,
+        ),
+        ends=JobState.EXPIRED,
+    ),
     Life(name="demo", acts=(try_demo, work, look_at_demo), ends=None),
     Life(name="demo that nobody began", acts=(try_demo, abandon_demo), ends=None),
     Life(
         name="every duty",
         acts=(*PAID, do_every_duty, beat, work),
         ends=JobState.AWAITING_WORK_PAYMENT,
+    ),
+    *(
+        Life(name=f"run: {name}", acts=acts, ends=None, run_ends=run_ends)
+        for name, acts, run_ends in purchases.LIVES
     ),
 )

@@ -13,12 +13,15 @@ from sqlalchemy import Update, func, literal, or_, select, union_all, update
 
 from config.queues import TaskName
 from local.stand_in.testing import StandInClient
+from models.creator import ProviderKey
 from models.database import Base
 from models.invoice import Invoice
 from models.job import Job
 from models.payout import Payout
+from models.run import Run
 from models.tables import metadata
 from models.tick import Tick
+from services.instant import intake as runs
 from services.jobs import intake
 from services.jobs.intake import JobView
 from services.operate import ticks
@@ -28,6 +31,7 @@ from tests.matrix.failpoints import Failpoints
 from tests.support.doorbell import ANSWERS, RecordingDoorbell
 
 ROUNDS_MAX = 12
+LONG_AGO = timedelta(hours=2)
 EVIDENCE = timedelta(seconds=61)
 """As much older the evidence about payouts is in every round of tending."""
 
@@ -78,6 +82,10 @@ class Stage:
         """The caller's job, as a GET shows it. The same read is also an action of some lives."""
         return intake.find(self.tools, UUID(self.memory["job"]))
 
+    def run(self) -> Run:
+        """The caller's run of an instant resource."""
+        return runs.look(self.tools, self.memory["run"])
+
     def duty(self, name: TaskName) -> None:
         """What beat and a worker do for a duty whose time has come."""
         with self.tools.database.transaction("test.due") as session:
@@ -125,6 +133,15 @@ class Stage:
         with self.tools.database.transaction("test.anything_due") as session:
             return [f"{table} {row_id}" for table, row_id in session.execute(union_all(*each))]
 
+    def lapse_payments(self) -> None:
+        """Let every payment for a run have been good for a while, and be so no longer."""
+        with self.tools.database.transaction("test.lapse") as session:
+            session.execute(
+                update(Run)
+                .where(Run.valid_before > func.now())
+                .values(valid_before=Run.valid_before - LONG_AGO)
+            )
+
     def age_invoices(self, by: timedelta, *, all_jobs: bool = False) -> None:
         """Let open invoices be older than they are, and be asked about now."""
         ours = or_(literal(all_jobs), Job.public_id == self.memory.facts.get("job"))
@@ -150,9 +167,9 @@ assert metadata is Base.metadata  # every table is known by now
 WORKED_ON: tuple[Any, ...] = tuple(
     mapper.class_
     for mapper in sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__tablename__)
-    if {"id", "due_at"} <= set(mapper.columns.keys())
+    if {"id", "due_at"} <= set(mapper.columns.keys()) and mapper.class_ is not ProviderKey
 )
-"""Every table whose rows want workers. Duties are none: they come round for ever."""
+"""Every table whose rows want workers. Duties are none, nor keys: they come round for ever."""
 
 
 def _due_now(model: Any, *where: Any) -> Update:
