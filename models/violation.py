@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, CreatedAt, Id, Instant
@@ -13,6 +13,7 @@ class Violation(Base):
 
     __tablename__ = "violations"
     __table_args__ = (
+        CheckConstraint("num_nonnulls(job_id, run_id) = 1", name="of_job_or_run"),
         Index(
             "uq_violations_open",
             "rule",
@@ -20,11 +21,19 @@ class Violation(Base):
             unique=True,
             postgresql_where=text("mended_at IS NULL"),
         ),
+        Index(
+            "uq_violations_open_run",
+            "rule",
+            "run_id",
+            unique=True,
+            postgresql_where=text("mended_at IS NULL"),
+        ),
     )
 
     id: Mapped[Id]
     rule: Mapped[str] = mapped_column(Text)
-    job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("jobs.id"))
+    job_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("jobs.id"))
+    run_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("runs.id"))
     first_seen_at: Mapped[CreatedAt]
     last_seen_at: Mapped[Instant]
     mended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -12,6 +12,7 @@ from models.database import ago
 from models.money import Usd
 from models.run import UNSETTLED_RUNS, Run, RunState
 from services.errors import ErrorCode, TooManyRequests
+from services.instant.failures import RunFailure
 
 WINDOW = timedelta(hours=1)
 FAILURES_MAX = 3
@@ -21,13 +22,16 @@ _OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
 """Advisory locks: always taken in this order."""
 
 
-def hold_still(session: Session, creator_id: int, payer: str | None) -> None:
-    """Let nobody else begin a run of this creator, or for this payer, until the commit.
+def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
+    """Let nobody else begin a run for this payer until the commit, nor one of a creator with a cap
+    for a day: so that fifty at once are counted one after the other.
 
-    So that fifty at once are counted one after the other.
+    All other buyers of a creator do not wait for each other. So a resource may, at one moment, have
+    a few runs more unsettled than it should: as many as doors were asked at once.
     """
-    creator = func.hashtext(str(creator_id))
-    session.execute(select(func.pg_advisory_xact_lock(_OF_CREATORS, creator)))
+    if creator.cost_cap_per_day_usd is not None:
+        number = func.hashtext(str(creator.id))
+        session.execute(select(func.pg_advisory_xact_lock(_OF_CREATORS, number)))
     if payer is not None:
         session.execute(select(func.pg_advisory_xact_lock(_OF_PAYERS, func.hashtext(payer))))
 
@@ -50,6 +54,8 @@ def check_payer(session: Session, settings: Settings, payer: str) -> None:
         select(func.count(), ago(func.min(Run.created_at))).where(
             Run.payer == payer,
             Run.state == RunState.FAILED,
+            # there nobody had said yet that the payment is the payer's at all
+            Run.error_code != RunFailure.FACILITATOR_AWAY,
             Run.created_at > func.now() - WINDOW,
         )
     ).one()
@@ -75,12 +81,13 @@ def is_within_caps(session: Session, creator: Creator, worst: Usd) -> bool:
 
 
 def _spent_today(session: Session, creator_id: int) -> Decimal:
-    """What today's runs (UTC) cost, or at most may cost."""
+    """What today's runs (UTC) cost, or at most may cost; nothing where no model was asked."""
     cost = func.coalesce(Run.model_cost_usd, Run.worst_cost_usd)
     return session.scalar(
         select(func.sum(cost)).where(
             Run.creator_id == creator_id,
             Run.created_at >= func.date_trunc("day", func.now()),
             Run.state != RunState.REFUSED,
+            func.coalesce(Run.error_code, "") != RunFailure.FACILITATOR_AWAY,
         )
     ) or Decimal(0)

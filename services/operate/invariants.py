@@ -1,23 +1,27 @@
 """The rules that must hold at every commit, looked after while the service runs.
 
-Once a minute for the jobs that were touched since, so that it costs the same with a million old
+Once a minute for what was touched since, so that it costs the same with a million old
 ones; over everything on demand. What is broken stays on record until it was seen mended.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 import structlog
 from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from config.queues import TaskName
 from models.event import JobEventRow
 from models.job import Job
 from models.ledger import LedgerEntry
+from models.run import Run
 from models.tick import Tick
 from models.violation import Violation
+from services.operate.run_rules import OF_RUNS, RUNS_OF_NOW
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -25,6 +29,8 @@ logger = structlog.get_logger(__name__)
 AT_A_TIME = 2000
 FIRST_LOOK_BACK = 10_000
 """Rows of history and ledger that the very first sweep goes back."""
+ENDED_OF_LATE = timedelta(minutes=10)
+"""Runs that ended since are looked at; a sweep comes every minute."""
 
 
 class Rule(StrEnum):
@@ -79,7 +85,7 @@ CROSS JOIN LATERAL (
                    WHERE e.job_id = j.id AND e.event IN ('accepted', 'declined'))), 0)
            + 1000 * coalesce(j.actual_amount_sats, 0) AS delivered
     FROM invoices WHERE job_id = j.id) i
-WHERE j.id = ANY(:jobs)
+WHERE j.id = ANY(:ids)
   AND (b.held, b.earned, b.owed, b.in_flight, p.paid, b.wallet) IS DISTINCT FROM
       (i.undelivered, i.delivered, d.owed, d.paying, d.paid, r.came - p.paid - p.fees)
 """
@@ -89,26 +95,26 @@ LEFT JOIN LATERAL (
     SELECT coalesce(sum(amount_sats), 0) AS sats, count(*) FILTER (
                WHERE state <> CASE p.state WHEN 'paid' THEN 'paid' ELSE 'paying' END) AS others
     FROM debts WHERE payout_id = p.id) d ON true
-WHERE p.job_id = ANY(:jobs)
+WHERE p.job_id = ANY(:ids)
   AND (d.others > 0 OR d.sats <> CASE p.state WHEN 'failed' THEN 0 ELSE p.amount_sats END)
 """
 _ONE_LIVE_PAYOUT = """
-SELECT job_id FROM payouts WHERE job_id = ANY(:jobs) AND state = 'sending'
+SELECT job_id FROM payouts WHERE job_id = ANY(:ids) AND state = 'sending'
 GROUP BY job_id HAVING count(*) > 1
 """
 _CHARGE_ADDS_UP = """
-SELECT j.id FROM jobs j WHERE j.id = ANY(:jobs) AND j.state = 'complete'
+SELECT j.id FROM jobs j WHERE j.id = ANY(:ids) AND j.state = 'complete'
   AND j.work_amount_sats IS DISTINCT FROM j.actual_amount_sats + (
       SELECT coalesce(sum(amount_sats), 0) FROM debts
       WHERE job_id = j.id AND cause = 'unused_work')
 """
 _FAILED_OWES = """
-SELECT j.id FROM jobs j WHERE j.id = ANY(:jobs) AND j.state = 'failed' AND NOT EXISTS (
+SELECT j.id FROM jobs j WHERE j.id = ANY(:ids) AND j.state = 'failed' AND NOT EXISTS (
     SELECT FROM debts WHERE job_id = j.id AND cause IN ('failed_work', 'failed_evaluation'))
 """
 _CALLS_WITHIN_BOUNDS = """
 SELECT DISTINCT job_id FROM (
-    SELECT job_id FROM attempts WHERE job_id = ANY(:jobs)
+    SELECT job_id FROM attempts WHERE job_id = ANY(:ids)
     GROUP BY job_id, step
     HAVING count(*) FILTER (WHERE outcome = 'answered') > 1
         OR count(*) FILTER (WHERE outcome IS NULL OR outcome NOT IN ('unavailable', 'refused')) > 3
@@ -122,7 +128,7 @@ _DEADLINE_KEPT = """
 SELECT id FROM jobs WHERE due_at IS NOT NULL AND give_up_at < now() - interval '120 s'
 """
 
-OF_JOBS: Mapping[Rule, str] = {
+OF_JOBS: Mapping[StrEnum, str] = {
     Rule.BOOKS_FIT_TABLES: _BOOKS_FIT_TABLES,
     Rule.PAYOUT_FITS_DEBTS: _PAYOUT_FITS_DEBTS,
     Rule.ONE_LIVE_PAYOUT: _ONE_LIVE_PAYOUT,
@@ -130,7 +136,7 @@ OF_JOBS: Mapping[Rule, str] = {
     Rule.FAILED_OWES: _FAILED_OWES,
     Rule.CALLS_WITHIN_BOUNDS: _CALLS_WITHIN_BOUNDS,
 }
-OF_NOW: Mapping[Rule, str] = {
+OF_NOW: Mapping[StrEnum, str] = {
     Rule.LEASE_LOOKED_AFTER: _LEASE_LOOKED_AFTER,
     Rule.DEADLINE_KEPT: _DEADLINE_KEPT,
 }
@@ -140,29 +146,67 @@ _CURSOR = Tick.name == TaskName.CHECK_BOOKS.value
 the last one came. From the last but one on, since rows may be committed in another order."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """What rules are about: jobs, or runs of instant resources."""
+
+    name: str
+    """As logs say it."""
+    subject: InstrumentedAttribute[int | None]
+    number: InstrumentedAttribute[int]
+    rules: Mapping[StrEnum, str]
+    """Queries for what breaks them, among ``:ids``."""
+    rules_of_now: Mapping[StrEnum, str]
+    """The same of all there are."""
+
+
+JOBS = _Kind(
+    name="job",
+    subject=Violation.job_id,
+    number=Job.id,
+    rules=OF_JOBS,
+    rules_of_now=OF_NOW,
+)
+RUNS = _Kind(
+    name="run",
+    subject=Violation.run_id,
+    number=Run.id,
+    rules=OF_RUNS,
+    rules_of_now=RUNS_OF_NOW,
+)
+
+
 def sweep(tools: Toolbox) -> int:
     """Look at what was touched of late and at what was broken; returns how much is broken."""
     with tools.database.transaction("invariants.touched") as session:
         before, here = _cursor(session)
-        jobs = _touched(session, *before) | _broken_so_far(session)
+        jobs = _touched(session, *before) | _broken_so_far(session, JOBS)
+        runs = _ended_of_late(session) | _broken_so_far(session, RUNS)
         session.execute(update(Tick).where(_CURSOR).values(cursor=here))
-    return _look_at(tools, sorted(jobs))
+    return _look_at(tools, JOBS, sorted(jobs)) + _look_at(tools, RUNS, sorted(runs))
 
 
 def sweep_everything(tools: Toolbox) -> int:
-    """The same for every job there is: a second or so for ten thousand."""
+    """The same for every job and run there is: a second or so for ten thousand."""
+    return _look_at_all(tools, JOBS) + _look_at_all(tools, RUNS)
+
+
+def _look_at_all(tools: Toolbox, kind: _Kind) -> int:
     broken, last = 0, 0
     while True:
         with tools.database.transaction("invariants.all") as session:
-            jobs = list(
+            ids = list(
                 session.scalars(
-                    select(Job.id).where(Job.id > last).order_by(Job.id).limit(AT_A_TIME)
+                    select(kind.number)
+                    .where(kind.number > last)
+                    .order_by(kind.number)
+                    .limit(AT_A_TIME)
                 )
             )
-        if not jobs:
-            return _look_at(tools, []) + broken
-        broken += _look_at_jobs(tools, jobs)
-        last = jobs[-1]
+        if not ids:
+            return _look_at(tools, kind, []) + broken
+        broken += _look_at_some(tools, kind, ids)
+        last = ids[-1]
 
 
 def _cursor(session: Session) -> tuple[tuple[int, int], str]:
@@ -186,57 +230,64 @@ def _touched(session: Session, event: int, entry: int) -> set[int]:
     return set(session.scalars(moved)) | {job for job in session.scalars(booked) if job}
 
 
-def _broken_so_far(session: Session) -> set[int]:
-    return set(session.scalars(select(Violation.job_id).where(Violation.mended_at.is_(None))))
+def _ended_of_late(session: Session) -> set[int]:
+    """Before its end a run is looked after by its lease and its deadline."""
+    return set(session.scalars(select(Run.id).where(Run.ended_at > func.now() - ENDED_OF_LATE)))
 
 
-def _look_at(tools: Toolbox, jobs: list[int]) -> int:
-    """Look at these jobs, and at what must hold of all of them at this moment."""
+def _broken_so_far(session: Session, kind: _Kind) -> set[int]:
+    still = select(kind.subject).where(Violation.mended_at.is_(None), kind.subject.is_not(None))
+    return {number for number in session.scalars(still) if number is not None}
+
+
+def _look_at(tools: Toolbox, kind: _Kind, ids: list[int]) -> int:
+    """Look at these, and at what must hold of all of them at this moment."""
     with tools.database.transaction("invariants.now") as session:
-        found = {rule: set(session.scalars(text(query))) for rule, query in OF_NOW.items()}
-        broken = _put_on_record(session, found, None)
-    for start in range(0, len(jobs), AT_A_TIME):
-        broken += _look_at_jobs(tools, jobs[start : start + AT_A_TIME])
+        found = {rule: _ids(session, query) for rule, query in kind.rules_of_now.items()}
+        broken = _put_on_record(session, kind, found, None)
+    for start in range(0, len(ids), AT_A_TIME):
+        broken += _look_at_some(tools, kind, ids[start : start + AT_A_TIME])
     return broken
 
 
-def _look_at_jobs(tools: Toolbox, jobs: list[int]) -> int:
-    with tools.database.transaction("invariants.jobs") as session:
-        found = {
-            rule: set(session.scalars(text(query), {"jobs": jobs}))
-            for rule, query in OF_JOBS.items()
-        }
-        return _put_on_record(session, found, jobs)
+def _look_at_some(tools: Toolbox, kind: _Kind, ids: list[int]) -> int:
+    with tools.database.transaction("invariants.some") as session:
+        found = {rule: _ids(session, query, ids) for rule, query in kind.rules.items()}
+        return _put_on_record(session, kind, found, ids)
+
+
+def _ids(session: Session, query: str, ids: list[int] | None = None) -> set[int]:
+    return set(session.scalars(text(query), {} if ids is None else {"ids": ids}))
 
 
 def _put_on_record(
-    session: Session, found: Mapping[Rule, set[int]], among: Iterable[int] | None
+    session: Session, kind: _Kind, found: Mapping[StrEnum, set[int]], among: Iterable[int] | None
 ) -> int:
-    """``among``: the jobs that were looked at; None = all. Returns how many are broken."""
-    for rule, jobs in found.items():
+    """``among``: those that were looked at; None = all. Returns how many are broken."""
+    for rule, ids in found.items():
         mended = update(Violation).where(
             Violation.rule == rule.value,
             Violation.mended_at.is_(None),
-            Violation.job_id.not_in(jobs),
+            kind.subject.not_in(ids),
         )
         if among is not None:
-            mended = mended.where(Violation.job_id.in_(among))
+            mended = mended.where(kind.subject.in_(among))
         session.execute(mended.values(mended_at=func.now()))
-        for job_id in sorted(jobs):
-            _put_one_on_record(session, rule, job_id)
-    return sum(len(jobs) for jobs in found.values())
+        for number in sorted(ids):
+            _put_one_on_record(session, kind, rule, number)
+    return sum(len(ids) for ids in found.values())
 
 
-def _put_one_on_record(session: Session, rule: Rule, job_id: int) -> None:
+def _put_one_on_record(session: Session, kind: _Kind, rule: StrEnum, number: int) -> None:
     is_new = session.scalar(
         insert(Violation)
-        .values(rule=rule.value, job_id=job_id, last_seen_at=func.now())
+        .values({"rule": rule.value, kind.subject.key: number, "last_seen_at": func.now()})
         .on_conflict_do_update(
-            index_elements=["rule", "job_id"],
+            index_elements=["rule", kind.subject.key],
             index_where=text("mended_at IS NULL"),
             set_={"last_seen_at": func.now()},
         )
         .returning(Violation.first_seen_at == Violation.last_seen_at)
     )
     if is_new:
-        logger.error("a rule is broken", rule=rule.value, job=job_id)
+        logger.error("a rule is broken", rule=rule.value, **{kind.name: number})

@@ -14,7 +14,7 @@ from local.stand_in.testing import StandInClient
 from models import run_moves
 from models.run import Run, RunState
 from models.run_lifecycle import RUN_ARROWS, RunArrow, RunEvent
-from services.instant import creators, intake, runs, settlement
+from services.instant import creators, intake, limits, runs, settlement
 from services.toolbox import Toolbox
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.market import BODY, Buyer, Market, open_market
@@ -48,7 +48,7 @@ def test_fifty_copies_of_a_payment_are_one_run(
 def test_many_payments_of_one_payer_begin_as_many_runs_as_may_be_unsettled(
     market: Market, web: Flask, stand_in: StandInClient
 ) -> None:
-    """At many creators, too: those alone are counted one after the other anyway."""
+    """At many creators, too."""
     others = [open_market(market.tools, stand_in, f"creator-{n}") for n in range(7)]
     paths = [of.publish() for of in (market, *others)] * 2
     buyer = Buyer(web.test_client())
@@ -61,6 +61,17 @@ def test_many_payments_of_one_payer_begin_as_many_runs_as_may_be_unsettled(
 
     assert Counter(statuses) == {202: 2, 429: 14}
     assert len(market.runs()) == 2
+
+
+def test_buyers_of_one_creator_do_not_wait_for_each_other(market: Market, web: Flask) -> None:
+    """Else a resource that many want would hold up every thread of a door."""
+    path = market.publish()
+
+    with market.tools.database.transaction("test.slow_buyer") as session:
+        limits.hold_still(session, market.creator, "0x" + "51" * 20)
+        answer = Buyer(web.test_client()).buy(path)
+
+    assert answer.status_code == 202
 
 
 def test_two_payments_under_one_identifier_are_one_run(

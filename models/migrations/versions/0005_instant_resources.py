@@ -567,6 +567,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run_calls")),
     )
     op.create_index("ix_run_calls_run", "run_calls", ["run_id", "kind"], unique=False)
+    op.add_column("violations", sa.Column("run_id", sa.BigInteger(), nullable=True))
+    op.alter_column("violations", "job_id", existing_type=sa.BigInteger(), nullable=True)
+    op.create_foreign_key(op.f("fk_violations_run_id"), "violations", "runs", ["run_id"], ["id"])
+    op.create_check_constraint(
+        op.f("ck_violations_of_job_or_run"), "violations", "num_nonnulls(job_id, run_id) = 1"
+    )
+    op.create_index(
+        "uq_violations_open_run",
+        "violations",
+        ["rule", "run_id"],
+        unique=True,
+        postgresql_where=sa.text("mended_at IS NULL"),
+    )
     op.execute(
         "CREATE TRIGGER resource_versions_append_only"
         " BEFORE UPDATE OR DELETE OR TRUNCATE ON resource_versions"
