@@ -210,9 +210,9 @@ def _put_on_record(
     new: Run,
     worst: Usd | None,
 ) -> Run:
-    """One at a time for a payer and for a creator: copies meet here, and limits are counted."""
+    """One at a time for a payer: copies meet here, and limits are counted."""
     with tools.database.transaction("runs.create") as session:
-        limits.hold_still(session, sale.creator.id, payment.key.payer)
+        limits.hold_still(session, sale.creator, payment.key.payer)
         copy = session.scalar(_with_payment(payment.key))
         if copy is not None:
             return _theirs(copy, sale, payment, key)
@@ -255,7 +255,7 @@ def _same_request(known: Run, new: Run, key: CallerKey | None) -> Run:
 
 
 def _check_limits(session: Session, tools: Toolbox, sale: OnSale, worst: Usd | None) -> None:
-    """Once more, now that nobody can come between."""
+    """Once more: others may have begun runs since the preflight."""
     if limits.is_crowded(session, tools.settings, sale.resource.id):
         raise CannotSell(Obstacle.CROWDED)
     if worst is not None and not limits.is_within_caps(session, sale.creator, worst):
@@ -270,7 +270,7 @@ def try_out(tools: Toolbox, sale: OnSale, body: Mapping[str, Any]) -> Run:
     require_shelved(sale)
     inputs = templates.check_inputs(sale.version, body)
     with tools.database.transaction("runs.try_out") as session:
-        limits.hold_still(session, sale.creator.id, None)
+        limits.hold_still(session, sale.creator, None)
         worst = preflight.check_key(session, sale, sale.version, inputs, is_test=True)
         _check_limits(session, tools, sale, worst)
         seconds = timedelta(seconds=tools.settings.instant_run_seconds) + TIME_TO_SETTLE

@@ -30,7 +30,7 @@ REFUND_WAIT_SECONDS = 3
 INSTANT_WAIT_SECONDS = 4
 """The same for runs of instant resources."""
 INSTANT_RUN_SECONDS = 20
-"""Payments are good for a minute and a half: what is in doubt is decided soon after the end."""
+"""Payments are good for two minutes: what is in doubt is decided soon after the end."""
 
 FEEDS = ("coingecko", "kraken", "coinbase", "bitstamp", "mempool")
 _SERVERS = ("postgres", "valkey")

@@ -11,6 +11,20 @@ BY_WORK = "tests/services/instant/test_runs.py"
 BY_MONEY = "tests/services/instant/test_settlement.py"
 
 
+_PAYMENTS_TWICE = (
+    Change(
+        file="models/run.py",
+        old='            "nonce",\n            unique=True,\n',
+        new='            "nonce",\n',
+    ),
+    Change(
+        file="models/migrations/versions/0005_instant_resources.py",
+        old='        ["network", "asset", "payer", "nonce"],\n        unique=True,\n',
+        new='        ["network", "asset", "payer", "nonce"],\n',
+    ),
+)
+
+
 def _one(name: str, file: str, old: str, new: str, *caught_by: str) -> Mutant:
     change = Change(file=file, old=old, new=new)
     return Mutant(name=f"runs: {name}", changes=(change,), caught_by=caught_by)
@@ -128,5 +142,17 @@ RUN_MUTANTS = (
         "    if sale.resource.paused_at is not None:",
         "    if sale.resource.archived_at is not None:",
         *(BY_CALLERS, "-k", "cannot_be_delivered"),
+    ),
+    Mutant(
+        name="runs: one payment may stand on record twice",
+        changes=_PAYMENTS_TWICE,
+        caught_by=(BY_RACES, "-k", "database_itself"),
+    ),
+    _one(
+        "what nobody knows is not charged",
+        SETTLEMENT,
+        "SettlementOutcome.REFUSED and held.run.settle_posts == 0:",
+        "SettlementOutcome.REFUSED or settlement.transaction is None:",
+        *("tests/matrix", "-k", "node and killed", "--points", "runs.posted"),
     ),
 )
