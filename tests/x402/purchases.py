@@ -34,16 +34,20 @@ def result_of(answer: requests.Response) -> Json:
     """What a purchase came to: told at once, or later where the answer says to look."""
     assert answer.status_code != 500, answer.text
     if answer.status_code == 202:
-        url = answer.json()["statusUrl"]
-        answer = wait_until(
-            "the run ends",
-            lambda: requests.get(url, timeout=PATIENCE_SECONDS),
-            lambda told: told.status_code != 202,
-            seconds=FOLLOW_SECONDS,
-            every=0.2,
-        )
+        answer = ended(answer.json()["statusUrl"])
     body: Json = answer.json()
     return body
+
+
+def ended(status_url: str) -> requests.Response:
+    """What is told of a run when it is over."""
+    return wait_until(
+        "the run ends",
+        lambda: requests.get(status_url, timeout=PATIENCE_SECONDS),
+        lambda told: told.status_code != 202,
+        seconds=FOLLOW_SECONDS,
+        every=0.2,
+    )
 
 
 def at_once(works: Sequence[Callable[[], T]]) -> list[T]:

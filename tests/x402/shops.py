@@ -209,7 +209,7 @@ def market(rig: Rig, **settings: str) -> Iterator[Market]:
         "OPS_TOKEN": ops_token,
         "VAULT_KEYS": vault_key,
         "LEASE_SECONDS": "2",
-        "INSTANT_WAIT_SECONDS": "5",
+        "INSTANT_WAIT_SECONDS": "2",
         "PLATFORM_FEE_PCT": "2.5",
     }
     with running_product(**(ours | settings)) as product:

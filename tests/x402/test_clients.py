@@ -5,7 +5,7 @@ import pytest
 from local.stand_in.faults import Fault, FaultKind
 from tests.support.x402_payer import Payer, decoded, v1_headers, v2_headers
 from tests.x402.chain import NETWORK
-from tests.x402.purchases import ask, required
+from tests.x402.purchases import ask, required, result_of
 from tests.x402.rig import CLIENTS, Rig
 from tests.x402.shops import PRICE_MICROS, Creator, Market
 
@@ -61,7 +61,6 @@ def test_a_client_pays_nothing_for_a_run_that_fails(
 
     bought = rig.buy(client, shop.url(thing), payer, {})
 
-    assert bought.status == 503
     assert bought.body["error"] == "Resource unavailable"
     assert rig.chain.balance(payer.address) == A_DOLLAR
     assert shop.runs(thing)[0]["errorCode"] == "empty_output"
@@ -91,17 +90,17 @@ def test_the_same_payment_with_the_same_offer_gets_the_same_run(rig: Rig, shop: 
     url = shop.url(shop.new_thing())
     headers = v2_headers(rig.payer(A_DOLLAR).v2(required(url)))
 
-    first, second = ask(url, headers), ask(url, headers)
+    first, second = result_of(ask(url, headers)), result_of(ask(url, headers))
 
-    assert first.status_code == second.status_code == 200
-    assert first.json() == second.json()
+    assert first["response"]
+    assert first == second
     assert len(rig.chain.transfers(to=shop.payee)) == 1
 
 
 def test_what_a_public_chain_tells_of_a_payment_buys_nothing(rig: Rig, shop: Creator) -> None:
     url = shop.url(shop.new_thing())
     payment = rig.payer(A_DOLLAR).v2(required(url))
-    assert ask(url, v2_headers(payment)).status_code == 200
+    assert result_of(ask(url, v2_headers(payment)))["response"]
 
     payment["accepted"] = required(url)["accepts"][0]
     answer = ask(url, v2_headers(payment))
@@ -115,12 +114,12 @@ def test_a_v1_payment_is_looked_up_by_its_idempotency_key_alone(rig: Rig, shop: 
     url = shop.url(shop.new_thing())
     paid = v1_headers(_v1(rig.payer(A_DOLLAR), url))
     named = paid | {"Idempotency-Key": "a-name-of-its-buyer-1"}
-    first = ask(url, named)
-    assert first.status_code == 200
+    first = result_of(ask(url, named))
+    assert first["response"]
 
-    again, stolen = ask(url, named), ask(url, paid)
+    again, stolen = result_of(ask(url, named)), ask(url, paid)
 
-    assert again.json() == first.json()
+    assert again == first
     assert (stolen.status_code, stolen.json()["code"]) == (409, "payment_already_used")
 
 
