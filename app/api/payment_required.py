@@ -59,11 +59,17 @@ def _sentence(version: ResourceVersion, error: str | None) -> str:
 
 
 def _v1(version: ResourceVersion, asked: Sequence[Requirement], url: str) -> dict[str, Any]:
-    """The body as version 1 wants it; ``resource`` and ``extensions`` are for people."""
+    """The body as version 1 wants it; what version 2 adds is for people, and for whoever reads
+    no headers: version 1 clients read past it.
+    """
     schema = discovery.v1_schema(version)
     return {
         "x402Version": 1,
-        "accepts": [requirements.as_v1(one, version, url, schema) for one in asked],
+        "accepts": [
+            requirements.as_v1(one, version, url, schema)
+            | {"amount": str(one.amount), "extra": one.v2()["extra"]}
+            for one in asked
+        ],
         "resource": discovery.resource(version, url),
         "extensions": discovery.extensions(version),
     }

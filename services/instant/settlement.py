@@ -40,6 +40,8 @@ logger = structlog.get_logger(__name__)
 AT_ONCE = Room(SETTLING)
 FIRST_LOOK = timedelta(seconds=2)
 LAST_LOOK = timedelta(minutes=5)
+CHAIN_DECIDES_WITHIN = timedelta(days=1)
+"""Since the payment lapsed: what the chain has not told by then, a person must find out."""
 _JOURNALLED = {
     SettlementOutcome.SETTLED: CallOutcome.ANSWERED,
     SettlementOutcome.REFUSED: CallOutcome.REFUSED,
@@ -85,7 +87,8 @@ def _load(session: Session, run_id: int, claim: int) -> _Held:
 
 
 def _take_on(tools: Toolbox, held: _Held) -> None:
-    if held.run.settle_posts and _is_decided_by_chain(tools, held):
+    was_asked_for = held.run.settle_posts or held.has_lapsed  # a restored row may have forgotten
+    if was_asked_for and _is_decided_by_chain(tools, held):
         return
     if held.has_lapsed:
         _end_without_asking(tools, held)
@@ -129,12 +132,16 @@ def _on_chain(tools: Toolbox, run: Run) -> Moved | NotMoved | Unknown:
 
 def _end_without_asking(tools: Toolbox, held: _Held) -> None:
     """The payment has lapsed. Never asked to be settled = not settled; else nobody may guess."""
-    if held.run.settle_posts == 0:
-        _keep_not_settled(tools, held, said(held.run, "expired"))
-    elif tools.chain is not None and tools.chain.knows(held.run.network or ""):
+    if held.past < CHAIN_DECIDES_WITHIN and _chain_knows(tools, held.run):
         _look_again(tools, held, reason="chain_undecided")
+    elif held.run.settle_posts == 0:
+        _keep_not_settled(tools, held, said(held.run, "expired"))
     else:
         _lose_sight(tools, held)
+
+
+def _chain_knows(tools: Toolbox, run: Run) -> bool:
+    return tools.chain is not None and tools.chain.knows(run.network or "")
 
 
 def _lose_sight(tools: Toolbox, held: _Held) -> None:

@@ -68,12 +68,23 @@ def test_the_body_is_a_payment_required_of_version_1(market: Market, client: Che
     assert accepted.network == "base-sepolia"
     assert accepted.max_amount_required == "12000"
     assert accepted.resource == f"http://localhost{path}"
-    assert accepted.extra == {"name": "USDC", "version": "2"}
+    assert accepted.extra is not None
+    assert (accepted.extra["name"], accepted.extra["version"]) == ("USDC", "2")
     assert accepted.output_schema is not None
     fields = accepted.output_schema["input"]["bodyFields"]
     assert fields["subject"]["type"] == "string"
     assert fields["subject"]["required"] is True
     assert fields["user_message"]["required"] is False
+
+
+def test_who_reads_no_headers_finds_amount_and_offer_in_the_body(
+    market: Market, client: CheckedClient
+) -> None:
+    response = client.post(market.publish())
+
+    (shown,) = response.get_json()["accepts"]
+    assert shown["amount"] == "12000"
+    assert shown["extra"] == required(response).accepts[0].extra
 
 
 def test_the_body_is_an_error_like_every_other(market: Market, client: CheckedClient) -> None:

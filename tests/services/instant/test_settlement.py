@@ -179,6 +179,20 @@ def test_a_lapsed_payment_is_not_given_up_before_the_chain_says_so(
     assert run.settle_posts == 1
 
 
+def test_what_the_chain_has_not_told_within_a_day_is_for_the_operator(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET))
+    _settle(tools, market)
+
+    market.age_runs(valid_before=timedelta(days=1, minutes=11))
+    stand_in.arm(Fault(target="x402.rpc", kind=FaultKind.STATUS, status=503, times=9))
+    run = _settle(tools, market)
+
+    assert run.state is RunState.DOUBTFUL
+
+
 def test_a_payment_that_lapsed_before_it_was_ever_asked_for_is_not_charged(
     market: Market, buyer: Buyer, alone: Toolbox
 ) -> None:
