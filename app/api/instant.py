@@ -86,7 +86,7 @@ def run_instant(creator: str, slug: str) -> Any:
             return _ask_to_pay(sale)
         run = _bought(sale, payment)
     except PaymentRefused as refusal:
-        intake.require_shelved(sale)
+        intake.check_sellable(context.tools(), sale)  # or a price would be named in vain
         return payment_required.answer(sale, error=refusal.reason)
     return _answer(sale, run)
 

@@ -72,7 +72,13 @@ class Requirement:
     """Signed by us: which resource and version this buys, until when."""
 
     def v2(self) -> dict[str, Any]:
-        """As version 2 spells it, and as a facilitator is sent it."""
+        """As version 2 spells it."""
+        return self.v2_without_offer() | {"extra": self._extra() | {"offer": self.offer}}
+
+    def v2_without_offer(self) -> dict[str, Any]:
+        """As a facilitator is sent it: a catalogue of paid requirements may show all of it, and
+        whoever holds the offer of a payment may have its result.
+        """
         return {
             "scheme": SCHEME,
             "network": self.network.name,
@@ -80,7 +86,7 @@ class Requirement:
             "asset": self.network.asset,
             "payTo": self.pay_to,
             "maxTimeoutSeconds": self.max_timeout_seconds,
-            "extra": self._extra() | {"offer": self.offer},
+            "extra": self._extra(),
         }
 
     def v1(

@@ -217,4 +217,8 @@ class _Response:
         return self.reply.body.decode(errors="replace")
 
     def json(self) -> Any:
-        return json.loads(self.reply.body)
+        """Raises ValueError, which their client turns into an error of its own."""
+        try:
+            return json.loads(self.reply.body)
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error

@@ -3,6 +3,8 @@
 from gateways.x402 import Authorization, Network
 
 ONE_KEY_SIGNATURE_CHARS = 2 + 2 * 65
+HIGHEST_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+"""Half the order of the curve: above it is the mirror image of a signature, which USDC refuses."""
 
 _TYPES = {
     "TransferWithAuthorization": [
@@ -22,7 +24,12 @@ def is_of_one_key(signature: str) -> bool:
 
 
 def signer(network: Network, authorization: Authorization, signature: str) -> str | None:
-    """The address, lower case, that made this 65-byte signature; None = nobody's."""
+    """The address, lower case, that made this 65-byte signature; None = nobody's.
+
+    Facilitators have verified what the token then would not settle: that is work for nothing.
+    """
+    if int(signature[66:130], 16) > HIGHEST_S:
+        return None
     from eth_account import Account
     from eth_account.messages import encode_typed_data
 

@@ -73,18 +73,30 @@ def check(
     _check_transfer(payment, requirement)
     _check_window(tools.settings, payment, now)
     _check_signature(payment)
-    return requirement.v2() if payment.version == 2 else as_v1(requirement, version, url)
+    if payment.version == 1:
+        return as_v1(requirement, version, url)
+    return requirement.v2_without_offer()
 
 
 def for_facilitator(payment: Payment, version: ResourceVersion, url: str) -> dict[str, Any]:
     """The payment as the facilitator is sent it, with what its catalogue may say of the resource.
 
-    Our own words: a payer's could list somebody else's resource as they please.
+    Our own words: a payer's could list somebody else's resource as they please. And without the
+    offer, which is the payer's own proof that a payment on the chain is theirs.
     """
     if payment.version == 1:
         return dict(payment.raw)
-    told = {"bazaar": discovery.bazaar(version)}
-    return {**payment.raw, "resource": discovery.resource(version, url), "extensions": told}
+    return {
+        **payment.raw,
+        "accepted": _without_offer(payment.accepted or {}),
+        "resource": discovery.resource(version, url),
+        "extensions": {"bazaar": discovery.bazaar(version)},
+    }
+
+
+def _without_offer(accepted: Mapping[str, Any]) -> dict[str, Any]:
+    extra = {name: value for name, value in accepted["extra"].items() if name != "offer"}
+    return {**accepted, "extra": extra}
 
 
 def as_v1(

@@ -170,6 +170,19 @@ def test_what_cannot_be_delivered_is_not_sold_and_nothing_is_charged(
     assert market.runs() == []
 
 
+def test_a_refused_payment_is_told_no_price_while_nothing_can_be_bought(
+    market: Market, buyer: Buyer
+) -> None:
+    path = market.publish()
+    payment = buyer.payment(path, version=1, value="11999")
+    assert buyer.show(path, payment).status_code == 402
+    _paused(market)
+
+    answer = buyer.show(path, payment)
+
+    assert (answer.status_code, answer.get_json()["error"]) == (503, "Resource unavailable")
+
+
 def test_a_paid_get_is_refused_and_not_charged(market: Market, buyer: Buyer) -> None:
     path = market.publish()
 

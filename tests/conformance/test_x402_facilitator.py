@@ -293,6 +293,7 @@ SENSELESS = [
     pytest.param(answer(200, "[]"), id="a list"),
     pytest.param(answer(200, "{}"), id="nothing"),
     pytest.param(answer(200, "{" + " " * 70_000 + "}"), id="too large"),
+    pytest.param(answer(200, "[" * 60_000), id="nested"),
     pytest.param(dripping_body(b'{"isValid": true}', seconds_a_byte=0.3), id="dripping"),
     pytest.param(HANG, id="hang"),
     pytest.param(RESET, id="reset"),

@@ -19,6 +19,8 @@ from tests.support.x402_payer import Json, Payer, encoded
 
 URL = "https://shop.example/api/instant/ada/haiku"
 RUN_SECONDS = 240
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Of the curve secp256k1."""
 
 
 @pytest.fixture
@@ -94,7 +96,9 @@ def test_a_payment_of_version_2_fulfils_what_it_was_made_for(
 ) -> None:
     asked = required(tools, sale)
 
-    assert check(tools, sale, presented(payer.v2(asked))) == asked["accepts"][0]
+    expected = asked["accepts"][0]
+    del expected["extra"]["offer"]
+    assert check(tools, sale, presented(payer.v2(required(tools, sale)))) == expected
 
 
 def test_a_payment_of_version_1_fulfils_what_it_was_made_for(
@@ -133,6 +137,20 @@ def test_the_facilitator_hears_of_the_resource_in_our_words_and_not_the_payers(
     assert tools.facilitator is not None
     verified = tools.facilitator.verify(told, check(tools, sale, payment))
     assert verified == Verified(payer=payer.address)
+
+
+def test_the_facilitator_is_not_told_the_offer_which_opens_the_result(
+    tools: Toolbox, sale: OnSale, payer: Payer
+) -> None:
+    """A facilitator's public catalogue may show the requirements that were paid."""
+    payment = presented(payer.v2(required(tools, sale)))
+    assert payment.offer is not None
+
+    requirement = check(tools, sale, payment)
+    told = requirements.for_facilitator(payment, sale.version, URL)
+
+    assert payment.offer not in str(requirement) + str(told)
+    assert told["accepted"] == requirement
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -222,6 +240,28 @@ def test_an_authorization_changed_after_it_was_signed_is_refused(
     payment["payload"]["authorization"][member] = value
 
     assert refusal(tools, sale, presented(payment)) == Reason.SIGNATURE
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_mirror_image_of_a_signature_which_the_token_refuses_is_refused(
+    tools: Toolbox, sale: OnSale, payer: Payer, version: int
+) -> None:
+    payment = (
+        presented_v1(tools, sale, payer)
+        if version == 1
+        else presented(payer.v2(required(tools, sale)))
+    )
+    assert check(tools, sale, payment)
+
+    mirrored = replace(payment, signature=_mirrored(payment.signature))
+
+    assert refusal(tools, sale, mirrored) == Reason.SIGNATURE
+
+
+def _mirrored(signature: str) -> str:
+    """The other signature that the same key makes of the same message."""
+    r, s, v = signature[2:66], int(signature[66:130], 16), int(signature[130:], 16)
+    return f"0x{r}{ORDER - s:064x}{55 - v:02x}"
 
 
 def test_the_signature_of_a_smart_wallet_is_left_to_the_facilitator(
