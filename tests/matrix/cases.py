@@ -32,6 +32,8 @@ ADDING = frozenset({"create", "demo", "try out"})
 """What a caller may have done twice: a zombie that finishes one only adds a job nobody pays."""
 UNFENCED = frozenset({TaskName.SWEEP_INVOICES.value, TaskName.CHECK_BOOKS.value})
 """Duties that a zombie may finish late: what it does then is guarded, and right all the same."""
+SETTLED = "runs.state: settling -> succeeded"
+"""Money that has moved has moved, whoever holds the run when that is told."""
 CLAIMING = frozenset(task.value for task in ANSWERS)
 CALLING = frozenset(
     {TaskName.EVALUATE_JOB.value, TaskName.EXECUTE_JOB.value, TaskName.RUN_DEMO.value}
@@ -362,7 +364,7 @@ class Zombie:
         if self._died_of is not None:
             raise Violated("the zombie broke") from self._died_of
         changed = evidence.changes(before, after, may_add=self._case.point.task in ADDING)
-        if changed and self._case.point.task not in UNFENCED:
+        if changed and self._case.point.task not in UNFENCED and SETTLED not in changed:
             raise Violated(f"the zombie changed {changed}")
 
     def _on_point(self, point: Point, session: Session | None) -> None:
