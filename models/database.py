@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
+    Engine,
     Enum,
     MetaData,
     Numeric,
@@ -80,6 +81,20 @@ def _options(url: str) -> str:
     return f"{given if isinstance(given, str) else ' '.join(given)} {SESSION_OPTIONS}".strip()
 
 
+def _give_back_in_silence(engine: Engine) -> None:
+    """End what was read alone without a word to PostgreSQL.
+
+    SQLAlchemy would set an isolation level that nothing has changed: a round trip for each reading;
+    and for a connection that has died by then an error, and its place in the pool lost for good.
+    """
+
+    def reset(dbapi_connection: Any) -> None:
+        if not dbapi_connection.closed:
+            dbapi_connection.autocommit = False
+
+    engine.dialect.reset_isolation_level = reset  # type: ignore[method-assign]
+
+
 class Database:
     """One engine, made after fork and handed in.
 
@@ -105,6 +120,7 @@ class Database:
             },
         )
         liveness.watch(self.engine)
+        _give_back_in_silence(self.engine)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         each_alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._readings = sessionmaker(each_alone, expire_on_commit=False, autoflush=False)

@@ -68,6 +68,45 @@ def test_given_a_connection_was_idle_for_long_when_it_is_used_again_then_it_is_a
     assert (after, len(asked)) == (before, 1)
 
 
+def test_a_connection_that_dies_while_it_is_given_back_leaves_its_place_to_another(
+    narrow: Database, database_url: str
+) -> None:
+    """What was read by then was read, and the next one need not wait for a place."""
+    for _ in range(2):
+        before = _reader(narrow)
+        with narrow.reading("test.read") as session:
+            session.scalar(text("SELECT 1"))
+            _terminate(database_url, before)
+
+        assert _reader(narrow) != before
+
+
+def test_a_reading_says_nothing_but_its_statement(narrow: Database, database_url: str) -> None:
+    for _ in range(2):
+        backend = _reader(narrow)
+
+    assert _last_words(database_url, backend) == READER
+
+
+READER = "SELECT pg_backend_pid()"
+
+
+def _reader(database: Database) -> int:
+    """Which of PostgreSQL's processes is read from."""
+    with database.reading("test.reader") as session:
+        return int(session.scalar(text(READER)) or 0)
+
+
+def _last_words(url: str, backend: int) -> str:
+    """What a process of PostgreSQL was told last."""
+    connection = psycopg2.connect(url)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", (backend,))
+        (told,) = cursor.fetchone() or ("",)
+    connection.close()
+    return str(told)
+
+
 def _backend(database: Database) -> int:
     """Which of PostgreSQL's processes serves us."""
     with database.transaction("test.backend") as session:
