@@ -29,7 +29,7 @@ REFUND_WAIT_SECONDS = 3
 """Then the caller is told 202 and asks again: both happen often here."""
 INSTANT_WAIT_SECONDS = 4
 """The same for runs of instant resources."""
-INSTANT_RUN_SECONDS = 20
+INSTANT_RUN_SECONDS = 30
 """Payments are good for two minutes: what is in doubt is decided soon after the end."""
 
 FEEDS = ("coingecko", "kraken", "coinbase", "bitstamp", "mempool")
