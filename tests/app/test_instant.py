@@ -28,7 +28,7 @@ from tests.support.market import (
     held,
     open_market,
 )
-from tests.support.x402_payer import Payer, decoded, v2_headers
+from tests.support.x402_payer import decoded, v2_headers
 
 
 @pytest.fixture
@@ -309,6 +309,26 @@ def test_a_payment_identifier_shown_with_a_second_payment_charges_once(
     assert len(market.moved()) == 2
 
 
+@pytest.mark.parametrize("kind", ["Idempotency-Key", "payment-identifier"])
+def test_a_request_that_failed_uncharged_may_be_tried_again_under_its_name(
+    market: Market, buyer: Buyer, stand_in: StandInClient, kind: str
+) -> None:
+    """With another payment: the first one has bought its one run."""
+    path, name = market.publish(), "a-request-of-mine-7f3a"
+    is_header = kind == "Idempotency-Key"
+    header = {"Idempotency-Key": name} if is_header else {}
+    identifier = {} if is_header else {"identifier": name}
+    stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.EMPTY))
+    first = buyer.payment(path, **identifier) | header
+    failed = buyer.show(path, first)
+
+    again = buyer.show(path, buyer.payment(path, **identifier) | header)
+
+    assert (failed.status_code, again.status_code) == (503, 200)
+    assert buyer.show(path, first).status_code == 503
+    assert len(market.moved()) == 1
+
+
 def test_an_idempotency_key_shown_with_another_request_is_a_422(
     market: Market, buyer: Buyer
 ) -> None:
@@ -385,7 +405,7 @@ def test_an_offer_that_somebody_changed_is_answered_with_a_fresh_price(
     [
         {"value": "11999"},
         {"value": str(2**255)},
-        {"to": Payer().address},
+        {"to": "0x" + "5e" * 20},
         {"validBefore": "1700000000"},
         {"validAfter": "4000000000"},
     ],
