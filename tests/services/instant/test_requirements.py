@@ -224,20 +224,17 @@ def test_a_signature_of_somebody_else_is_refused(
     assert refusal(tools, sale, payment) == Reason.SIGNATURE
 
 
-@pytest.mark.parametrize(
-    ("member", "value"),
-    [
-        ("value", str(PRICE_MICROS)),
-        ("nonce", "0x" + "11" * 32),
-        ("validBefore", str(int(time.time()) + 900)),
-    ],
-)
+@pytest.mark.parametrize("member", ["value", "nonce", "validBefore"])
 def test_an_authorization_changed_after_it_was_signed_is_refused(
-    tools: Toolbox, sale: OnSale, payer: Payer, member: str, value: str
+    tools: Toolbox, sale: OnSale, payer: Payer, member: str
 ) -> None:
-    changes = {"value": "1"} if member == "value" else {}
-    payment = payer.v2(required(tools, sale), **changes)
-    payment["payload"]["authorization"][member] = value
+    changed = {
+        "value": str(PRICE_MICROS),
+        "nonce": "0x" + "11" * 32,
+        "validBefore": str(int(time.time()) + 900),
+    }
+    payment = payer.v2(required(tools, sale), **({"value": "1"} if member == "value" else {}))
+    payment["payload"]["authorization"][member] = changed[member]
 
     assert refusal(tools, sale, presented(payment)) == Reason.SIGNATURE
 
