@@ -80,17 +80,22 @@ class Run(Base):
             unique=True,
             postgresql_where=text("nonce IS NOT NULL AND state <> 'refused'"),
         ),
-        # x402's payment-identifier and Idempotency-Key: one run each, among a payer's.
+        # x402's payment-identifier and Idempotency-Key: one run each, among a payer's; what came to
+        # nothing leaves the name to the next payment.
         Index(
             "uq_runs_caller_key",
             "resource_id",
             "payer",
             "caller_key",
             unique=True,
-            postgresql_where=text("caller_key IS NOT NULL AND state <> 'refused'"),
+            postgresql_where=text(
+                "caller_key IS NOT NULL AND state <> 'refused' AND state <> 'failed'"
+            ),
         ),
         Index("ix_runs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_runs_creator", "creator_id", "id"),
+        # A day's cap is looked at for every price that is asked.
+        Index("ix_runs_creator_day", "creator_id", "created_at"),
         Index("ix_runs_resource", "resource_id", "id"),
         Index("ix_runs_payer", "payer", "created_at", postgresql_where=text("payer IS NOT NULL")),
         Index(

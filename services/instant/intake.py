@@ -234,7 +234,9 @@ def _with_caller_key(
             Run.resource_id == sale.resource.id,
             Run.payer == payment.key.payer,
             Run.caller_key == key.hash,
+            # what was not charged is no answer to keep: the name may be used for another try
             Run.state != RunState.REFUSED,
+            Run.state != RunState.FAILED,
         )
     )
 
@@ -265,12 +267,13 @@ def _check_limits(session: Session, tools: Toolbox, sale: OnSale, worst: Usd | N
 def try_out(tools: Toolbox, sale: OnSale, body: Mapping[str, Any]) -> Run:
     """The creator's own run of the newest version: no payment, and no part of any statistics.
 
-    Also of a paused resource. Raises InvalidRequest, CannotSell, NotFound.
+    Also of a paused resource. Raises InvalidRequest, CannotSell, NotFound, TooManyRequests.
     """
     require_shelved(sale)
     inputs = templates.check_inputs(sale.version, body)
     with tools.database.transaction("runs.try_out") as session:
         limits.hold_still(session, sale.creator, None)
+        limits.check_tests(session, sale.creator.id)
         worst = preflight.check_key(session, sale, sale.version, inputs, is_test=True)
         _check_limits(session, tools, sale, worst)
         seconds = timedelta(seconds=tools.settings.instant_run_seconds) + TIME_TO_SETTLE

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
@@ -17,6 +17,8 @@ from services.instant.failures import RunFailure
 WINDOW = timedelta(hours=1)
 FAILURES_MAX = 3
 """So many runs of a payer that came to nothing within the window, and it is refused for a while."""
+TESTS_AT_ONCE = 8
+"""Of a creator: nobody pays for them, and each can hold a place of a worker for minutes."""
 SOON = timedelta(seconds=5)
 _OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
 """Advisory locks: always taken in this order."""
@@ -24,12 +26,12 @@ _OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
 
 def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
     """Let nobody else begin a run for this payer until the commit, nor one of a creator with a cap
-    for a day: so that fifty at once are counted one after the other.
+    for a day, nor another test (``payer`` None): so that fifty at once are counted one by one.
 
     All other buyers of a creator do not wait for each other. So a resource may, at one moment, have
     a few runs more unsettled than it should: as many as doors were asked at once.
     """
-    if creator.cost_cap_per_day_usd is not None:
+    if payer is None or creator.cost_cap_per_day_usd is not None:
         number = func.hashtext(str(creator.id))
         session.execute(select(func.pg_advisory_xact_lock(_OF_CREATORS, number)))
     if payer is not None:
@@ -67,6 +69,17 @@ def check_payer(session: Session, settings: Settings, payer: str) -> None:
         )
 
 
+def check_tests(session: Session, creator_id: int) -> None:
+    """Raise TooManyRequests for a creator who tries out too much at once: workers are for all."""
+    tests = and_(Run.creator_id == creator_id, Run.is_owner_test)
+    if _unsettled(session, tests) >= TESTS_AT_ONCE:
+        raise TooManyRequests(
+            "Other tests of yours are still running.",
+            code=ErrorCode.RATE_LIMITED,
+            retry_after=SOON,
+        )
+
+
 def _unsettled(session: Session, of: ColumnElement[bool]) -> int:
     query = select(func.count()).where(of, Run.state.in_(sorted(UNSETTLED_RUNS)))
     return session.scalar(query) or 0
@@ -81,13 +94,12 @@ def is_within_caps(session: Session, creator: Creator, worst: Usd) -> bool:
 
 
 def _spent_today(session: Session, creator_id: int) -> Decimal:
-    """What today's runs (UTC) cost, or at most may cost; nothing where no model was asked."""
+    """What today's runs (UTC) cost, or at most may cost."""
     cost = func.coalesce(Run.model_cost_usd, Run.worst_cost_usd)
     return session.scalar(
         select(func.sum(cost)).where(
             Run.creator_id == creator_id,
             Run.created_at >= func.date_trunc("day", func.now()),
             Run.state != RunState.REFUSED,
-            func.coalesce(Run.error_code, "") != RunFailure.FACILITATOR_AWAY,
         )
     ) or Decimal(0)

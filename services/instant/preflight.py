@@ -7,10 +7,12 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from gateways.llms import Question
+from models.catalogue import CatalogueModel
 from models.creator import ProviderKey
 from models.money import Usd
 from models.resource import MODEL_TYPES, ResourceVersion
-from services.errors import ErrorCode, NotNow
+from services.errors import ErrorCode, InvalidRequest, NotNow
 from services.instant import asking, breakers, catalogue, limits
 from services.instant.resources import OnSale
 from services.instant.templates import Inputs
@@ -33,6 +35,8 @@ class Obstacle(StrEnum):
     KEY_INVALID = "key_invalid"
     BREAKER_OPEN = "breaker_open"
     MODEL_GONE = "model_gone"
+    NO_ROOM = "no_room"
+    """The prompt alone fills the model's context, which was larger when it was published."""
     COST_CAP = "cost_cap"
     CROWDED = "too_many_unsettled"
 
@@ -90,11 +94,22 @@ def check_key(
     model = catalogue.find(session, version.model or "")
     if obstacle is not None or model is None or model.vanished_at is not None:
         raise _cannot(sale, obstacle or Obstacle.MODEL_GONE)
-    asked = asking.question(sale.resource.type, version, inputs, model)
+    asked = _question(sale, version, inputs, model)
     worst = asking.worst_cost(asked, model)
     if not limits.is_within_caps(session, sale.creator, worst):
         raise _cannot(sale, Obstacle.COST_CAP)
     return worst
+
+
+def _question(
+    sale: OnSale, version: ResourceVersion, inputs: Inputs, model: CatalogueModel
+) -> Question:
+    try:
+        return asking.question(sale.resource.type, version, inputs, model)
+    except InvalidRequest:
+        if inputs == Inputs():  # then it is no caller's fault
+            raise _cannot(sale, Obstacle.NO_ROOM) from None
+        raise
 
 
 def _of_key(session: Session, sale: OnSale, version: ResourceVersion) -> Obstacle | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import null, select
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
@@ -87,7 +87,14 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
         if why is None:
             return _with_call(session, held)
         run_moves.advance(
-            session, run_id, expect=run.state, on=RunEvent.GAVE_UP, claim=claim, error_code=why
+            session,
+            run_id,
+            expect=run.state,
+            on=RunEvent.GAVE_UP,
+            claim=claim,
+            error_code=why,
+            # before it is verified nothing was asked on the creator's key; later nobody knows
+            model_cost_usd=making.NOTHING if run.state is RunState.RECEIVED else None,
         )
         logger.warning("run given up", run=run_id, why=why.value)
         return None
@@ -163,7 +170,10 @@ def _put_off_verifying(tools: Toolbox, held: _Held, error: OutsideError) -> None
 
 
 def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
-    """The payment is no good: its key is free again."""
+    """The payment is no good: its key is free again, and what came with it is not kept.
+
+    Anybody can show such payments, as many as they like.
+    """
     with tools.database.transaction("runs.refused") as session:
         _end_call(session, held, CallOutcome.REFUSED, code=reason)
         run_moves.advance(
@@ -173,6 +183,7 @@ def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
             on=RunEvent.REJECTED,
             claim=held.claim,
             error_code=reason,
+            inputs=null(),
         )
 
 

@@ -140,6 +140,15 @@ def _model_vanished(market: Market) -> None:
     assert catalogue.sync(market.tools)
 
 
+def _context_shrunk(market: Market) -> None:
+    listed = market.stand_in.catalogue()
+    for entry in listed:
+        if entry["id"] == MODEL:
+            entry["context_length"] = 40
+    market.stand_in.set_catalogue(listed)
+    assert catalogue.sync(market.tools)
+
+
 def _capped(market: Market) -> None:
     caps = {"cost_cap_per_call_usd": Decimal("0.0000001")}
     creators.change(market.tools, market.creator.id, caps=caps)
@@ -168,6 +177,16 @@ def test_what_cannot_be_delivered_is_not_sold_and_nothing_is_charged(
     assert {answer.get_json()["error"] for answer in answers} == {"Resource unavailable"}
     assert all("Retry-After" in answer.headers for answer in answers)
     assert market.runs() == []
+
+
+def test_a_prompt_that_has_outgrown_its_model_is_not_sold(market: Market, buyer: Buyer) -> None:
+    """Never a 400 for a probe: it is no caller's fault."""
+    path = market.publish()
+    _context_shrunk(market)
+
+    answers = [buyer.client.get(path), buyer.client.post(path)]
+
+    assert [answer.status_code for answer in answers] == [503, 503]
 
 
 def test_a_refused_payment_is_told_no_price_while_nothing_can_be_bought(
@@ -317,12 +336,12 @@ def test_a_request_that_failed_uncharged_may_be_tried_again_under_its_name(
     path, name = market.publish(), "a-request-of-mine-7f3a"
     is_header = kind == "Idempotency-Key"
     header = {"Idempotency-Key": name} if is_header else {}
-    identifier = {} if is_header else {"identifier": name}
+    identifier: dict[str, str] = {} if is_header else {"identifier": name}
     stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.EMPTY))
-    first = buyer.payment(path, **identifier) | header
+    first = buyer.payment(path, version=2, **identifier) | header
     failed = buyer.show(path, first)
 
-    again = buyer.show(path, buyer.payment(path, **identifier) | header)
+    again = buyer.show(path, buyer.payment(path, version=2, **identifier) | header)
 
     assert (failed.status_code, again.status_code) == (503, 200)
     assert buyer.show(path, first).status_code == 503

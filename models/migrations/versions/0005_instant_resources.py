@@ -475,6 +475,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("public_id", name=op.f("uq_runs_public_id")),
     )
     op.create_index("ix_runs_creator", "runs", ["creator_id", "id"], unique=False)
+    op.create_index("ix_runs_creator_day", "runs", ["creator_id", "created_at"], unique=False)
     op.create_index(
         "ix_runs_due",
         "runs",
@@ -509,7 +510,9 @@ def upgrade() -> None:
         "runs",
         ["resource_id", "payer", "caller_key"],
         unique=True,
-        postgresql_where=sa.text("caller_key IS NOT NULL AND state <> 'refused'"),
+        postgresql_where=sa.text(
+            "caller_key IS NOT NULL AND state <> 'refused' AND state <> 'failed'"
+        ),
     )
     op.create_index(
         "uq_runs_payment",

@@ -8,10 +8,10 @@ from flask.testing import FlaskClient
 
 from local.stand_in.testing import StandInClient
 from models.run import RunState
-from services.instant import creators
+from services.instant import creators, limits
 from services.toolbox import Toolbox
 from tests.support.life import Life
-from tests.support.market import Buyer, Market, open_market
+from tests.support.market import BODY, Buyer, Market, open_market
 
 
 @pytest.fixture
@@ -47,7 +47,41 @@ def test_payments_that_nobody_could_verify_use_up_nothing_of_the_creators_day(
     _bought_while_nobody_verified(market, Buyer(client), life, path)
     worst = market.run().worst_cost_usd
     assert worst is not None
+    assert market.run().model_cost_usd == 0
     cap = {"cost_cap_per_day_usd": worst * Decimal("1.5")}
     creators.change(market.tools, market.creator.id, caps=cap)
 
     assert Buyer(client).buy(path).status_code == 202
+
+
+def test_a_creator_tries_out_so_much_at_once_and_no_more(
+    market: Market, client: FlaskClient, life: Life
+) -> None:
+    """Of all resources together: there may be any number of them."""
+    paths = [market.publish(), market.publish("sonnet")]
+    headers = {"Authorization": f"Bearer {market.api_key}", "X-Owner-Test": "true"}
+
+    def tried() -> list[int]:
+        answers = [
+            client.post(paths[n % 2], json=BODY, headers=headers)
+            for n in range(limits.TESTS_AT_ONCE + 1)
+        ]
+        return [answer.status_code for answer in answers]
+
+    assert tried() == [202] * limits.TESTS_AT_ONCE + [429]
+    life.work()
+    assert tried()[0] == 202
+
+
+def test_nothing_is_kept_of_what_came_with_a_payment_that_is_no_good(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    payment = buyer.payment(path)
+    stand_in.set_tokens(buyer.payer.address, 0)
+    buyer.show(path, payment)
+    assert market.run().inputs is not None
+
+    life.work()
+
+    assert (market.run().state, market.run().inputs) == (RunState.REFUSED, None)
