@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from config.queues import TaskName
 from gateways.x402 import Payment, PaymentKey, PaymentRefused, Reason
+from gateways.x402.signatures import is_of_one_key
 from models import run_moves
 from models.money import Usd
 from models.resource import ResourceVersion
@@ -218,6 +219,7 @@ def _put_on_record(
             return _theirs(copy, sale, payment, key)
         named = _with_caller_key(session, sale, payment, key)
         if named is not None:
+            _require_proof(payment)
             return _same_request(named, new, key)
         _check_limits(session, tools, sale, worst)
         limits.check_payer(session, tools.settings, payment.key.payer)
@@ -239,6 +241,17 @@ def _with_caller_key(
             Run.state != RunState.FAILED,
         )
     )
+
+
+def _require_proof(payment: Payment) -> None:
+    """Raise Conflict for a signature that only the facilitator can judge: anybody can make one up,
+    and would read the result of whoever chose a name that can be guessed.
+    """
+    if not is_of_one_key(payment.signature):
+        raise Conflict(
+            "This name was used before; show the payment that it was used with.",
+            code=ErrorCode.PAYMENT_IDENTIFIER_USED,
+        )
 
 
 def _same_request(known: Run, new: Run, key: CallerKey | None) -> Run:

@@ -328,6 +328,21 @@ def test_a_payment_identifier_shown_with_a_second_payment_charges_once(
     assert len(market.moved()) == 2
 
 
+def test_a_name_that_was_guessed_opens_nothing_without_the_payers_own_signature(
+    market: Market, buyer: Buyer
+) -> None:
+    """A smart wallet's signature is not judged here: anybody can write one under any name."""
+    path, name = market.publish(), "order-number-00000017"
+    assert buyer.buy(path, identifier=name).status_code == 200
+    forged = decoded(buyer.payment(path, identifier=name)["PAYMENT-SIGNATURE"])
+    forged["payload"]["signature"] = "0x00"
+
+    answer = buyer.show(path, v2_headers(forged))
+
+    assert answer.status_code == 409
+    assert "response" not in answer.get_json()
+
+
 @pytest.mark.parametrize("kind", ["Idempotency-Key", "payment-identifier"])
 def test_a_request_that_failed_uncharged_may_be_tried_again_under_its_name(
     market: Market, buyer: Buyer, stand_in: StandInClient, kind: str
