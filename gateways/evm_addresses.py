@@ -1,4 +1,4 @@
-"""EVM addresses as people write them: 20 bytes, with or without the checksum of EIP-55."""
+"""EVM addresses: of which key they are, and as people write them, with the checksum of EIP-55."""
 
 import re
 
@@ -26,9 +26,19 @@ def problem_of(address: str) -> str | None:
 def checksummed(address: str) -> str:
     """The address with the capitals of EIP-55."""
     digits = address[2:].lower()
-    digest = keccak.new(digest_bits=256, data=digits.encode()).hexdigest()
+    digest = keccak256(digits.encode()).hex()
     capitals = (
         digit.upper() if int(nibble, 16) >= 8 else digit
         for digit, nibble in zip(digits, digest, strict=False)
     )
     return "0x" + "".join(capitals)
+
+
+def keccak256(data: bytes) -> bytes:
+    """Ethereum's hash: SHA-3 as it was before it became a standard."""
+    return keccak.new(digest_bits=256, data=data).digest()
+
+
+def address_of(public_key: bytes) -> str:
+    """The address, lower case, of an uncompressed public key: its 65 bytes, the first of them 4."""
+    return "0x" + keccak256(public_key[1:])[-20:].hex()

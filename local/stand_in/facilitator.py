@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateways import evm_addresses
+from gateways.x402 import Authorization, Network
+from gateways.x402.signatures import signer
 from local.stand_in.effects import EffectKind, EffectLog
 from local.stand_in.faults import Errand, Fault, FaultKind, Faults
 from local.stand_in.tokens import AlreadyUsed, NotEnough, Tokens, Transfer
@@ -17,17 +19,6 @@ from local.stand_in.wire import Reply, Request, Route, json_reply
 CHAINS = {"eip155:8453": 8453, "eip155:84532": 84532, "base": 8453, "base-sepolia": 84532}
 SECONDS_TO_SETTLE = 6
 """What x402's own facilitator wants to be left of the window."""
-
-_TYPES = {
-    "TransferWithAuthorization": [
-        {"name": "from", "type": "address"},
-        {"name": "to", "type": "address"},
-        {"name": "value", "type": "uint256"},
-        {"name": "validAfter", "type": "uint256"},
-        {"name": "validBefore", "type": "uint256"},
-        {"name": "nonce", "type": "bytes32"},
-    ]
-}
 
 
 class NotGood(Exception):
@@ -229,32 +220,27 @@ def _insist_on_checksums(authorization: Mapping[str, Any]) -> None:
 
 
 def _signer(presented: Presented) -> str | None:
-    """Import late: a stand-in that is asked for no payment starts a second sooner."""
-    from eth_account import Account
-    from eth_account.messages import encode_typed_data
-
     authorization = presented.authorization
-    signable = encode_typed_data(
-        domain_data={
-            "name": presented.domain[0],
-            "version": presented.domain[1],
-            "chainId": CHAINS[presented.network],
-            "verifyingContract": presented.asset,
-        },
-        message_types=_TYPES,
-        message_data={
-            "from": authorization["from"],
-            "to": authorization["to"],
-            "value": int(authorization["value"]),
-            "validAfter": int(authorization["validAfter"]),
-            "validBefore": int(authorization["validBefore"]),
-            "nonce": bytes.fromhex(str(authorization["nonce"]).removeprefix("0x")),
-        },
+    name, version = presented.domain
+    network = Network(
+        name=presented.network,
+        v1_name=presented.network,
+        chain_id=CHAINS[presented.network],
+        asset=presented.asset,
+        domain_name=name,
+        domain_version=version,
+    )
+    signed = Authorization(
+        payer=str(authorization["from"]),
+        pay_to=str(authorization["to"]),
+        amount=int(authorization["value"]),
+        valid_after=int(authorization["validAfter"]),
+        valid_before=int(authorization["validBefore"]),
+        nonce=str(authorization["nonce"]),
     )
     try:
-        signature = bytes.fromhex(presented.signature.removeprefix("0x"))
-        return str(Account.recover_message(signable, signature=signature)).lower()
-    except Exception:  # noqa: BLE001  the library has no common base for "this is no signature"
+        return signer(network, signed, presented.signature)
+    except (ValueError, IndexError, OverflowError):  # not the shape of one
         return None
 
 

@@ -71,18 +71,13 @@ PLANTS = [
     Plant("httpx2 lives in gateways.llms.wire", "gateways.planted_httpx2", "httpx2"),
     Plant("genai_prices lives in gateways.prices.model_rates", "app.planted_rates", "genai_prices"),
     Plant(
-        "coincurve lives in gateways.bolt11, and signs for the stand-in",
+        "coincurve lives in the two gateways that read signatures, and signs for the stand-in",
         "services.planted_keys",
         "coincurve",
     ),
     Plant("pycryptodome lives in gateways.evm_addresses", "services.planted_hashes", "Crypto"),
     Plant("cryptography lives in gateways.vault", "services.planted_seals", "cryptography"),
     Plant("x402 lives in gateways.x402.facilitator", "services.planted_x402", "x402"),
-    Plant(
-        "eth_account lives in gateways.x402.signatures, and judges for the stand-in",
-        "services.planted_wallet",
-        "eth_account",
-    ),
     Plant("Migrations are run by models.migrate only", "services.planted_migrations", "alembic"),
 ]
 

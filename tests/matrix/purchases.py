@@ -3,8 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-from eth_account import Account
-
 from config.queues import TaskName
 from gateways.x402 import Payment, wire
 from local.stand_in.faults import FaultKind
@@ -16,13 +14,13 @@ from services.instant.resources import OnSale
 from tests.matrix.acts import arm, disarm, later, work
 from tests.matrix.stage import Act, Stage
 from tests.support.market import KEY, MODEL, NETWORK, PAYEE
-from tests.support.x402_payer import Payer, encoded
+from tests.support.x402_payer import Payer, encoded, wallet_of
 
 CREATOR, SLUG = "ada", "haiku"
 URL = f"https://matrix.example/api/instant/{CREATOR}/{SLUG}"
 PRICE = {"name": "For the matrix", "price_usd": Decimal("0.012")}
 HAIKU: dict[str, Any] = PRICE | {"model": MODEL, "system_prompt": "Write a haiku."}
-PAYER = Payer(Account.from_key(b"\x07" * 32))
+PAYER = Payer(wallet_of(b"\x07" * 32))
 
 
 def shop(of: ResourceType, **members: Any) -> Act:

@@ -6,6 +6,7 @@ Made by itself from eth-account, so that it agrees with the product only where b
 import base64
 import json
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,18 +48,21 @@ def v1_headers(payment: Mapping[str, Any]) -> dict[str, str]:
     return {"X-PAYMENT": encoded(payment)}
 
 
-def _any_account() -> "LocalAccount":
+def wallet_of(key: bytes | None = None) -> "LocalAccount":
+    """The wallet of a private key; without one, of a random one."""
+    limit = sys.getrecursionlimit()
     from eth_account import Account  # takes a second, and most tests pay nothing
 
-    account: LocalAccount = Account.from_key(secrets.token_bytes(32))
-    return account
+    sys.setrecursionlimit(limit)  # it raised it for all, so that nested JSON would end the process
+    found: LocalAccount = Account.from_key(key or secrets.token_bytes(32))
+    return found
 
 
 @dataclass(frozen=True)
 class Payer:
     """A wallet with a key that nobody else has."""
 
-    account: "LocalAccount" = field(default_factory=_any_account)
+    account: "LocalAccount" = field(default_factory=wallet_of)
 
     @property
     def address(self) -> str:
