@@ -104,8 +104,8 @@ RUN_MUTANTS = (
     _one(
         "a doubt ends as not charged",
         SETTLEMENT,
-        "    if held.run.settle_posts == 0:\n",
-        "    if tools.chain is None:\n",
+        "    elif held.run.settle_posts == 0:\n",
+        "    elif tools.chain is None:\n",
         *(BY_MONEY, "-k", "waits_for_the_operator"),
     ),
     _one(
