@@ -96,6 +96,12 @@ class Run(Base):
         Index("ix_runs_creator", "creator_id", "id"),
         # A day's cap is looked at for every price that is asked.
         Index("ix_runs_creator_day", "creator_id", "created_at"),
+        Index(
+            "ix_runs_unpaid",
+            "creator_id",
+            "created_at",
+            postgresql_where=text("error_code = 'settlement_failed'"),
+        ),
         Index("ix_runs_resource", "resource_id", "id"),
         Index("ix_runs_payer", "payer", "created_at", postgresql_where=text("payer IS NOT NULL")),
         Index(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from config.settings import Settings
 from models.creator import Creator
 from models.database import ago
-from models.money import Usd
+from models.money import Usd, UsdMicros, usd_of
 from models.run import UNSETTLED_RUNS, Run, RunState
 from services.errors import ErrorCode, TooManyRequests
 from services.instant.failures import RunFailure
@@ -19,6 +19,11 @@ FAILURES_MAX = 3
 """So many runs of a payer that came to nothing within the window, and it is refused for a while."""
 TESTS_AT_ONCE = 8
 """Of a creator: nobody pays for them, and each can hold a place of a worker for minutes."""
+UNPAID_WINDOW = timedelta(days=1)
+UNPAID_ANYWAY = Decimal(1)
+"""Dollars of a creator's that empty wallets may cost, whatever is earned."""
+UNPAID_SHARE = Decimal("0.1")
+"""Above that, what they may cost of what was earned in the same time."""
 SOON = timedelta(seconds=5)
 _OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
 """Advisory locks: always taken in this order."""
@@ -103,3 +108,28 @@ def _spent_today(session: Session, creator_id: int) -> Decimal:
             Run.state != RunState.REFUSED,
         )
     ) or Decimal(0)
+
+
+def is_drained(session: Session, creator_id: int) -> bool:
+    """Whether runs whose payment turned out empty cost a creator more than can be borne.
+
+    A payer's failures are counted by address, and addresses cost nothing.
+    """
+    lost = session.scalar(
+        select(func.sum(Run.model_cost_usd)).where(
+            Run.creator_id == creator_id,
+            Run.error_code == RunFailure.SETTLEMENT_FAILED,
+            Run.created_at > func.now() - UNPAID_WINDOW,
+        )
+    ) or Decimal(0)
+    return lost > UNPAID_ANYWAY and lost > UNPAID_SHARE * _earned(session, creator_id)
+
+
+def _earned(session: Session, creator_id: int) -> Usd:
+    """What came in, in the same time."""
+    micros = session.scalar(
+        select(func.sum(Run.paid_usd_micros)).where(
+            Run.creator_id == creator_id, Run.created_at > func.now() - UNPAID_WINDOW
+        )
+    )
+    return usd_of(UsdMicros(int(micros or 0)))

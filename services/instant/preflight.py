@@ -38,6 +38,8 @@ class Obstacle(StrEnum):
     NO_ROOM = "no_room"
     """The prompt alone fills the model's context, which was larger when it was published."""
     COST_CAP = "cost_cap"
+    UNPAID = "too_much_unpaid"
+    """Empty wallets have cost the creator too much within a day (services.instant.limits)."""
     CROWDED = "too_many_unsettled"
 
 
@@ -123,6 +125,8 @@ def _of_key(session: Session, sale: OnSale, version: ResourceVersion) -> Obstacl
         return Obstacle.KEY_MISSING
     if key.is_valid is False:
         return Obstacle.KEY_INVALID
+    if limits.is_drained(session, sale.creator.id):
+        return Obstacle.UNPAID
     is_closed = breakers.is_closed(session, key.id, version.model or "")
     return None if is_closed else Obstacle.BREAKER_OPEN
 

@@ -497,6 +497,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("payer IS NOT NULL"),
     )
+    op.create_index(
+        "ix_runs_unpaid",
+        "runs",
+        ["creator_id", "created_at"],
+        unique=False,
+        postgresql_where=sa.text("error_code = 'settlement_failed'"),
+    )
     op.create_index("ix_runs_resource", "runs", ["resource_id", "id"], unique=False)
     op.create_index(
         "ix_runs_unsettled",

@@ -5,10 +5,12 @@ from decimal import Decimal
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import update
 
 from local.stand_in.testing import StandInClient
-from models.run import RunState
-from services.instant import creators, limits
+from models.resource import ResourceType
+from models.run import Run, RunState
+from services.instant import creators, limits, runs, settlement
 from services.toolbox import Toolbox
 from tests.support.life import Life
 from tests.support.market import BODY, Buyer, Market, open_market
@@ -85,3 +87,52 @@ def test_nothing_is_kept_of_what_came_with_a_payment_that_is_no_good(
     life.work()
 
     assert (market.run().state, market.run().inputs) == (RunState.REFUSED, None)
+
+
+def _emptied(market: Market, client: FlaskClient, path: str, *, costing: str) -> None:
+    """One more wallet that was emptied after the model was asked."""
+    buyer = Buyer(client)
+    buyer.buy(path)
+    runs.execute(market.tools, market.runs()[-1].id)
+    market.stand_in.set_tokens(buyer.payer.address, 0)
+    settlement.settle(market.tools, market.runs()[-1].id)
+    assert market.runs()[-1].error_code == "settlement_failed"
+    with market.tools.database.transaction("test.cost") as session:
+        session.execute(
+            update(Run).where(Run.id == market.runs()[-1].id).values(model_cost_usd=costing)
+        )
+
+
+def test_empty_wallets_cost_a_creator_so_much_a_day_and_no_more(
+    market: Market, client: FlaskClient
+) -> None:
+    path = market.publish()
+    _emptied(market, client, path, costing="0.6")
+    assert client.post(path).status_code == 402
+    _emptied(market, client, path, costing="0.6")
+
+    assert client.post(path).status_code == 503
+
+    market.age_runs(created_at=timedelta(hours=25))
+    assert client.post(path).status_code == 402
+
+
+def test_who_earns_more_may_lose_more_to_empty_wallets(market: Market, client: FlaskClient) -> None:
+    path = market.publish()
+    _emptied(market, client, path, costing="1.2")
+    assert client.post(path).status_code == 503
+
+    _sold(market, client, usd=13)
+
+    assert client.post(path).status_code == 402
+
+
+def _sold(market: Market, client: FlaskClient, *, usd: int) -> None:
+    """As much as that came in; what was sold is no model's work, which would not sell now."""
+    text = market.publish("text", ResourceType.STATIC)
+    Buyer(client).buy(text, {})
+    number = market.runs()[-1].id
+    runs.execute(market.tools, number)
+    settlement.settle(market.tools, number)
+    with market.tools.database.transaction("test.price") as session:
+        session.execute(update(Run).where(Run.id == number).values(paid_usd_micros=usd * 1_000_000))
