@@ -68,7 +68,7 @@ def test_given_servers_are_used_and_none_of_ours_is_started(
     assert "valkey " not in product.log
     assert PASSWORD not in product.log
     made = {path.name.partition(".")[0] for path in (folder / "data").iterdir()}
-    assert made == {"lock", "stand-in", "celerybeat-schedule"}
+    assert made == {"lock", "stand-in", "celerybeat-schedule", "vault", "ops"}
 
 
 def test_given_a_database_of_a_newer_version_when_started_then_nothing_runs_on_it(
