@@ -12,6 +12,7 @@ from marshmallow.fields import Field
 
 from app import context
 from config.settings import Settings
+from gateways.storable import is_text
 
 # JSON Schema's \S and Python's str.strip() disagree on some controls: one class, in both places.
 NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
@@ -117,15 +118,6 @@ class PlainText(fields.String):
 def has_text(text: str) -> bool:
     """Whether there is more in it than white space."""
     return _HAS_TEXT.search(text) is not None
-
-
-def is_text(text: str) -> bool:
-    """Whether PostgreSQL and UTF-8 can hold it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text
 
 
 class RequestText(PlainText):

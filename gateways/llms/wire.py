@@ -5,7 +5,6 @@ their own parsing trusts the server's word about the content type and lets anyth
 """
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 
 import httpcore2
@@ -14,6 +13,7 @@ import httpx2
 from gateways.deadline import CONNECT_SECONDS, connect_to_any, seconds_left
 from gateways.errors import Billed, OutsideError, Unavailable
 from gateways.http import Reply, error_for_status, retry_after, trusted_certificates
+from gateways.storable import as_storable
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """Headers included; the longest answer we ever ask for is a hundredth of it."""
@@ -75,17 +75,6 @@ def read_object(asked: str, response: httpx2.Response) -> dict[str, Any]:
         raise senseless(asked, "no JSON object", code=error.code) from error
     storable: dict[str, Any] = as_storable(answer)
     return storable
-
-
-def as_storable(value: Any) -> Any:
-    """The same, fit for PostgreSQL: no NUL, no lone surrogates, fractions as their exact text."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {as_storable(key): as_storable(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [as_storable(member) for member in value]
-    return str(value) if isinstance(value, Decimal) else value
 
 
 def tokens(asked: str, usage: Mapping[str, Any], *names: str) -> int:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import PublicHttpClient, Reply
 from gateways.proxied import Delivered, UpstreamCall, UpstreamMethod
+from gateways.storable import is_text
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 100
@@ -127,7 +128,7 @@ def _can_be_kept(value: Any) -> bool:
     for _ in range(MAX_DEPTH):
         if not level:
             return True
-        if not all(_is_text(text) for text in _texts(level)):
+        if not all(is_text(text) for text in _texts(level)):
             return False
         level = [inner for outer in level for inner in _inside(outer)]
     return False
@@ -142,14 +143,6 @@ def _inside(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text
 
 
 def _fail(what: str, code: str) -> NoReturn:

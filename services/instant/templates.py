@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateways.storable import is_text
 from models.resource import ResourceVersion
 from services.errors import ErrorCode, InvalidRequest
 
@@ -121,15 +122,6 @@ def _wrong_text(text: object, limit: int) -> str | None:
     if not isinstance(text, str) or not is_text(text):
         return "must be a string without NUL characters and unpaired surrogates"
     return f"must have at most {limit} characters" if len(text) > limit else None
-
-
-def is_text(text: str) -> bool:
-    """Whether PostgreSQL and UTF-8 can hold it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\x00" not in text
 
 
 def _twice(parameters: Sequence[Parameter]) -> list[Problem]:
