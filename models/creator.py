@@ -18,6 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, CreatedAt, Id, one_of, stored_by_value
+from models.slug import SLUG, SLUG_CHARACTERS
 
 
 class Provider(StrEnum):
@@ -32,8 +33,8 @@ class Creator(Base):
 
     __tablename__ = "creators"
     __table_args__ = (
-        CheckConstraint("handle ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="handle_is_slug"),
-        CheckConstraint("length(handle) <= 60", name="handle_fits"),
+        CheckConstraint(f"handle ~ '^{SLUG}$'", name="handle_is_slug"),
+        CheckConstraint(f"length(handle) <= {SLUG_CHARACTERS}", name="handle_fits"),
         CheckConstraint("cost_cap_per_call_usd > 0", name="cap_per_call_positive"),
         CheckConstraint("cost_cap_per_day_usd > 0", name="cap_per_day_positive"),
     )
@@ -106,6 +107,10 @@ class BreakerReason(StrEnum):
     TIMEOUT = "timeout"
 
 
+EVERY_MODEL = "*"
+"""The breaker of a whole key."""
+
+
 class Breaker(Base):
     """Open = nothing that needs this key and model is sold. A probe at ``due_at`` may close it."""
 
@@ -122,7 +127,7 @@ class Breaker(Base):
     provider_key_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("provider_keys.id", ondelete="CASCADE")
     )
-    model: Mapped[str] = mapped_column(Text, comment="'*' = every model of this key")
+    model: Mapped[str] = mapped_column(Text, comment=f"'{EVERY_MODEL}' = every model of this key")
     failures: Mapped[int] = mapped_column(server_default="0", comment="in a row")
     reason: Mapped[BreakerReason | None] = mapped_column(stored_by_value(BreakerReason))
     opened_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -1,8 +1,10 @@
 """What creators publish. Every edit is a new version; a trigger refuses to change one."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -17,7 +19,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from models.creator import Provider
 from models.database import Base, CreatedAt, Id, one_of, stored_by_value
+from models.slug import SLUG, SLUG_CHARACTERS
 
 
 class ResourceType(StrEnum):
@@ -28,7 +32,19 @@ class ResourceType(StrEnum):
     PROXY = "proxy"
 
 
-MODEL_TYPES = frozenset({ResourceType.OPENROUTER_INSTANT, ResourceType.PROMPT_TEMPLATE})
+PROVIDER_OF: Mapping[ResourceType, Provider] = MappingProxyType(
+    {
+        ResourceType.OPENROUTER_INSTANT: Provider.OPENROUTER,
+        ResourceType.PROMPT_TEMPLATE: Provider.ANTHROPIC,
+    }
+)
+"""Whose key a type of resource runs on."""
+MODEL_TYPES = frozenset(PROVIDER_OF)
+
+
+def types_on(provider: Provider) -> list[ResourceType]:
+    """What runs on a key of this provider."""
+    return [type_ for type_, of in PROVIDER_OF.items() if of is provider]
 
 
 class PauseReason(StrEnum):
@@ -44,8 +60,8 @@ class Resource(Base):
     __tablename__ = "resources"
     __table_args__ = (
         UniqueConstraint("creator_id", "slug"),
-        CheckConstraint("slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'", name="slug_is_slug"),
-        CheckConstraint("length(slug) <= 60", name="slug_fits"),
+        CheckConstraint(f"slug ~ '^{SLUG}$'", name="slug_is_slug"),
+        CheckConstraint(f"length(slug) <= {SLUG_CHARACTERS}", name="slug_fits"),
         CheckConstraint(one_of("type", ResourceType), name="type_known"),
         CheckConstraint(one_of("pause_reason", PauseReason), name="pause_reason_known"),
         CheckConstraint("(paused_at IS NULL) = (pause_reason IS NULL)", name="paused_says_why"),

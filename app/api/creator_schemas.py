@@ -10,9 +10,8 @@ from marshmallow import ValidationError, fields, validate
 from app.api.fields import CamelSchema, InstantField, PlainText, UsdField
 from app.api.resource_schemas import ExactNumber
 from models.creator import Provider
-from services.instant import creators
+from models.slug import SLUG, SLUG_CHARACTERS
 
-HANDLE = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 ADDRESS = r"^0x[0-9a-fA-F]{40}$"
 MOST_NETWORKS = 16
 LONGEST_SECRET = 4096
@@ -64,11 +63,12 @@ class CreateCreatorRequestSchema(CamelSchema):
         required=True,
         validate=[
             validate.Regexp(
-                HANDLE, error="must be lower-case letters, digits and single hyphens between them"
+                f"^{SLUG}$",
+                error="must be lower-case letters, digits and single hyphens between them",
             ),
             validate.Length(
-                max=creators.HANDLE_CHARACTERS,
-                error=f"must have at most {creators.HANDLE_CHARACTERS} characters",
+                max=SLUG_CHARACTERS,
+                error=f"must have at most {SLUG_CHARACTERS} characters",
             ),
         ],
         metadata={"description": "Stands in the address of everything that this creator sells."},

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from app.api import ApiBlueprint
 from app.api.schemas import ErrorResponseSchema
+from models.slug import SLUG as SLUG_PATTERN
+from models.slug import SLUG_CHARACTERS
 
 Route = TypeVar("Route", bound=Callable[..., Any])
 
@@ -22,34 +24,34 @@ SAID = {
     429: "Too many requests.",
     503: "Not possible at the moment; Retry-After says when to come back.",
 }
+_ID_SCHEMA = {"type": "string", "format": "uuid"}
 JOB_ID = {
     "in": "path",
     "name": "id",
     "required": True,
-    "schema": {"type": "string", "format": "uuid"},
+    "schema": _ID_SCHEMA,
     "description": "The job's id: whoever has it may read the result and claim the refund.",
 }
-
-
 RUN_ID = {
     "in": "path",
     "name": "id",
     "required": True,
-    "schema": {"type": "string", "format": "uuid"},
+    "schema": _ID_SCHEMA,
     "description": "The run's id: whoever has it may read the result.",
 }
+_SLUG_SCHEMA = {"type": "string", "pattern": f"^{SLUG_PATTERN}$", "maxLength": SLUG_CHARACTERS}
 CREATOR = {
     "in": "path",
     "name": "creator",
     "required": True,
-    "schema": {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 60},
+    "schema": _SLUG_SCHEMA,
     "description": "The creator's handle.",
 }
 SLUG = {
     "in": "path",
     "name": "slug",
     "required": True,
-    "schema": {"type": "string", "pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 60},
+    "schema": _SLUG_SCHEMA,
     "description": "The resource's address among its creator's.",
 }
 WHEN_TO_COME_BACK = {

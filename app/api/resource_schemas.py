@@ -19,11 +19,10 @@ from app.api.fields import (
 from gateways.proxied import MAX_URL_LENGTH, UpstreamMethod
 from models.creator import BreakerReason
 from models.resource import MODEL_TYPES, PauseReason, ResourceType
+from models.slug import SLUG, SLUG_CHARACTERS
 from services.instant import drafts, templates
 from services.instant.listing import Obstacle
 
-SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
-SLUG_CHARACTERS = 60
 MOST_ITEMS = 100
 MOST_TOKENS = 1_000_000
 _A_NUMBER = "must be a number"

@@ -4,9 +4,9 @@ from marshmallow import fields, validate
 
 from app.api.fields import CamelSchema, InstantField, UsdField, choice, matching
 from models.run import RunState
+from models.slug import SLUG
 
 FORMATS = ("json", "csv")
-SLUG = r"[a-z0-9]+(-[a-z0-9]+)*"
 MOST_ROWS = 10_000
 _INSTANT = "must be an instant such as 2026-01-31T00:00:00Z"
 

@@ -1,26 +1,16 @@
 """What a run asks a model, on the creator's key: the question, its worst cost, its answer's use."""
 
-from decimal import Decimal
-
 from gateways.llms import Question, Sampling
 from models.catalogue import CatalogueModel
 from models.creator import Provider
 from models.money import Usd
-from models.resource import ResourceType, ResourceVersion
+from models.resource import PROVIDER_OF, ResourceType, ResourceVersion
 from services.errors import ErrorCode, InvalidRequest
-from services.instant import catalogue, templates
+from services.instant import catalogue, drafts, templates
 from services.instant.templates import Inputs
 
 NEUTRAL_TURN = "Please go ahead."
 """The user's turn when the caller said nothing: providers refuse an empty one."""
-DEFAULT_MAX_TOKENS = 4096
-DEFAULT_TEMPERATURE = Decimal(1)
-DEFAULT_TOP_P = Decimal(1)
-
-
-def provider_of(of: ResourceType) -> Provider:
-    """Whose key a model type runs on."""
-    return Provider.ANTHROPIC if of is ResourceType.PROMPT_TEMPLATE else Provider.OPENROUTER
 
 
 def question(
@@ -29,14 +19,14 @@ def question(
     """The one call of a run. Raises InvalidRequest when the prompt leaves no room for an answer."""
     system = templates.system_turn(version, inputs)
     user = inputs.user_message or NEUTRAL_TURN
-    cap = catalogue.output_cap(model, version.max_tokens or DEFAULT_MAX_TOKENS, system, user)
+    cap = catalogue.output_cap(model, version.max_tokens or drafts.DEFAULT_MAX_TOKENS, system, user)
     if cap < 1:
         raise InvalidRequest(
             "With these values the prompt is too long for the model.",
             code=ErrorCode.INVALID_REQUEST,
         )
     return Question(
-        model=name_at(provider_of(of), model.id),
+        model=name_at(PROVIDER_OF[of], model.id),
         system=system,
         user=user,
         max_output_tokens=cap,
@@ -58,11 +48,11 @@ def name_at(provider: Provider, model_id: str) -> str:
 
 def _sampling(of: ResourceType, version: ResourceVersion) -> Sampling:
     """The contract's defaults, where the provider can be told."""
-    if provider_of(of) is Provider.ANTHROPIC:
+    if PROVIDER_OF[of] is Provider.ANTHROPIC:
         return Sampling()
     return Sampling(
-        temperature=DEFAULT_TEMPERATURE if version.temperature is None else version.temperature,
-        top_p=DEFAULT_TOP_P if version.top_p is None else version.top_p,
+        temperature=drafts.or_else(version.temperature, drafts.DEFAULT_TEMPERATURE),
+        top_p=drafts.or_else(version.top_p, drafts.DEFAULT_TOP_P),
         frequency_penalty=version.frequency_penalty,
         presence_penalty=version.presence_penalty,
     )

@@ -11,12 +11,11 @@ from sqlalchemy import ColumnElement, Select, case, func, literal, null, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from models.creator import Breaker, BreakerReason, ProviderKey
+from models.creator import EVERY_MODEL, Breaker, BreakerReason, ProviderKey
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-EVERY_MODEL = "*"
 OF_THE_KEY = frozenset({BreakerReason.KEY_INVALID, BreakerReason.CREDITS})
 DEFINITE = OF_THE_KEY | {BreakerReason.MODEL_GONE}
 """Asking again would be answered alike: one failure is enough."""

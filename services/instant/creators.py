@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from gateways import evm_addresses as evm
 from models.creator import Creator, PayoutAddress, ProviderKey
+from models.slug import SLUG_CHARACTERS, is_slug
 from services.errors import (
     Conflict,
     ErrorCode,
@@ -26,8 +27,6 @@ from services.toolbox import Toolbox
 
 API_KEY_PREFIX = "hwc_"
 _API_KEY = re.compile(rf"{API_KEY_PREFIX}[\w-]{{43}}", re.ASCII)
-_HANDLE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
-HANDLE_CHARACTERS = 60
 KNOWN_NETWORKS = ("eip155:8453", "eip155:84532")
 """Base and Base Sepolia: an address may be given before its network is switched on."""
 RESERVED_HANDLES = frozenset(
@@ -172,10 +171,10 @@ def _account(session: Session, creator_id: int) -> Account:
 
 
 def _check_handle(handle: str) -> None:
-    if not _HANDLE.fullmatch(handle) or len(handle) > HANDLE_CHARACTERS:
+    if not is_slug(handle):
         raise InvalidRequest(
             f"A handle is lower-case letters, digits and single hyphens,"
-            f" {HANDLE_CHARACTERS} characters at most.",
+            f" {SLUG_CHARACTERS} characters at most.",
             code=ErrorCode.INVALID_REQUEST,
         )
     if handle in RESERVED_HANDLES:

@@ -8,10 +8,10 @@ from typing import Any
 from gateways.proxied import UpstreamCall, UpstreamMethod
 from models.resource import ResourceVersion
 from models.run import Run
+from services.instant.templates import USER_MESSAGE
 from services.toolbox import Toolbox
 
 MAX_PROXY_SECONDS = 60.0
-USER_MESSAGE = "user_message"
 
 
 @dataclass(frozen=True, kw_only=True)

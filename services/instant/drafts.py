@@ -25,6 +25,7 @@ LOWEST_PRICE = Decimal("0.001")
 MICROS_PER_USD = 1_000_000
 PRICE_DECIMALS = 6
 SAMPLING_DECIMALS = 4
+# The contract's: what a version runs with where its creator has set nothing.
 DEFAULT_TEMPERATURE = Decimal(1)
 DEFAULT_TOP_P = Decimal(1)
 DEFAULT_MAX_TOKENS = 4096

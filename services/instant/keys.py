@@ -6,7 +6,6 @@ says nothing about it.
 
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,9 +18,9 @@ from gateways.errors import OutsideError
 from gateways.provider_keys import KeyVerdict
 from gateways.vault import SealBroken, Vault
 from models import due
-from models.creator import Breaker, BreakerReason, Creator, Provider, ProviderKey
+from models.creator import EVERY_MODEL, Breaker, BreakerReason, Creator, Provider, ProviderKey
 from models.database import ago
-from models.resource import PauseReason, Resource, ResourceType
+from models.resource import PauseReason, Resource, types_on
 from services import retry
 from services.errors import ErrorCode, InvalidRequest, NotFound, NotNow
 from services.instant import breakers, creators
@@ -29,11 +28,6 @@ from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-PROVIDER_OF = {
-    ResourceType.OPENROUTER_INSTANT: Provider.OPENROUTER,
-    ResourceType.PROMPT_TEMPLATE: Provider.ANTHROPIC,
-}
-"""Whose key a type of resource runs on."""
 _SECRET = re.compile(r"[\x21-\x7e]{12,512}")
 VERIFIED_EVERY = timedelta(days=1)
 INVALID_ASKED_EVERY = timedelta(hours=1)
@@ -270,7 +264,7 @@ def _write_down(session: Session, key_id: int, verdict: KeyVerdict | None) -> No
         breakers.close(session, of_this, Breaker.reason == BreakerReason.KEY_INVALID)
         return
     reason = BreakerReason(verdict.value)
-    breakers.record_failure(session, key_id, breakers.EVERY_MODEL, reason)
+    breakers.record_failure(session, key_id, EVERY_MODEL, reason)
 
 
 def _due_in(session: Session, key_id: int, span: timedelta) -> None:
@@ -281,16 +275,12 @@ def _due_in(session: Session, key_id: int, span: timedelta) -> None:
     )
 
 
-def _types(provider: Provider) -> Sequence[ResourceType]:
-    return [type_ for type_, of in PROVIDER_OF.items() if of is provider]
-
-
 def _pause(session: Session, creator_id: int, provider: Provider) -> list[str]:
     paused = session.scalars(
         update(Resource)
         .where(
             Resource.creator_id == creator_id,
-            Resource.type.in_(_types(provider)),
+            Resource.type.in_(types_on(provider)),
             Resource.paused_at.is_(None),
             Resource.archived_at.is_(None),
         )
@@ -306,7 +296,7 @@ def _resume(session: Session, creator_id: int, provider: Provider) -> list[str]:
         update(Resource)
         .where(
             Resource.creator_id == creator_id,
-            Resource.type.in_(_types(provider)),
+            Resource.type.in_(types_on(provider)),
             Resource.pause_reason == PauseReason.KEY_DELETED,
         )
         .values(paused_at=None, pause_reason=None)

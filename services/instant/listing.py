@@ -8,13 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, literal, null, select
 
 from models.catalogue import CatalogueModel
-from models.creator import Breaker, BreakerReason, Creator, PayoutAddress, Provider, ProviderKey
-from models.resource import MODEL_TYPES, Resource, ResourceType, ResourceVersion
-from services.instant.resources import is_slug, not_found
+from models.creator import EVERY_MODEL, Breaker, BreakerReason, Creator, PayoutAddress, ProviderKey
+from models.resource import MODEL_TYPES, PROVIDER_OF, Resource, ResourceVersion
+from models.slug import is_slug
+from services.instant.resources import not_found
 from services.toolbox import Toolbox
-
-EVERY_MODEL = "*"
-"""The breaker of a whole key."""
 
 
 class Obstacle(StrEnum):
@@ -47,12 +45,6 @@ class Page:
     items: Sequence[Listed]
     after: int | None
     """Ask for what comes after this; None = that was all."""
-
-
-PROVIDER_OF = {
-    ResourceType.OPENROUTER_INSTANT: Provider.OPENROUTER,
-    ResourceType.PROMPT_TEMPLATE: Provider.ANTHROPIC,
-}
 
 
 def of_owner(tools: Toolbox, creator_id: int, *, after: int | None, limit: int) -> Page:

@@ -10,7 +10,7 @@ from gateways.errors import Billed, OutsideError, Unavailable
 from gateways.llms import Answer, Stop
 from models.catalogue import CatalogueModel
 from models.money import Usd
-from models.resource import MODEL_TYPES, ResourceType, ResourceVersion
+from models.resource import MODEL_TYPES, PROVIDER_OF, ResourceType, ResourceVersion
 from models.run import CallOutcome, Run
 from services.errors import RuleBroken
 from services.instant import asking, catalogue, deliveries, failures, journal, keys
@@ -98,14 +98,14 @@ def _ask_model(
     calls_so_far: int,
 ) -> Made | NotMade:
     model = _model(tools, version)
-    key = keys.open_key(tools, run.creator_id, asking.provider_of(of))
+    key = keys.open_key(tools, run.creator_id, PROVIDER_OF[of])
     if key is None:
         return NotMade(failure=RunFailure.KEY_MISSING)
     if model is None:
         return NotMade(failure=RunFailure.MODEL_GONE, key_id=key.id)
     try:
         asked = asking.question(of, version, inputs_of(run), model)
-        answer = tools.creator_model(asking.provider_of(of), key.secret).ask(
+        answer = tools.creator_model(PROVIDER_OF[of], key.secret).ask(
             replace(asked, seconds=seconds)
         )
     except OutsideError as error:

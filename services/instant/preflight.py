@@ -11,7 +11,7 @@ from gateways.llms import Question
 from models.catalogue import CatalogueModel
 from models.creator import ProviderKey
 from models.money import Usd
-from models.resource import MODEL_TYPES, ResourceVersion
+from models.resource import MODEL_TYPES, PROVIDER_OF, ResourceVersion
 from services.errors import ErrorCode, InvalidRequest, NotNow
 from services.instant import asking, breakers, catalogue, limits
 from services.instant.resources import OnSale
@@ -118,7 +118,7 @@ def _of_key(session: Session, sale: OnSale, version: ResourceVersion) -> Obstacl
     key = session.scalar(
         select(ProviderKey).where(
             ProviderKey.creator_id == sale.creator.id,
-            ProviderKey.provider == asking.provider_of(sale.resource.type),
+            ProviderKey.provider == PROVIDER_OF[sale.resource.type],
         )
     )
     if key is None:

@@ -12,12 +12,12 @@ from gateways.llms import Question
 from gateways.provider_keys import KeyVerdict
 from models import due
 from models.catalogue import CatalogueModel
-from models.creator import Breaker, BreakerReason, Provider, ProviderKey
+from models.creator import EVERY_MODEL, Breaker, BreakerReason, Provider, ProviderKey
 from models.database import ago
-from models.resource import Resource, ResourceVersion
+from models.resource import Resource, ResourceVersion, types_on
 from services import retry
 from services.instant import asking, breakers, keys
-from services.instant.keys import PROVIDER_OF, OpenedKey
+from services.instant.keys import OpenedKey
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -96,7 +96,7 @@ def _trouble(tools: Toolbox, breaker: Breaker) -> timedelta | None:
 
 def _works(tools: Toolbox, breaker: Breaker, key: ProviderKey, opened: OpenedKey) -> bool:
     """Raises OutsideError when it does not. Credits show only when something is spent."""
-    if breaker.model != breakers.EVERY_MODEL:
+    if breaker.model != EVERY_MODEL:
         return _answers(tools, key.provider, opened, breaker.model)
     if keys.verdict(tools, key.provider, opened.secret) is not KeyVerdict.VALID:
         return False
@@ -128,7 +128,6 @@ def _has_vanished(tools: Toolbox, model: str) -> bool:
 
 def _a_model_of(tools: Toolbox, key: ProviderKey) -> str | None:
     """A model that something on this key is sold with, the cheapest; None = nothing is."""
-    types = [type_ for type_, of in PROVIDER_OF.items() if of is key.provider]
     with tools.database.reading("breakers.any_model") as session:
         return session.scalar(
             select(ResourceVersion.model)
@@ -136,7 +135,7 @@ def _a_model_of(tools: Toolbox, key: ProviderKey) -> str | None:
             .join(CatalogueModel, CatalogueModel.id == ResourceVersion.model)
             .where(
                 Resource.creator_id == key.creator_id,
-                Resource.type.in_(types),
+                Resource.type.in_(types_on(key.provider)),
                 Resource.archived_at.is_(None),
                 ResourceVersion.number == Resource.newest_version,
                 CatalogueModel.vanished_at.is_(None),

@@ -1,6 +1,5 @@
 """What creators publish: made, edited as new versions, paused, archived; and found when bought."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,13 @@ from sqlalchemy.orm import Session, aliased
 
 from models.creator import Creator, PayoutAddress
 from models.resource import PauseReason, Resource, ResourceType, ResourceVersion
+from models.slug import is_slug
 from services.errors import Conflict, ErrorCode, NotFound
 from services.instant import drafts, offers, templates
 from services.toolbox import Toolbox
 
 OFFERED_FOR = offers.LIFETIME
 """How long a version stays on sale after its successor came: as long as its offers hold."""
-
-SLUG_CHARACTERS = 60
-_SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,10 @@ class OnSale:
 
 
 def find(tools: Toolbox, handle: str, slug: str) -> OnSale | None:
-    """Read a resource by its public address, in one statement; None = never published."""
+    """Read a resource by its public address, in one statement; None = never published.
+
+    The database is asked for nothing that no resource can be called.
+    """
     if not (is_slug(handle) and is_slug(slug)):
         return None
     addresses = (
@@ -56,11 +56,6 @@ def find(tools: Toolbox, handle: str, slug: str) -> OnSale | None:
     return OnSale(
         creator=creator, resource=resource, version=newest, addresses=dict(networks or {})
     )
-
-
-def is_slug(text: str) -> bool:
-    """Whether it can be a handle or a slug; the database is asked for nothing else."""
-    return len(text) <= SLUG_CHARACTERS and _SLUG.fullmatch(text) is not None
 
 
 _IS_NEWEST = (ResourceVersion.resource_id == Resource.id) & (

@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from app import openapi
 from local.stand_in.faults import Fault, FaultKind
 from models.lifecycle import JobState
-from services.instant import resources
+from models.slug import is_slug
 from tests.contract.conftest import OPS_TOKEN
 from tests.contract.effort import ASKED_FOR
 from tests.contract.village import ROADS, Village, Workers
@@ -173,7 +173,7 @@ def _do_business(case: Case[Any], village: Village, dice: int) -> None:
 
 
 def _is_slug(text: Any) -> bool:
-    return isinstance(text, str) and resources.is_slug(text)
+    return isinstance(text, str) and is_slug(text)
 
 
 def _is_id(text: Any) -> bool:
