@@ -29,8 +29,9 @@ class Line:
         self._target_port = target_port
         self._delay_seconds = 0.0
         self._open: set[asyncio.StreamWriter] = set()
+        self._forwarding: set[asyncio.Task[None]] = set()
         self._socket = self._bound()
-        self._server: asyncio.Server | None = None
+        self._is_listening = False
         self._mended = asyncio.Event()
         self._mended.set()
         self._loop = asyncio.new_event_loop()
@@ -83,6 +84,8 @@ class Line:
     def close(self) -> None:
         """End the line for good."""
         self.refuse()
+        self._do(self._set_delay(0))
+        self._do(self._all_forwarded())
         self._socket.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -96,19 +99,34 @@ class Line:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self.port))
+        listener.setblocking(False)
         return listener
 
     async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._forward, sock=self._socket)
+        if not self._is_listening:
+            self._is_listening = True
+            self._socket.listen()
+            self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        """Here and not by asyncio's server: in 3.11 that leaks who calls just as it is closed."""
+        with suppress(OSError):
+            connection, _ = self._socket.accept()
+            task = self._loop.create_task(self._forward(connection))
+            self._forwarding.add(task)
+            task.add_done_callback(self._forwarding.discard)
 
     async def _stop_listening(self) -> None:
-        if self._server is None:
+        if not self._is_listening:
             return
-        server, self._server = self._server, None
-        server.close()
+        self._is_listening = False
+        self._loop.remove_reader(self._socket)
         self._socket.close()
         self._socket = self._bound()
+
+    async def _all_forwarded(self) -> None:
+        while self._forwarding:
+            await asyncio.wait(self._forwarding)
 
     async def _reset_all(self) -> None:
         for writer in list(self._open):
@@ -122,11 +140,17 @@ class Line:
         else:
             self._mended.set()
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=connection)
+        self._open.add(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             _reset(writer)
+            return
+        if writer.is_closing():  # cut meanwhile
+            _reset(far_writer)
             return
         ends = {writer, far_writer}
         self._open |= ends

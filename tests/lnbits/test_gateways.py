@@ -76,6 +76,14 @@ def state_of(income: LnbitsIncome, invoice: IssuedInvoice) -> InvoiceState:
     return income.invoice_states([invoice.payment_hash])[invoice.payment_hash]
 
 
+def _readings(states: dict[str, InvoiceState]) -> dict[str, tuple[str, Msats]]:
+    """What counts of each: LNbits may still touch the row, and so its time, after it was paid."""
+    return {
+        payment_hash: (state.reading, state.payment.amount if state.payment else Msats(0))
+        for payment_hash, state in states.items()
+    }
+
+
 class TestIncome:
     def test_an_invoice_says_what_it_was_asked_to_say(self, income: LnbitsIncome) -> None:
         invoice = invoice_of(income, 21, timedelta(seconds=4200))
@@ -185,10 +193,10 @@ class TestIncome:
     ) -> None:
         paid, unpaid = paid_invoice_of(rig, wallet, income, 21), invoice_of(income, 22)
         hashes = [paid.payment_hash, unpaid.payment_hash, NOBODYS_HASH]
-        in_one_request = income.invoice_states(hashes)
+        in_one_request = _readings(income.invoice_states(hashes))
         income._is_too_old = True
 
-        assert income.invoice_states(hashes) == in_one_request
+        assert _readings(income.invoice_states(hashes)) == in_one_request
 
     def test_given_b_was_down_when_the_customer_paid_then_asking_finds_the_payment(
         self, rig: Rig, income: LnbitsIncome
