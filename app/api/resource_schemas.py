@@ -21,7 +21,7 @@ from models.creator import BreakerReason
 from models.resource import MODEL_TYPES, PauseReason, ResourceType
 from models.slug import SLUG, SLUG_CHARACTERS
 from services.instant import drafts, templates
-from services.instant.listing import Obstacle
+from services.instant.obstacles import Obstacle
 
 MOST_ITEMS = 100
 MOST_TOKENS = 1_000_000

@@ -23,7 +23,8 @@ from models.money import UsdMicros, usd_of
 from models.resource import MODEL_TYPES, ResourceType
 from services.instant import catalogue, drafts, listing
 from services.instant import resources as shelf
-from services.instant.listing import Listed, Obstacle, Page
+from services.instant.listing import Listed, Page
+from services.instant.obstacles import Obstacle
 from services.toolbox import Toolbox
 
 resources = ApiBlueprint(

@@ -22,7 +22,8 @@ from models.resource import ResourceVersion
 from models.run import Run, RunState
 from services.errors import Conflict, ErrorCode, Gone, Mismatch, NotFound
 from services.instant import limits, offers, preflight, requirements, resources, templates
-from services.instant.preflight import CannotSell, Obstacle
+from services.instant.obstacles import Obstacle
+from services.instant.preflight import CannotSell
 from services.instant.resources import OnSale
 from services.instant.templates import Inputs
 from services.toolbox import Toolbox

@@ -1,5 +1,6 @@
 """How much may be under way unpaid: by payer, by resource, and on a creator's key in a day."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from decimal import Decimal
 
@@ -25,6 +26,7 @@ UNPAID_ANYWAY = Decimal(1)
 UNPAID_SHARE = Decimal("0.1")
 """Above that, what they may cost of what was earned in the same time."""
 SOON = timedelta(seconds=5)
+_IS_UNSETTLED = Run.state.in_(sorted(UNSETTLED_RUNS))
 _OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
 """Advisory locks: always taken in this order."""
 
@@ -45,8 +47,18 @@ def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
 
 def is_crowded(session: Session, settings: Settings, resource_id: int) -> bool:
     """Whether as many runs of a resource are unsettled as may be."""
-    unsettled = _unsettled(session, Run.resource_id == resource_id)
-    return unsettled >= settings.max_unsettled_per_resource
+    return resource_id in crowded(session, settings, [resource_id])
+
+
+def crowded(session: Session, settings: Settings, resource_ids: Collection[int]) -> frozenset[int]:
+    """Those of these resources of which as many runs are unsettled as may be."""
+    full = (
+        select(Run.resource_id)
+        .where(Run.resource_id.in_(resource_ids), _IS_UNSETTLED)
+        .group_by(Run.resource_id)
+        .having(func.count() >= settings.max_unsettled_per_resource)
+    )
+    return frozenset(session.scalars(full))
 
 
 def check_payer(session: Session, settings: Settings, payer: str) -> None:
@@ -86,16 +98,22 @@ def check_tests(session: Session, creator_id: int) -> None:
 
 
 def _unsettled(session: Session, of: ColumnElement[bool]) -> int:
-    query = select(func.count()).where(of, Run.state.in_(sorted(UNSETTLED_RUNS)))
+    query = select(func.count()).where(of, _IS_UNSETTLED)
     return session.scalar(query) or 0
 
 
 def is_within_caps(session: Session, creator: Creator, worst: Usd) -> bool:
     """Whether the creator's key may be used for a call that may cost so much."""
+    most = affordable(session, creator)
+    return most is None or worst <= most
+
+
+def affordable(session: Session, creator: Creator) -> Usd | None:
+    """The most that the next call on the creator's key may cost; None = anything."""
     per_call, per_day = creator.cost_cap_per_call_usd, creator.cost_cap_per_day_usd
-    if per_call is not None and worst > per_call:
-        return False
-    return per_day is None or _spent_today(session, creator.id) + worst <= per_day
+    left = None if per_day is None else per_day - _spent_today(session, creator.id)
+    caps = [cap for cap in (per_call, left) if cap is not None]
+    return Usd(min(caps)) if caps else None
 
 
 def _spent_today(session: Session, creator_id: int) -> Decimal:

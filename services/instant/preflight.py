@@ -1,7 +1,6 @@
 """Whether a resource can sell now: asked before a price is shown, and before money is taken."""
 
 from datetime import timedelta
-from enum import StrEnum
 
 import structlog
 from sqlalchemy import select
@@ -14,6 +13,7 @@ from models.money import Usd
 from models.resource import MODEL_TYPES, PROVIDER_OF, ResourceVersion
 from services.errors import ErrorCode, InvalidRequest, NotNow
 from services.instant import asking, breakers, catalogue, limits
+from services.instant.obstacles import Obstacle
 from services.instant.resources import OnSale
 from services.instant.templates import Inputs
 from services.toolbox import Toolbox
@@ -23,24 +23,6 @@ logger = structlog.get_logger(__name__)
 COME_BACK = timedelta(seconds=30)
 UNAVAILABLE = "Resource unavailable"
 """All that callers are ever told about a creator's trouble."""
-
-
-class Obstacle(StrEnum):
-    """What keeps a resource from selling: for its creator and for logs."""
-
-    PAUSED = "paused"
-    NO_FACILITATOR = "no_facilitator"
-    NO_ADDRESS = "no_payout_address"
-    KEY_MISSING = "key_missing"
-    KEY_INVALID = "key_invalid"
-    BREAKER_OPEN = "breaker_open"
-    MODEL_GONE = "model_gone"
-    NO_ROOM = "no_room"
-    """The prompt alone fills the model's context, which was larger when it was published."""
-    COST_CAP = "cost_cap"
-    UNPAID = "too_much_unpaid"
-    """Empty wallets have cost the creator too much within a day (services.instant.limits)."""
-    CROWDED = "too_many_unsettled"
 
 
 class CannotSell(NotNow):

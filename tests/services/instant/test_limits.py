@@ -10,7 +10,8 @@ from sqlalchemy import update
 from local.stand_in.testing import StandInClient
 from models.resource import ResourceType
 from models.run import Run, RunState
-from services.instant import creators, limits, runs, settlement
+from services.instant import creators, limits, listing, runs, settlement
+from services.instant.obstacles import Obstacle
 from services.toolbox import Toolbox
 from tests.support.life import Life
 from tests.support.market import BODY, Buyer, Market, open_market
@@ -112,6 +113,8 @@ def test_empty_wallets_cost_a_creator_so_much_a_day_and_no_more(
     _emptied(market, client, path, costing="0.6")
 
     assert client.post(path).status_code == 503
+    owned = listing.read(market.tools, market.creator.id, "haiku")
+    assert owned.obstacles == (Obstacle.UNPAID,)
 
     market.age_runs(created_at=timedelta(hours=25))
     assert client.post(path).status_code == 402
