@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tests.lnbits.ports import free_port
+from local.processes import free_port
 
 CHUNK = 65_536
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

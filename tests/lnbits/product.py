@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from tests.lnbits.ports import free_port
+from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import NotInTime, wait_until
 from tests.lnbits.wallet import Wallet

@@ -4,16 +4,13 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-import threading
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 OPENSSL = shutil.which("openssl")
-_PATIENCE = 20
-ROUNDS_TO_CLOSE = 5
-"""Of the loop: a transport that was aborted closes its socket in one of the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +39,24 @@ def make_identity(folder: Path) -> Identity:
 
 @contextmanager
 def tls_before(port: int, identity: Identity) -> Iterator[int]:
-    """A port of 127.0.0.1 where TLS is spoken, with the server of another port behind it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    server = asyncio.run_coroutine_threadsafe(_listen(port, identity), loop).result(_PATIENCE)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        asyncio.run_coroutine_threadsafe(_end(server), loop).result(_PATIENCE)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_PATIENCE)
-        loop.close()
+    """A port of 127.0.0.1 where TLS is spoken, with the server of another port behind it.
+
+    A process of its own: what it leaves open when it ends is nobody's here.
+    """
+    front = subprocess.Popen(
+        [sys.executable, "-m", __name__, str(port), identity.certificate, identity.key],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with front:
+        assert front.stdout is not None
+        try:
+            yield int(front.stdout.readline())
+        finally:
+            front.kill()
 
 
-async def _listen(port: int, identity: Identity) -> asyncio.Server:
+async def _serve(port: int, identity: Identity) -> None:
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reader_behind, writer_behind = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -65,7 +65,9 @@ async def _listen(port: int, identity: Identity) -> asyncio.Server:
             writer.transport.abort()
             writer_behind.transport.abort()
 
-    return await asyncio.start_server(join, "127.0.0.1", 0, ssl=identity.context)
+    server = await asyncio.start_server(join, "127.0.0.1", 0, ssl=identity.context)
+    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - for who started us
+    await server.serve_forever()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -76,11 +78,6 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
     target.close()
 
 
-async def _end(server: asyncio.Server) -> None:
-    server.close()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    for _ in range(ROUNDS_TO_CLOSE):
-        await asyncio.sleep(0)
+if __name__ == "__main__":
+    _port, _certificate, _key = sys.argv[1:]
+    asyncio.run(_serve(int(_port), Identity(certificate=Path(_certificate), key=Path(_key))))

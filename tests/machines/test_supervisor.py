@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from local.environment import ADMIN_KEY
-from tests.local.running import ALL_REAL, is_running, running, wait_until_gone
+from tests.local.running import ALL_REAL, running, wait_until_gone
 
 
 def test_when_processes_die_then_they_are_started_again_at_the_same_address(folder: Path) -> None:
@@ -39,15 +39,21 @@ def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(folder
     assert "database system is shut down" in system.log
 
 
+def environment_of(pid: int) -> bytes:
+    """What a process was started with; nothing of one that has ended meanwhile."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
+
+
 def test_only_the_money_worker_is_given_the_key_that_can_pay(folder: Path) -> None:
     with running(folder / "data") as system:
         system.wait_for("ready in")
         key = ALL_REAL[ADMIN_KEY].encode()
 
         holders = [
-            command
-            for pid, command in system.descendants().items()
-            if is_running(pid) and key in Path(f"/proc/{pid}/environ").read_bytes()
+            command for pid, command in system.descendants().items() if key in environment_of(pid)
         ]
 
     assert len(holders) == 1

@@ -14,7 +14,7 @@ from typing import Any
 import requests
 from eth_utils.crypto import keccak
 
-from tests.lnbits.ports import free_port
+from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
 

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from eth_account import Account
 
-from tests.lnbits.ports import free_port
+from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
 from tests.x402.chain import Chain

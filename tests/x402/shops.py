@@ -9,10 +9,10 @@ from uuid import uuid4
 import requests
 
 from gateways.vault import new_key
+from local.processes import free_port
 from local.stand_in.testing import StandInClient
 from tests.journeys.product import Product, running_product
 from tests.journeys.waiting import wait_until
-from tests.lnbits.ports import free_port
 from tests.support.x402_payer import Json, Payer
 from tests.x402.chain import NETWORK
 from tests.x402.facilitator import started
