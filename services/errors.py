@@ -210,3 +210,7 @@ class NotNow(RuleBroken):
     """This is not possible at the moment; try again."""
 
     status = 503
+
+
+class NotBooked(Exception):
+    """What an operator wished was not done, and nothing written; the message says why."""

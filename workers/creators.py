@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - an entry point
 """``python -m workers.creators``: list who may publish instant resources, and let somebody in.
 
     python -m workers.creators                                        list
@@ -9,29 +8,17 @@ Wants the environment of the web process. Exit code 1 when nothing was done.
 """
 
 import argparse
-import os
 import sys
 
-from config.settings import Settings, SettingsError
-from services import toolbox
-from services.errors import RuleBroken
 from services.instant import creators
 from services.instant.creators import Account
-from services.toolbox import Role, Toolbox
+from services.toolbox import Toolbox
+from workers import command
 
 
 def main(arguments: list[str]) -> int:
     wish = _parser().parse_args(arguments)
-    try:
-        tools = toolbox.build(Settings.load(os.environ), Role.WEB)
-        sys.stdout.write(_do(tools, wish))
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    except RuleBroken as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    return command.run(lambda tools: _do(tools, wish))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +46,12 @@ def _address(said: str) -> tuple[str, str]:
     return network, address
 
 
-def _do(tools: Toolbox, wish: argparse.Namespace) -> str:
+def _do(tools: Toolbox, wish: argparse.Namespace) -> int:
+    sys.stdout.write(_said(tools, wish))
+    return 0
+
+
+def _said(tools: Toolbox, wish: argparse.Namespace) -> str:
     """What is to be printed. Raises RuleBroken."""
     if wish.wish == "register":
         return f"{creators.register(tools, wish.handle, dict(wish.pay)).api_key}\n"

@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - an entry point
 """``python -m workers.doubtful_runs``: runs of which nobody knows whether they were paid.
 
     python -m workers.doubtful_runs                     list
@@ -10,32 +9,17 @@ environment of any process that has a database. Exit code 1 when nothing was boo
 """
 
 import argparse
-import os
 import sys
 
-from config.settings import Settings, SettingsError
-from services import toolbox
 from services.instant import doubts
-from services.instant.doubts import Doubt, NotBooked
-from services.toolbox import Role, Toolbox
+from services.instant.doubts import Doubt
+from services.toolbox import Toolbox
+from workers import command
 
 
 def main(arguments: list[str]) -> int:
     wish = _parser().parse_args(arguments)
-    try:
-        tools = toolbox.build(Settings.load(os.environ), Role.WEB)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        _do(tools, wish)
-    except NotBooked as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    waiting = doubts.waiting(tools)
-    sys.stdout.writelines(_line(doubt) for doubt in waiting)
-    sys.stdout.write(f"{len(waiting)} doubtful\n")
-    return 0
+    return command.run(lambda tools: _act(tools, wish))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +33,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _do(tools: Toolbox, wish: argparse.Namespace) -> None:
+def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
+    """Book what is wished, then list what is left. Raises NotBooked."""
+    _book(tools, wish)
+    waiting = doubts.waiting(tools)
+    sys.stdout.writelines(_line(doubt) for doubt in waiting)
+    sys.stdout.write(f"{len(waiting)} doubtful\n")
+    return 0
+
+
+def _book(tools: Toolbox, wish: argparse.Namespace) -> None:
     if wish.wish == "settled":
         doubts.book_settled(tools, wish.run, wish.transaction)
     if wish.wish == "not-settled":

@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - an entry point
 """``python -m workers.owner_moves``: list what waits to be booked as the owner's, and book it.
 
     python -m workers.owner_moves                                 list
@@ -10,35 +9,19 @@ Wants the environment of any process that has a database. Exit code 1 when nothi
 """
 
 import argparse
-import os
 import sys
 from decimal import Decimal, InvalidOperation
 
-from config.settings import Settings, SettingsError
 from models.money import MSATS_PER_SAT
-from services import toolbox
 from services.money import owner_moves
-from services.money.owner_moves import NotBooked
-from services.toolbox import Role, Toolbox
+from services.toolbox import Toolbox
+from workers import command
 from workers.reconcile import line_of
 
 
 def main(arguments: list[str]) -> int:
     wish = _parser().parse_args(arguments)
-    try:
-        tools = toolbox.build(Settings.load(os.environ), Role.WEB)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    try:
-        _do(tools, wish)
-    except NotBooked as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    waiting = owner_moves.waiting(tools)
-    sys.stdout.writelines(line_of(what) for what in waiting)
-    sys.stdout.write(f"{len(waiting)} waiting\n")
-    return 0
+    return command.run(lambda tools: _act(tools, wish))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +49,16 @@ def _sats(said: str) -> int:
     return int(msats)
 
 
-def _do(tools: Toolbox, wish: argparse.Namespace) -> None:
+def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
+    """Book what is wished, then list what is left. Raises NotBooked."""
+    _book(tools, wish)
+    waiting = owner_moves.waiting(tools)
+    sys.stdout.writelines(line_of(what) for what in waiting)
+    sys.stdout.write(f"{len(waiting)} waiting\n")
+    return 0
+
+
+def _book(tools: Toolbox, wish: argparse.Namespace) -> None:
     if wish.wish == "book":
         every = [what.reference for what in owner_moves.waiting(tools)]
         for reference in every if wish.reference == "all" else [wish.reference]:

@@ -1,22 +1,19 @@
-# ruff: noqa: TID251 - an entry point
 """``python -m workers.reconcile``: books, wallets and rules compared from the very beginning.
 
 Wants the environment of ``worker-money``. Prints what a person needs to know. Exit code 1 when
 money is missing (looked at twice) or a rule is broken, 2 when nothing could be concluded.
 """
 
-import os
 import sys
 
-from config.settings import Settings, SettingsError
 from gateways.errors import OutsideError
 from models.reconciliation import Verdict
-from services import toolbox
 from services.money import owner_moves, reconcile
 from services.money.owner_moves import Waiting
 from services.money.reconcile import Result
 from services.operate import invariants
 from services.toolbox import Role, Toolbox
+from workers import command
 
 MEANING = {
     Verdict.CLEAN: "Books and wallets agree.",
@@ -26,11 +23,10 @@ MEANING = {
 
 
 def main() -> int:
-    try:
-        tools = toolbox.build(Settings.load(os.environ), Role.MONEY)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return command.run(_compare, Role.MONEY)
+
+
+def _compare(tools: Toolbox) -> int:
     try:
         result = _twice_if_in_doubt(tools)
     except OutsideError as error:

@@ -1,4 +1,3 @@
-# ruff: noqa: TID251 - an entry point
 """``python -m workers.rotate_keys``: seal every creator's key with the newest of ``VAULT_KEYS``.
 
     python -m workers.rotate_keys         seal anew
@@ -8,14 +7,12 @@ Wants the environment of any process that has the database and the whole ring. S
 Exit code 1 when something stored does not open.
 """
 
-import os
 import sys
 
-from config.settings import Settings, SettingsError
 from gateways import vault
-from services import toolbox
 from services.instant import rotation
-from services.toolbox import Role
+from services.toolbox import Toolbox
+from workers import command
 
 
 def main(arguments: list[str]) -> int:
@@ -25,15 +22,10 @@ def main(arguments: list[str]) -> int:
     if arguments:
         sys.stderr.write(f"{__doc__}\n")
         return 2
-    return _rotate()
+    return command.run(_rotate)
 
 
-def _rotate() -> int:
-    try:
-        tools = toolbox.build(Settings.load(os.environ), Role.WEB)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+def _rotate(tools: Toolbox) -> int:
     if tools.vault is None:
         sys.stderr.write("VAULT_KEYS is not set: there is nothing to seal with.\n")
         return 2

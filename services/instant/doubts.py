@@ -10,15 +10,12 @@ from models import run_moves
 from models.resource import Resource
 from models.run import Run, RunState
 from models.run_lifecycle import RunEvent
+from services.errors import NotBooked
 from services.instant import settlement
 from services.instant.failures import RunFailure
 from services.toolbox import Toolbox
 
 _TRANSACTION = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
-
-
-class NotBooked(Exception):
-    """Nothing was changed; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)

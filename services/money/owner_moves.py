@@ -11,14 +11,11 @@ from models.invoice import Receipt
 from models.ledger import Account
 from models.money import Msats
 from models.wallet_move import MoveKind, MoveState, WalletMove
+from services.errors import NotBooked
 from services.money import adoption, ledger, wallet_moves
 from services.toolbox import Toolbox
 
 _SHOWN_MAX = 1000
-
-
-class NotBooked(Exception):
-    """Nothing was written; the message says why in one sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,7 @@ Rule = Callable[[Iterable[Module]], list[str]]
 STATEFUL = ("Job", "Payout", "Debt", "DemoRun", "RefundDestination", "Run")
 WRITERS_OF_STATES = ("models/moves.py", "models/run_moves.py")
 ENTRY_POINTS = (
-    *("app/wsgi.py", "workers/celery_app.py", "workers/beat.py", "workers/check.py"),
-    *("workers/reconcile.py", "workers/owner_moves.py", "workers/books.py"),
-    *("workers/creators.py", "workers/rotate_keys.py"),
-    "workers/doubtful_runs.py",
+    *("app/wsgi.py", "workers/celery_app.py", "workers/beat.py", "workers/command.py"),
     *("models/migrate.py", "models/migrations/env.py", "local/"),
 )
 ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb"})

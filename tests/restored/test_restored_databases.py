@@ -20,7 +20,7 @@ from models.reconciliation import Verdict
 from models.refund_destination import DestinationState, RefundDestination
 from models.wallet_move import MoveState, WalletMove
 from services import toolbox
-from services.errors import Conflict
+from services.errors import Conflict, NotBooked
 from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import owner_moves, payments, reconcile, refunds
@@ -245,7 +245,7 @@ def test_a_refund_of_a_job_that_the_backup_does_not_know_waits_for_a_person(
     assert deployment.sent() == [10], "nothing is sent while it waits"
     (waits, money) = owner_moves.waiting(deployment.life.tools)
     assert (waits.amount, money.amount) == (-10_000, 10_000)
-    with pytest.raises(owner_moves.NotBooked):
+    with pytest.raises(NotBooked):
         owner_moves.book_as_payout(deployment.life.tools, waits.reference)
     for what in (waits, money):
         owner_moves.book(deployment.life.tools, what.reference, note="refund before the restore")

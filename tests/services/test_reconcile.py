@@ -17,6 +17,7 @@ from models.money import Msats, Sats
 from models.payout import Payout, PayoutState
 from models.reconciliation import Reconciliation, Verdict
 from models.wallet_move import MoveKind, MoveState, WalletMove
+from services.errors import NotBooked
 from services.money import owner_moves, payouts, reconcile
 from services.proof import Proof
 from services.toolbox import Toolbox
@@ -181,10 +182,10 @@ def test_money_for_nobody_can_be_booked_once_and_with_a_note_only(life: Life) ->
     assert run(life)[0] is CLEAN
     (waits,) = owner_moves.waiting(life.tools)
 
-    with pytest.raises(owner_moves.NotBooked):
+    with pytest.raises(NotBooked):
         owner_moves.book(life.tools, waits.reference, note="  ")
     owner_moves.book(life.tools, waits.reference, note="float")
-    with pytest.raises(owner_moves.NotBooked):
+    with pytest.raises(NotBooked):
         owner_moves.book(life.tools, waits.reference, note="float")
 
     assert life.balances()[Account.OWNER] == 50_000

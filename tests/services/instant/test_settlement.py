@@ -15,8 +15,8 @@ from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models import schema
 from models.run import Run, RunState
+from services.errors import NotBooked
 from services.instant import doubts, room, runs, settlement
-from services.instant.doubts import NotBooked
 from services.operate import health
 from services.toolbox import Toolbox
 from tests.architecture.source import ROOT
