@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from app import context
 from app.api import document
 from app.waiting import WaitingRoom
 from config.queues import TaskName
@@ -48,8 +49,14 @@ def client(web: Flask) -> CheckedClient:
     return client_of(web)
 
 
+@pytest.fixture(scope="session")
+def built_webs() -> dict[object, Flask]:
+    """An application for each set of other settings: building one costs more than a test does."""
+    return {}
+
+
 @pytest.fixture
-def client_with(tools: Toolbox) -> Build:
+def client_with(tools: Toolbox, built_webs: dict[object, Flask]) -> Build:
     """Make a client of a deployment with other settings or collaborators."""
     from app.factory import create_app
     from models import schema
@@ -58,7 +65,12 @@ def client_with(tools: Toolbox) -> Build:
         changed = tools.settings.model_copy(update=settings)
         ours = tools.with_(settings=changed, **(collaborators or {}))
         base.install(ours)
-        return client_of(create_app(ours, schema_revision=schema.HEAD))
+        what_routes_depend_on = (repr(sorted(settings.items())), ours.bench_payer is None)
+        web = built_webs.get(what_routes_depend_on)
+        if web is None:
+            web = built_webs[what_routes_depend_on] = create_app(ours, schema_revision=schema.HEAD)
+        context.install(web, ours)
+        return client_of(web)
 
     return build
 
