@@ -10,17 +10,17 @@ from services import toolbox
 from services.toolbox import Role
 from tests.fleet.fleet import Fleet, running_fleet
 from tests.journeys.books import Books
+from tests.support.asked_for import suite
 from tests.support.books import assert_balanced
 
-IS_ASKED_FOR = os.environ.get("HONESTWORK_FLEET") == "1"  # noqa: TID251 - an entry point
-REASON = "tests/fleet: left out, HONESTWORK_FLEET=1 is not set (tests/fleet/run sets it)"
+SUITE = suite("fleet", os.environ, set_by="tests/fleet/run")  # noqa: TID251 - an entry point
 
-collect_ignore_glob = [] if IS_ASKED_FOR else ["test_*.py"]
+collect_ignore_glob = SUITE.ignored
 measured: list[str] = []
 
 
 def pytest_report_header() -> list[str]:
-    return [] if IS_ASKED_FOR else [REASON]
+    return SUITE.said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,22 +8,22 @@ import pytest
 from local.stand_in.testing import StandInClient
 from tests.lnbits.rig import Rig, running_rig
 from tests.lnbits.shop import Shop, open_shop
+from tests.support.asked_for import suite
 from tests.support.doorbell import RecordingDoorbell
 
 ENVIRON = dict(os.environ)  # noqa: TID251 - an entry point
-IS_ASKED_FOR = ENVIRON.get("HONESTWORK_LNBITS") == "1"
-REASON = "tests/lnbits: left out, HONESTWORK_LNBITS=1 is not set (`make test-lnbits` sets it)"
+SUITE = suite("lnbits", ENVIRON, set_by="`make test-lnbits`")
 
-collect_ignore_glob = [] if IS_ASKED_FOR else ["test_*.py"]
+collect_ignore_glob = SUITE.ignored
 
 
 def pytest_report_header() -> list[str]:
-    return [] if IS_ASKED_FOR else [REASON]
+    return SUITE.said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not IS_ASKED_FOR:
-        terminalreporter.write_line(REASON)
+    for line in SUITE.said:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,17 @@ import pytest
 
 from local.servers import temporary_folder
 from tests.machines.pythons import WANTED, found_pythons
+from tests.support.asked_for import suite
 
-IS_ASKED_FOR = os.environ.get("HONESTWORK_MACHINES") == "1"  # noqa: TID251 - an entry point
-REASON = "tests/machines: left out, HONESTWORK_MACHINES=1 is not set (tests/machines/run sets it)"
+SUITE = suite("machines", os.environ, set_by="tests/machines/run")  # noqa: TID251 - an entry point
 
-collect_ignore_glob = [] if IS_ASKED_FOR else ["test_*.py"]
+collect_ignore_glob = SUITE.ignored
 measured: list[str] = []
 
 
 def pytest_report_header() -> list[str]:
-    if not IS_ASKED_FOR:
-        return [REASON]
+    if not SUITE.is_asked_for:
+        return SUITE.said
     found = found_pythons()
     return [f"python {version}: {found.get(version, 'not here')}" for version in WANTED]
 

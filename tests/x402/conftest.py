@@ -5,23 +5,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.asked_for import suite
 from tests.x402.rig import Rig, running_rig
 from tests.x402.shops import Creator, Market, NaiveShop, market, naive_shop
 
 ENVIRON = dict(os.environ)  # noqa: TID251 - an entry point
-IS_ASKED_FOR = ENVIRON.get("HONESTWORK_X402") == "1"
-REASON = "tests/x402: left out, HONESTWORK_X402=1 is not set (`make test-x402` sets it)"
+SUITE = suite("x402", ENVIRON, set_by="`make test-x402`")
 
-collect_ignore_glob = [] if IS_ASKED_FOR else ["test_*.py"]
+collect_ignore_glob = SUITE.ignored
 
 
 def pytest_report_header() -> list[str]:
-    return [] if IS_ASKED_FOR else [REASON]
+    return SUITE.said
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not IS_ASKED_FOR:
-        terminalreporter.write_line(REASON)
+    for line in SUITE.said:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
