@@ -123,16 +123,8 @@ def _covered(session: Session, job_id: int, amount: Sats) -> _Covered:
 def withdraw_unsent(session: Session, job_id: int) -> None:
     """Take back a claim that nothing was sent for; what it covered is owed again."""
     payout = moves.withdraw_unsent_payout(session, job_id)
-    if payout is None:
-        return
-    ledger.post(
-        session,
-        f"failed:{payout.id}:{payout.sends}",
-        debit=Account.IN_FLIGHT,
-        credit=Account.OWED,
-        amount=msats(Sats(payout.amount_sats)),
-        job_id=job_id,
-    )
+    if payout is not None:
+        ledger.take_back(session, payout)
 
 
 def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) -> Payout | None:
@@ -156,14 +148,7 @@ def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) 
 
 
 def _book(session: Session, move: WalletMove, payout: Payout, rest: Sats) -> None:
-    ledger.post(
-        session,
-        f"sending:{payout.id}:{payout.sends}",
-        debit=Account.OWED,
-        credit=Account.IN_FLIGHT,
-        amount=msats(Sats(payout.amount_sats)),
-        job_id=payout.job_id,
-    )
+    ledger.send(session, payout)
     ledger.post(
         session,
         f"owner:move:{move.id}",

@@ -10,6 +10,7 @@ from models.debt import Debt, DebtCause
 from models.invoice import Receipt
 from models.ledger import Account, LedgerEntry
 from models.money import Msats, Sats, msats, sats_owed_for
+from models.payout import Payout
 
 
 def post(
@@ -85,3 +86,27 @@ def owe(session: Session, receipt: Receipt, cause: DebtCause, amount: Msats) -> 
     )
     moves.start_return(session, receipt.job_id)
     return debt
+
+
+def send(session: Session, payout: Payout) -> None:
+    """What was owed is in flight. A payout that failed may be sent again: each send is counted."""
+    post(
+        session,
+        f"sending:{payout.id}:{payout.sends}",
+        debit=Account.OWED,
+        credit=Account.IN_FLIGHT,
+        amount=msats(Sats(payout.amount_sats)),
+        job_id=payout.job_id,
+    )
+
+
+def take_back(session: Session, payout: Payout) -> None:
+    """This send came to nothing: what was in flight is owed again."""
+    post(
+        session,
+        f"failed:{payout.id}:{payout.sends}",
+        debit=Account.IN_FLIGHT,
+        credit=Account.OWED,
+        amount=msats(Sats(payout.amount_sats)),
+        job_id=payout.job_id,
+    )

@@ -241,14 +241,7 @@ def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
         )
         if payout is None:
             return
-        ledger.post(
-            session,
-            f"failed:{payout.id}:{payout.sends}",
-            debit=Account.IN_FLIGHT,
-            credit=Account.OWED,
-            amount=msats(Sats(payout.amount_sats)),
-            job_id=payout.job_id,
-        )
+        ledger.take_back(session, payout)
     logger.error("payout failed, the debt is open again", payout=held.id, code=reading.code)
 
 

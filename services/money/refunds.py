@@ -18,9 +18,8 @@ from models import moves
 from models.debt import Debt, DebtState
 from models.invoice import Invoice, Receipt
 from models.job import Job
-from models.ledger import Account
 from models.lifecycle import AWAITING, WORKING
-from models.money import Sats, msats
+from models.money import Sats
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
 from services.errors import Conflict, ErrorCode, InvalidRequest, RuleBroken
@@ -228,11 +227,4 @@ def _cover(session: Session, payout: Payout) -> None:
             code=ErrorCode.INVOICE_AMOUNT_MISMATCH,
             members={"refundAmountSats": covered},
         )
-    ledger.post(
-        session,
-        f"sending:{payout.id}:{payout.sends}",
-        debit=Account.OWED,
-        credit=Account.IN_FLIGHT,
-        amount=msats(Sats(payout.amount_sats)),
-        job_id=payout.job_id,
-    )
+    ledger.send(session, payout)
