@@ -12,12 +12,11 @@ from gateways.lightning import IssuedInvoice
 from gateways.llms import Answer, Question, Stop
 from models import moves
 from models.attempt import Step
-from models.invoice import Invoice, InvoiceKind
+from models.invoice import InvoiceKind
 from models.job import Job
 from models.lifecycle import JobEvent, JobState
 from services.errors import NotNow
-from services.jobs import failure, prompts, steps, terms
-from services.jobs.invoices import first_check, issue
+from services.jobs import failure, invoices, prompts, steps, terms
 from services.jobs.steps import Assignment
 from services.money import btc_price, ledger, pricing
 from services.money.btc_price import BtcQuote
@@ -122,7 +121,9 @@ def _accept(tools: Toolbox, assignment: Assignment) -> None:
             price = btc_price.current(session, tools.settings)
         quote = price_work(tools, assignment.job, price)
         lifetime = timedelta(seconds=tools.settings.work_invoice_expiry_seconds)
-        issued = issue(tools, InvoiceKind.WORK, assignment.job.public_id, quote.amount, lifetime)
+        issued = invoices.issue(
+            tools, InvoiceKind.WORK, assignment.job.public_id, quote.amount, lifetime
+        )
     except (OutsideError, NotNow) as error:
         logger.warning("cannot quote yet", job=assignment.job.id, code=error.code)
         steps.put_off(tools, assignment, at_least=QUOTE_AGAIN)
@@ -159,14 +160,8 @@ def _offer(
         if job is None:
             return
         session.add(
-            Invoice(
-                job_id=job.id,
-                kind=InvoiceKind.WORK,
-                payment_hash=issued.payment_hash,
-                payment_request=issued.payment_request,
-                amount_sats=quote.amount,
-                expires_at=payable_until,
-                check_at=first_check(payable_until),
+            invoices.record(
+                job.id, InvoiceKind.WORK, issued, quote.amount, payable_until=payable_until
             )
         )
         ledger.earn(session, *failure.receipt_of(session, job.id, InvoiceKind.EVAL))

@@ -20,9 +20,8 @@ from models.lifecycle import AWAITING
 from models.money import Sats
 from models.refund_destination import RefundDestination
 from services.errors import Conflict, ErrorCode, InvalidRequest, NotFound, NotNow
-from services.jobs import admission
+from services.jobs import admission, invoices
 from services.jobs.admission import LIGHTNING_RETRY
-from services.jobs.invoices import first_check, issue
 from services.money import btc_price, payments
 from services.toolbox import Toolbox
 
@@ -67,7 +66,7 @@ def _issue(tools: Toolbox, public_id: UUID, admission_id: int) -> IssuedInvoice:
     """The invoice for the evaluation fee. Raises NotNow; then the admission has ended."""
     fee = Sats(tools.settings.eval_fee_sats)
     try:
-        return issue(tools, InvoiceKind.EVAL, public_id, fee, _lifetime(tools.settings))
+        return invoices.issue(tools, InvoiceKind.EVAL, public_id, fee, _lifetime(tools.settings))
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)
         with tools.database.transaction("intake.withdraw") as session:
@@ -86,15 +85,8 @@ def _take_in(
     payable_until = func.now() + _lifetime(settings)
     job.payable_until = payable_until
     moves.create(session, job)
-    invoice = Invoice(
-        job_id=job.id,
-        kind=InvoiceKind.EVAL,
-        payment_hash=issued.payment_hash,
-        payment_request=issued.payment_request,
-        amount_sats=settings.eval_fee_sats,
-        expires_at=payable_until,
-        check_at=first_check(payable_until),
-    )
+    fee = Sats(settings.eval_fee_sats)
+    invoice = invoices.record(job.id, InvoiceKind.EVAL, issued, fee, payable_until=payable_until)
     session.add(invoice)
     destination = _destination(session, job, refund_to)
     session.flush()

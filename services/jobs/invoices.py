@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func
 
 from gateways.lightning import IssuedInvoice
-from models.invoice import InvoiceKind
+from models.invoice import Invoice, InvoiceKind
 from models.money import Sats
 from services.money.payments import LATE_GRACE
 from services.toolbox import Toolbox
@@ -28,6 +28,21 @@ def issue(
     return tools.income.create_invoice(amount, memo=memo, lifetime=lifetime + LATE_GRACE)
 
 
-def first_check(expires_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """When a new invoice is first asked about: soon, and no later than its deadline."""
-    return func.least(func.now() + CHECKS[0], expires_at)
+def record(
+    job_id: int,
+    kind: InvoiceKind,
+    issued: IssuedInvoice,
+    amount: Sats,
+    *,
+    payable_until: ColumnElement[datetime],
+) -> Invoice:
+    """The row of an invoice, asked about soon, and no later than at its deadline."""
+    return Invoice(
+        job_id=job_id,
+        kind=kind,
+        payment_hash=issued.payment_hash,
+        payment_request=issued.payment_request,
+        amount_sats=amount,
+        expires_at=payable_until,
+        check_at=func.least(func.now() + CHECKS[0], payable_until),
+    )
