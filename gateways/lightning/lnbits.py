@@ -1,23 +1,20 @@
 """Lightning through LNbits 1.4 or later: one class for each of the two keys.
 
-The answers of LNbits are taken apart here and nowhere else. What it really answers, and when that
-differs from what one would expect, was observed on 1.6.2 and read in its source.
+The answers of LNbits are taken apart here and in ``lnbits_rows``, and nowhere else. What it really
+answers, and when that differs from what one would expect, was observed on 1.6.2 and read in its
+source.
 """
 
 import hashlib
 import hmac
-import re
-from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from gateways import bolt11
 from gateways.deadline import total_deadline
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient, Reply
 from gateways.lightning import (
     Direction,
-    InvoiceReading,
     InvoiceState,
     IssuedInvoice,
     Movement,
@@ -31,7 +28,7 @@ from gateways.lightning import (
     SettledPayment,
     lnbits_rows,
 )
-from models.money import Msats, Sats, msats
+from models.money import Msats, Sats
 
 GET_SECONDS = 10.0
 CREATE_SECONDS = 15.0
@@ -46,8 +43,6 @@ PAGE_LIMIT = 1000
 
 UNKNOWN_PAYMENT = "Payment does not exist."
 UNKNOWN_WALLET = "Wallet not found."
-
-_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 # Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
 # try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
@@ -154,12 +149,12 @@ class LnbitsIncome:
         code = _refusal(reply, _REFUSALS_TO_CREATE)
         if code is not None:
             raise Refused(f"LNbits makes no such invoice: {code}", code=code)
-        return _issued(_success(reply).object(), amount)
+        return lnbits_rows.issued(_success(reply).object(), amount)
 
     def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
         """As the protocol says. Every row is looked at: LNbits ignores filters it does not know."""
         rows = self._lnbits.newest(page=page, page_size=page_size, **_FILTERS[Direction.IN])
-        found = [payment for payment in map(_settled, rows) if payment is not None]
+        found = [payment for payment in map(lnbits_rows.settled, rows) if payment is not None]
         settled = list({payment.payment_hash: payment for payment in found}.values())
         if len(rows) >= page_size and not settled:
             # An empty page would be read as the end of the feed.
@@ -204,7 +199,7 @@ class LnbitsIncome:
         if any(row.get("payment_hash") not in wanted for row in rows):
             self._is_too_old = True
             return None
-        return dict(_best_states(rows))
+        return dict(lnbits_rows.best_states(rows))
 
     def _states_one_by_one(self, wanted: list[str]) -> dict[str, InvoiceState]:
         """Those answered for until trouble comes; raises only when there is not even one."""
@@ -243,12 +238,12 @@ class LnbitsPayouts:
 
     def read(self, payment_hash: str) -> PayoutReading:
         """As the protocol says. A key that is no longer good is told apart from a missing row."""
-        if not _HASH.fullmatch(payment_hash):
-            return _unknown("bad_hash")
+        if not lnbits_rows.HASH.fullmatch(payment_hash):
+            return lnbits_rows.unknown("bad_hash")
         try:
             return self._read(payment_hash)
         except OutsideError as error:
-            return _unknown(error.code)
+            return lnbits_rows.unknown(error.code)
 
     def balance(self) -> Msats:
         """As the protocol says."""
@@ -273,14 +268,14 @@ class LnbitsPayouts:
         reply = self._lnbits.get(_path(payment_hash))
         if reply.status == 404 and _detail(reply) == UNKNOWN_PAYMENT:
             return self._missing()
-        return _payout_reading(payment_hash, _success(reply).object())
+        return lnbits_rows.payout_reading(payment_hash, _success(reply).object())
 
     def _missing(self) -> PayoutReading:
         """A wrong key is read as no key, and its 404 is the same: ask where keys are looked at."""
         try:
             self._lnbits.balance()
         except Refused:
-            return _unknown("wrong_key")
+            return lnbits_rows.unknown("wrong_key")
         return PayoutReading(outcome=PayoutOutcome.MISSING, code="http_404")
 
 
@@ -320,18 +315,6 @@ def _refused_at_the_door(reply: Reply) -> str | None:
     return None
 
 
-def _issued(row: dict[str, Any], amount: Sats) -> IssuedInvoice:
-    """The invoice has a new name since 1.0 and both in between."""
-    text = row.get("bolt11") or row.get("payment_request")
-    try:
-        invoice = bolt11.read(text if isinstance(text, str) else "")
-    except bolt11.NotABolt11 as error:
-        raise Unavailable("LNbits: the invoice is no BOLT11", code="bad_invoice") from error
-    if invoice.payment_hash != row.get("payment_hash") or invoice.amount != msats(amount):
-        raise Unavailable("LNbits: not the invoice that was asked for", code="wrong_invoice")
-    return IssuedInvoice(payment_hash=invoice.payment_hash, payment_request=invoice.payment_request)
-
-
 def _chokes_on_filters(reply: Reply) -> bool:
     """How versions before 1.4 meet a filter by hash: 400, or a 500 that shows its SQL."""
     return reply.status == 400 or (reply.status == 500 and b"payment_hash" in reply.body)
@@ -344,109 +327,14 @@ def _rows_of(reply: Reply) -> list[dict[str, Any]]:
     return rows
 
 
-def _settled(row: dict[str, Any]) -> SettledPayment | None:
-    """The money of an incoming row that has settled; None for any other row."""
-    amount, payment_hash = row.get("amount"), row.get("payment_hash")
-    if row.get("status") != "success" or type(amount) is not int or amount <= 0:
-        return None
-    if not isinstance(payment_hash, str) or not _HASH.fullmatch(payment_hash):
-        return None
-    return SettledPayment(
-        payment_hash=payment_hash, amount=Msats(amount), settled_at=lnbits_rows.changed_at(row)
-    )
-
-
 def _goes(direction: Direction, movement: Movement) -> bool:
     if direction is Direction.OUT:
         return movement.amount < 0
     return movement.amount > 0 and movement.state is MovementState.SETTLED
 
 
-def _best_states(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[str, InvoiceState]]:
-    """One hash may have two rows; one that is paid comes last and so wins."""
-    states = [(row["payment_hash"], _state(row)) for row in rows if _is_incoming(row)]
-    yield from sorted(states, key=lambda found: found[1].reading is InvoiceReading.PAID)
-
-
-def _is_incoming(row: dict[str, Any]) -> bool:
-    amount = row.get("amount")
-    return type(amount) is int and amount > 0
-
-
-def _state(row: dict[str, Any]) -> InvoiceState:
-    """Failed is UNPAID: LNbits says so of whatever has expired, and may say success later."""
-    paid = _settled(row)
-    if paid is not None:
-        return InvoiceState(reading=InvoiceReading.PAID, payment=paid)
-    if row.get("status") in {"pending", "failed"}:
-        return InvoiceState(reading=InvoiceReading.UNPAID)
-    return InvoiceState(reading=InvoiceReading.UNKNOWN)
-
-
 def _state_by_hash(payment_hash: str, reply: Reply) -> InvoiceState | None:
     """None: not answered for."""
     if reply.status == 404 and _detail(reply) == UNKNOWN_PAYMENT:
         return None
-    answer = reply.required().object()
-    row = answer.get("details")
-    if not isinstance(row, dict) or not _is_incoming(row):
-        return InvoiceState(reading=InvoiceReading.UNKNOWN)
-    if answer.get("paid") is True:
-        return _state({**row, "payment_hash": payment_hash, "status": "success"})
-    # Without a status LNbits could not ask its node.
-    return _state({**row, "status": answer.get("status")})
-
-
-def _unknown(code: str) -> PayoutReading:
-    return PayoutReading(outcome=PayoutOutcome.UNKNOWN, code=code)
-
-
-def _payout_reading(payment_hash: str, answer: dict[str, Any]) -> PayoutReading:
-    row = answer.get("details")
-    if not isinstance(row, dict):
-        return _unknown("wrong_key")  # which LNbits treats as no key: no details
-    amount = row.get("amount")
-    if type(amount) is not int or amount >= 0:
-        return _unknown("incoming_row")
-    if row.get("payment_hash", payment_hash) != payment_hash:
-        return _unknown("wrong_row")
-    outcome = _payout_outcome(answer, row)
-    if outcome is not PayoutOutcome.PAID:
-        return PayoutReading(outcome=outcome, code=outcome.value)
-    return PayoutReading(
-        outcome=outcome,
-        fee=_fee(row),
-        preimage=_preimage(payment_hash, answer, row),
-        code=outcome.value,
-    )
-
-
-def _payout_outcome(answer: dict[str, Any], row: dict[str, Any]) -> PayoutOutcome:
-    """What all the places that speak of the state agree on; UNKNOWN when they contradict."""
-    said = {str(value) for value in (answer.get("status"), row.get("status")) if value is not None}
-    paid = answer.get("paid")
-    if paid is True:
-        said.add("success")
-    if said == {"success"} and (paid is True or paid is None):
-        return PayoutOutcome.PAID
-    if paid is not False:
-        return PayoutOutcome.UNKNOWN
-    if said == {"failed"} and answer.get("status") == "failed":
-        return PayoutOutcome.FAILED
-    return PayoutOutcome.PENDING if said == {"pending"} else PayoutOutcome.UNKNOWN
-
-
-def _fee(row: dict[str, Any]) -> Msats:
-    """LNbits writes fees as negative amounts."""
-    fee = row.get("fee")
-    return Msats(abs(fee) if type(fee) is int else 0)
-
-
-def _preimage(payment_hash: str, answer: dict[str, Any], row: dict[str, Any]) -> str | None:
-    """The proof of payment, if it is one: some backends give zeros or nothing for a paid one."""
-    for value in (answer.get("preimage"), row.get("preimage")):
-        if isinstance(value, str) and _HASH.fullmatch(value.lower()):
-            digest = hashlib.sha256(bytes.fromhex(value)).hexdigest()
-            if digest == payment_hash:
-                return value.lower()
-    return None
+    return lnbits_rows.state_of(payment_hash, reply.required().object())
