@@ -6,34 +6,27 @@ connection had gone stale. Proxies, ``.netrc`` and cookies are ignored; the vari
 CA bundle are not.
 """
 
-import io
 import json
 import re
-import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from functools import cache, partial
-from http.client import HTTPResponse
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
-import certifi
 import requests
 from requests import exceptions
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.exceptions import HTTPError as UrllibError
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
-from gateways.deadline import addresses_of, connect_to_any, seconds_left, total_deadline
+from gateways.connections import DeadlineAdapter, Dial, PublicAdapter, connected
+from gateways.deadline import addresses_of, total_deadline
 from gateways.errors import Billed, OutsideError, Refused, Unavailable
 from gateways.public_addresses import PublicAddresses, Resolve
 
@@ -136,10 +129,6 @@ class HttpClient:
             return _exchange_on_a_fresh_connection(ask)
 
 
-Dial = Callable[[str, int, float | None], socket.socket]
-"""Connect to an address and a port, within so many seconds."""
-
-
 class PublicHttpClient:
     """Asks whom a stranger named, and nobody whom that stranger could not ask himself.
 
@@ -163,9 +152,9 @@ class PublicHttpClient:
         """
         self._bench_origins = frozenset(bench_origins)
         self._adapter = partial(
-            _PublicAdapter,
+            PublicAdapter,
             PublicAddresses(resolve=resolve, own_hosts=frozenset(own_hosts)),
-            dial or _connected,
+            dial or connected,
             certificates,
         )
 
@@ -194,7 +183,7 @@ class PublicHttpClient:
             raise Refused("an address that no one should be asked at", code="bad_request")
         with _session(self._adapter()) as session:
             for origin in self._bench_origins:
-                session.mount(f"{origin}/", _DeadlineAdapter())
+                session.mount(f"{origin}/", DeadlineAdapter())
             session.headers["Connection"] = "close"
             return _exchange(session, ask)
 
@@ -235,24 +224,7 @@ def retry_after(value: str | None) -> timedelta | None:
     return min(max(wait, timedelta(0)), RETRY_AFTER_LIMIT)
 
 
-@cache
-def trusted_certificates() -> ssl.SSLContext:
-    """Trust what OpenSSL is told to (``SSL_CERT_FILE`` included) and what ``requests`` trusts.
-
-    ``requests`` reads its own variables (``REQUESTS_CA_BUNDLE``), and we want no other of them.
-    """
-    outside = requests.Session()
-    settings = outside.merge_environment_settings("https://localhost", {}, None, None, None)
-    bundle = settings["verify"] if isinstance(settings["verify"], str) else certifi.where()
-    context = ssl.create_default_context()
-    is_directory = Path(bundle).is_dir()
-    context.load_verify_locations(
-        cafile=None if is_directory else bundle, capath=bundle if is_directory else None
-    )
-    return context
-
-
-def _session(only_https: "_PublicAdapter | None" = None) -> requests.Session:
+def _session(only_https: PublicAdapter | None = None) -> requests.Session:
     """Ours for whatever address; with ``only_https`` for nothing but https, by that."""
     session = requests.Session()
     session.adapters.clear()
@@ -262,7 +234,7 @@ def _session(only_https: "_PublicAdapter | None" = None) -> requests.Session:
     if only_https is not None:
         session.mount("https://", only_https)
         return session
-    adapter = _DeadlineAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE)
+    adapter = DeadlineAdapter(pool_connections=POOL_SIZE, pool_maxsize=POOL_SIZE)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session
@@ -360,116 +332,3 @@ def _is_timeout(error: BaseException) -> bool:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
-
-
-# Below: the deadline under urllib3. Its own time-outs start anew with every read.
-
-
-class _DeadlineReader(io.RawIOBase):
-    """The reading end of a socket, where every wait gets what is left of the call."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
-        self._raw = raw
-        self._sock = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(seconds_left())
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _DeadlineResponse(HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock))
-
-
-def _connected(address: str, port: int, seconds: float | None) -> socket.socket:
-    sock = socket.create_connection((address, port), seconds)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(seconds_left())  # for the TLS handshake
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-class _DeadlineConnecting:
-    """Mixed into urllib3's connections, whose own loop gives every address the whole time-out."""
-
-    find: Resolve = staticmethod(addresses_of)
-    dial: Dial = staticmethod(_connected)
-
-    def _new_conn(self: Any) -> socket.socket:
-        def open_connection(address: str, seconds: float | None) -> socket.socket:
-            sock: socket.socket = self.dial(address, self.port, seconds)
-            return sock
-
-        try:
-            return connect_to_any(self._dns_host, self.port, open_connection, self.find)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "connecting timed out") from error
-        except OSError as error:
-            raise NewConnectionError(self, "connecting failed") from error
-
-
-class _Connection(_DeadlineConnecting, HTTPConnection):
-    response_class = _DeadlineResponse
-
-
-class _TlsConnection(_DeadlineConnecting, HTTPSConnection):
-    response_class = _DeadlineResponse
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _DeadlineAdapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=trusted_certificates())
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave trust to our context: ``requests`` would load its bundle for every connection."""
-        conn.cert_reqs = "CERT_REQUIRED"
-
-
-class _PublicAdapter(_DeadlineAdapter):
-    """Connects to nothing but what ``addresses`` finds: name, check and connection are one step."""
-
-    def __init__(
-        self, addresses: PublicAddresses, dial: Dial, certificates: ssl.SSLContext | None
-    ) -> None:
-        self._addresses = addresses
-        self._dial = dial
-        self._certificates = certificates
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        found, dialled = self._addresses.find, self._dial
-
-        class Connection(_TlsConnection):
-            find = staticmethod(found)
-            dial = staticmethod(dialled)
-
-        class Pool(_TlsPool):
-            ConnectionCls = Connection
-
-        self.poolmanager.pool_classes_by_scheme = {"https": Pool}
-        if self._certificates is not None:
-            self.poolmanager.connection_pool_kw["ssl_context"] = self._certificates

@@ -10,9 +10,10 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from gateways.connections import trusted_certificates
 from gateways.deadline import CONNECT_SECONDS, connect_to_any, seconds_left
 from gateways.errors import Billed, OutsideError, Unavailable
-from gateways.http import Reply, error_for_status, retry_after, trusted_certificates
+from gateways.http import Reply, error_for_status, retry_after
 from gateways.storable import as_storable
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024

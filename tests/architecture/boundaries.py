@@ -11,7 +11,7 @@ from tests.architecture.source import Module, called_name, calls, imported, with
 DATABASE = ("models/database.py", "models/migrate.py", "models/migrations/")
 TOOLBOX = "services/toolbox.py"
 WAYS_INTO_A_DATABASE = frozenset({"create_engine", "sessionmaker", "scoped_session", "Session"})
-WAYS_OUTSIDE = ("gateways.http", "gateways.deadline")
+WAYS_OUTSIDE = ("gateways.http", "gateways.connections", "gateways.deadline")
 
 
 def databases_entered_past_the_transaction(modules: Iterable[Module]) -> list[str]:

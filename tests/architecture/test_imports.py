@@ -65,7 +65,11 @@ PLANTS = [
     Plant(BLIND, "gateways.planted_sql", "sqlalchemy"),
     Plant("Gateways do not know each other", "gateways.llms.planted_prices", "gateways.prices"),
     Plant("Routes, pages and tasks never speak SQL", "app.api.planted_sql", "sqlalchemy"),
-    Plant("requests lives in gateways.http", "gateways.lightning.planted_requests", "requests"),
+    Plant(
+        "requests lives in gateways.http and the connections under it",
+        "gateways.lightning.planted_requests",
+        "requests",
+    ),
     Plant("anthropic lives in gateways.llms.anthropic", "services.planted_anthropic", "anthropic"),
     Plant("openai lives in gateways.llms.openai_compatible", "services.planted_openai", "openai"),
     Plant("httpx2 lives in gateways.llms.wire", "gateways.planted_httpx2", "httpx2"),

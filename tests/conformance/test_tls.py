@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gateways.connections import trusted_certificates
 from gateways.errors import Billed, Unavailable
-from gateways.http import HttpClient, trusted_certificates
+from gateways.http import HttpClient
 from gateways.llms import Question
 from gateways.llms.anthropic import AnthropicModel
 from tests.conformance.scripted_server import (
