@@ -125,6 +125,8 @@ class Bench:
     settings: Settings
     world: StandInClient
     empty: Callable[[], None]
+    rehearse: Callable[[Life, Memory], bool]
+    """Let the processes that will die learn what a life needs; False if they know already."""
     kill: Callable[[Case, Memory], None]
     """Play a life in a process of its own that dies at the point; the memory outlives it."""
 
@@ -280,6 +282,8 @@ def _expect_calls(more: int, case: Case) -> None:
 
 
 def _killed(bench: Bench, case: Case, memory: Memory) -> Stage:
+    if bench.rehearse(case.life, memory):
+        memory = bench.anew(case.life)
     bench.kill(case, memory)
     stage = bench.stage(memory)
     go_on(case.life, stage)

@@ -52,6 +52,7 @@ def bench(
             settings,
             stand_in_process,
             start_over,
+            rehearse=lambda life, memory: fork_server().rehearse(life, memory),
             kill=lambda case, memory: fork_server().kill(case, memory),
         )
         yield bench

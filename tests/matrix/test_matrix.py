@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
@@ -9,20 +10,47 @@ from tests.matrix.cases import Bench, Case, Fault, Recording, cases_of, run
 from tests.matrix.conftest import Recordings
 from tests.matrix.lives import LIVES, Life
 
+SHARES = {"accepted, completed, refunded": 6, "run: bought, made, settled": 2}
+"""Lives with so many points that workers share them: one in so many cases is tried by a test."""
 
-@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.name)
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What one test tries of a life: everything, for most lives."""
+
+    life: Life
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return self.life.name + (f", share {self.number + 1} of {self.of}" if self.of > 1 else "")
+
+    def cases(self, recording: Recording, fault: Fault) -> list[Case]:
+        return cases_of(self.life, recording, fault)[self.number :: self.of]
+
+
+ALL = [
+    Share(life=life, number=number, of=shares)
+    for life in LIVES
+    for shares in [SHARES.get(life.name, 1)]
+    for number in range(shares)
+]
+
+
+@pytest.mark.parametrize("share", ALL, ids=str)
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)
 def test_whatever_happens_at_any_point_the_life_comes_to_its_end(
     bench: Bench,
     recordings: Recordings,
-    life: Life,
+    share: Share,
     fault: Fault,
     record_property: Callable[[str, object], None],
     pytestconfig: pytest.Config,
 ) -> None:
+    life = share.life
     recording, began = recordings.of(life), time.monotonic()
     wanted = pytestconfig.getoption("--points")
-    cases = [case for case in cases_of(life, recording, fault) if wanted in str(case.point)]
+    cases = [case for case in share.cases(recording, fault) if wanted in str(case.point)]
     if not wanted and not pytestconfig.getoption("--every-situation"):
         cases = [case for case in cases if case.point in recordings.firsts(life)]
     if wanted and not cases:

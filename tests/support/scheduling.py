@@ -10,8 +10,11 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 SHARING = {
     "tests/journeys/test_broken_processes.py": "impatient product",
     "tests/journeys/test_hundred_jobs_at_once.py": "product",
+    "tests/journeys/test_instant_docs.py": "product",
     "tests/journeys/test_life_of_a_job.py": "product",
     "tests/journeys/test_readme.py": "product",
+    "tests/journeys/test_what_callers_see.py": "impatient product",
+    "tests/journeys/test_what_instant_resources_tell.py": "product",
 }
 """What the tests of a file share; all others go to whoever is free."""
 
