@@ -5,7 +5,9 @@ claims adds one, and whoever records must still hold the same number.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -28,21 +30,40 @@ DueRow = (
 )
 
 
+Row = TypeVar("Row", Job, Payout, DemoRun, RefundDestination, Run, ProviderKey, Breaker)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed(Generic[Row]):
+    """A row that is ours, as it stands now."""
+
+    row: Row
+    at: datetime
+    """Now, by PostgreSQL's clock: what spans and deadlines of the row are measured by."""
+
+    @property
+    def number(self) -> int:
+        """The fencing token."""
+        return self.row.claim
+
+
 def claim(
     session: Session,
-    model: DueRow,
+    model: type[Row],
     row_id: int,
     *,
     lease: timedelta,
     where: ColumnElement[bool],
-) -> int | None:
+) -> Claimed[Row] | None:
     """Take a due row for the length of a lease. None = it is not due, or somebody was first."""
-    return session.scalar(
+    found = session.execute(
         update(model)
         .where(model.id == row_id, where, model.due_at <= func.now())
         .values(claim=model.claim + 1, due_at=func.now() + lease)
-        .returning(model.claim)
-    )
+        .returning(model, func.now()),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+    return None if found is None else Claimed(row=found[0], at=found[1])
 
 
 def keep(

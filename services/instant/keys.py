@@ -189,9 +189,10 @@ def verify_due(tools: Toolbox) -> int:
 def _verify(tools: Toolbox, key_id: int) -> bool:
     """Claim, ask, record. False = somebody else was first."""
     with tools.database.transaction("keys.claim") as session:
-        claim = due.claim(session, ProviderKey, key_id, lease=tools.leases.lease, where=true())
-    if claim is None:
+        claimed = due.claim(session, ProviderKey, key_id, lease=tools.leases.lease, where=true())
+    if claimed is None:
         return False
+    claim = claimed.number
     verdict = _verdict_of_row(tools, key_id, claim)
     with tools.database.transaction("keys.verified") as session:
         key = session.scalar(

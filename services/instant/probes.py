@@ -50,16 +50,16 @@ def probe_due(tools: Toolbox) -> int:
 def _probe(tools: Toolbox, breaker_id: int) -> bool:
     """Claim, try, record. False = somebody else was first."""
     with tools.database.transaction("breakers.claim") as session:
-        claim = due.claim(
+        claimed = due.claim(
             session,
             Breaker,
             breaker_id,
             lease=tools.leases.lease,
             where=Breaker.opened_at.is_not(None),
         )
-        breaker = session.get(Breaker, breaker_id)
-    if claim is None or breaker is None:
+    if claimed is None:
         return False
+    breaker, claim = claimed.row, claimed.number
     with tools.leases.hold(Breaker, breaker_id, claim):
         wish = _trouble(tools, breaker)
     with tools.database.transaction("breakers.probed") as session:

@@ -78,10 +78,10 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
     """
     with tools.database.transaction("runs.claim") as session:
         at_work = Run.state.in_(AT_WORK)
-        claim = due.claim(session, Run, run_id, lease=tools.settings.lease, where=at_work)
-        if claim is None:
+        claimed = due.claim(session, Run, run_id, lease=tools.settings.lease, where=at_work)
+        if claimed is None:
             return None
-        run = session.get_one(Run, run_id, populate_existing=True)
+        run, claim = claimed.row, claimed.number
         held = _prepare(session, tools, run, claim)
         why = _why_give_up(session, tools, held)
         if why is None:

@@ -11,7 +11,7 @@ from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from gateways.x402 import (
@@ -24,7 +24,6 @@ from gateways.x402 import (
     Unknown,
 )
 from models import due, run_moves
-from models.database import ago
 from models.money import UsdMicros
 from models.run import CallKind, CallOutcome, Run, RunState
 from models.run_lifecycle import RunEvent
@@ -76,14 +75,12 @@ def settle(tools: Toolbox, run_id: int) -> None:
 def _claim(tools: Toolbox, run_id: int) -> _Held | None:
     with tools.database.transaction("runs.claim_settling") as session:
         settling = Run.state == RunState.SETTLING
-        claim = due.claim(session, Run, run_id, lease=tools.settings.lease, where=settling)
-        return None if claim is None else _load(session, run_id, claim)
-
-
-def _load(session: Session, run_id: int, claim: int) -> _Held:
-    run = session.get_one(Run, run_id, populate_existing=True)
-    past = session.scalar(select(ago(Run.valid_before)).where(Run.id == run_id))
-    return _Held(run=run, claim=claim, past=past or timedelta(0))
+        claimed = due.claim(session, Run, run_id, lease=tools.settings.lease, where=settling)
+        if claimed is None:
+            return None
+        assert claimed.row.valid_before is not None
+        past = claimed.at - claimed.row.valid_before
+        return _Held(run=claimed.row, claim=claimed.number, past=past)
 
 
 def _take_on(tools: Toolbox, held: _Held) -> None:

@@ -35,9 +35,10 @@ def apply(session: Session, client_key: str) -> int:
     return admission.id
 
 
-def refusal(session: Session, settings: Settings, admission_id: int) -> RuleBroken | None:
+def refusal(
+    session: Session, settings: Settings, admission_id: int, client_key: str
+) -> RuleBroken | None:
     """Why this admission is not granted; then it is gone. None = ask for the invoice."""
-    client_key = session.get_one(Admission, admission_id).client_key
     why = _too_many_open(session, settings, client_key)
     if why is None and not settings.lightning_is_stand_in:  # that has no request limit
         why = _too_many_asked(session, settings)
@@ -54,9 +55,10 @@ def end(session: Session, admission_id: int) -> None:
 
 
 def _too_many_open(session: Session, settings: Settings, client_key: str) -> RuleBroken | None:
-    of_client = _open(session, Job.client_key == client_key, Admission.client_key == client_key)
-    has_room = of_client <= settings.open_invoices_per_client
-    if has_room and _open(session) <= settings.open_invoices_max:
+    of_client, of_all = session.execute(
+        select(_open(Job.client_key == client_key, Admission.client_key == client_key), _open())
+    ).one()
+    if of_client <= settings.open_invoices_per_client and of_all <= settings.open_invoices_max:
         return None
     return TooManyRequests(
         "Too many invoices are open; pay or cancel some, or wait until they expire.",
@@ -65,11 +67,11 @@ def _too_many_open(session: Session, settings: Settings, client_key: str) -> Rul
     )
 
 
-def _open(session: Session, *whose: ColumnElement[bool]) -> int:
-    """Jobs that wait for a payment, and those that are being made, this one included."""
+def _open(*whose: ColumnElement[bool]) -> ColumnElement[int]:
+    """How many jobs wait for a payment or are being made, this one included."""
     jobs = select(func.count(Job.id)).where(Job.payable_until.is_not(None), *whose[:1])
     coming = select(func.count(Admission.id)).where(Admission.ended_at.is_(None), *whose[1:])
-    return session.scalar(select(jobs.scalar_subquery() + coming.scalar_subquery())) or 0
+    return jobs.scalar_subquery() + coming.scalar_subquery()
 
 
 def _too_many_asked(session: Session, settings: Settings) -> RuleBroken | None:

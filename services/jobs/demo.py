@@ -157,9 +157,10 @@ def run(tools: Toolbox, run_id: int) -> None:
 def _take(tools: Toolbox, run_id: int) -> tuple[str, int, int] | None:
     with tools.database.transaction("demo.claim") as session:
         working = DemoRun.due_at.is_not(None)
-        claim = due.claim(session, DemoRun, run_id, lease=tools.settings.lease, where=working)
-        if claim is None:
+        claimed = due.claim(session, DemoRun, run_id, lease=tools.settings.lease, where=working)
+        if claimed is None:
             return None
+        claim = claimed.number
         if claim > 1:
             moves.move_demo(session, run_id, expect=DemoState.RUNNING, to=DemoState.FAILED)
             return None

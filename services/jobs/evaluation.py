@@ -159,10 +159,8 @@ def _offer(
         )
         if job is None:
             return
-        session.add(
-            invoices.record(
-                job.id, InvoiceKind.WORK, issued, quote.amount, payable_until=payable_until
-            )
+        invoices.record(
+            session, job.id, InvoiceKind.WORK, issued, quote.amount, payable_until=payable_until
         )
         ledger.earn(session, *failure.receipt_of(session, job.id, InvoiceKind.EVAL))
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
@@ -26,6 +26,17 @@ from services.money import btc_price, payments
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
+
+
+_WHOLE_JOB = (
+    select(Job, Invoice, Debt, RefundDestination)
+    .outerjoin(Invoice, Invoice.job_id == Job.id)
+    .outerjoin(Debt, Debt.job_id == Job.id)
+    .outerjoin(RefundDestination, RefundDestination.job_id == Job.id)
+    .where(Job.public_id == bindparam("public_id"))
+    .order_by(Debt.id)
+)
+"""Made once: nothing is asked for as often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +97,12 @@ def _take_in(
     job.payable_until = payable_until
     moves.create(session, job)
     fee = Sats(settings.eval_fee_sats)
-    invoice = invoices.record(job.id, InvoiceKind.EVAL, issued, fee, payable_until=payable_until)
-    session.add(invoice)
+    invoice = invoices.record(
+        session, job.id, InvoiceKind.EVAL, issued, fee, payable_until=payable_until
+    )
     destination = _destination(session, job, refund_to)
     session.flush()
     session.refresh(job)
-    session.refresh(invoice)
     return JobView(job=job, invoices={InvoiceKind.EVAL: invoice}, debts=[], destination=destination)
 
 
@@ -109,8 +120,6 @@ def _destination(session: Session, job: Job, refund_to: str | None) -> RefundDes
         return None
     destination = RefundDestination(job_id=job.id, address=refund_to)
     session.add(destination)
-    session.flush()
-    session.refresh(destination)
     return destination
 
 
@@ -122,7 +131,7 @@ def _admit(tools: Toolbox, client_key: str) -> int:
             raise _no_invoice()
         admission_id = admission.apply(session, client_key)
     with tools.database.transaction("intake.admit") as session:
-        refusal = admission.refusal(session, tools.settings, admission_id)
+        refusal = admission.refusal(session, tools.settings, admission_id, client_key)
     if refusal is not None:
         raise refusal
     return admission_id
@@ -142,14 +151,7 @@ def find(tools: Toolbox, public_id: UUID) -> JobView:
     One statement, so that what is shown was true at one moment: no debt without its state.
     """
     with tools.database.reading("intake.find") as session:
-        rows = session.execute(
-            select(Job, Invoice, Debt, RefundDestination)
-            .outerjoin(Invoice, Invoice.job_id == Job.id)
-            .outerjoin(Debt, Debt.job_id == Job.id)
-            .outerjoin(RefundDestination, RefundDestination.job_id == Job.id)
-            .where(Job.public_id == public_id)
-            .order_by(Debt.id)
-        ).all()
+        rows = session.execute(_WHOLE_JOB, {"public_id": public_id}).all()
     if not rows:
         raise NotFound("Job not found", code=ErrorCode.JOB_NOT_FOUND)
     return JobView(

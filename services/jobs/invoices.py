@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, insert
+from sqlalchemy.orm import Session
 
 from gateways.lightning import IssuedInvoice
 from models.invoice import Invoice, InvoiceKind
@@ -29,6 +30,7 @@ def issue(
 
 
 def record(
+    session: Session,
     job_id: int,
     kind: InvoiceKind,
     issued: IssuedInvoice,
@@ -36,13 +38,17 @@ def record(
     *,
     payable_until: ColumnElement[datetime],
 ) -> Invoice:
-    """The row of an invoice, asked about soon, and no later than at its deadline."""
-    return Invoice(
-        job_id=job_id,
-        kind=kind,
-        payment_hash=issued.payment_hash,
-        payment_request=issued.payment_request,
-        amount_sats=amount,
-        expires_at=payable_until,
-        check_at=func.least(func.now() + CHECKS[0], payable_until),
-    )
+    """Insert the row of an invoice, asked about soon, and no later than at its deadline."""
+    return session.scalars(
+        insert(Invoice)
+        .values(
+            job_id=job_id,
+            kind=kind,
+            payment_hash=issued.payment_hash,
+            payment_request=issued.payment_request,
+            amount_sats=amount,
+            expires_at=payable_until,
+            check_at=func.least(func.now() + CHECKS[0], payable_until),
+        )
+        .returning(Invoice)
+    ).one()

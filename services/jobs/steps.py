@@ -15,7 +15,7 @@ from gateways.errors import Billed, OutsideError, Refused, Unavailable
 from gateways.llms import Answer, Question, Stop
 from models import due
 from models.attempt import Attempt, AttemptOutcome, Step
-from models.database import ago
+from models.due import Claimed
 from models.job import Job
 from models.lifecycle import JobState
 from services import retry
@@ -61,12 +61,12 @@ def take(
     """
     with tools.database.transaction(f"jobs.claim.{step.value}") as session:
         in_state = Job.state == STATE_OF[step]
-        claim = due.claim(session, Job, job_id, lease=tools.settings.lease, where=in_state)
-        if claim is None:
+        claimed = due.claim(session, Job, job_id, lease=tools.settings.lease, where=in_state)
+        if claimed is None:
             return None
-        job = session.get_one(Job, job_id, populate_existing=True)
+        job, claim = claimed.row, claimed.number
         history = _history(session, job_id, step)
-        why = _why_give_up(session, job, history)
+        why = _why_give_up(claimed, history)
         if why is not None:
             failure.give_up(session, job, claim, why)
             return None
@@ -81,7 +81,7 @@ def take(
             job=job,
             claim=claim,
             step=step,
-            waited=_waited(session, job),
+            waited=claimed.at - job.moved_at,
             attempts_so_far=len(history),
             attempt_id=answered.id if answered else attempt.id,
             answer=_stored_answer(answered) if answered else None,
@@ -98,17 +98,13 @@ def _history(session: Session, job_id: int, step: Step) -> list[Attempt]:
     )
 
 
-def _waited(session: Session, job: Job) -> timedelta:
-    return session.scalar(select(ago(Job.moved_at)).where(Job.id == job.id)) or timedelta(0)
-
-
-def _why_give_up(session: Session, job: Job, history: list[Attempt]) -> Failure | None:
+def _why_give_up(claimed: Claimed[Job], history: list[Attempt]) -> Failure | None:
+    job = claimed.row
     outcomes = [attempt.outcome for attempt in history]
     has_answer = AttemptOutcome.ANSWERED in outcomes
     if has_answer and job.state is JobState.EXECUTING:
         return None  # paid, done and stored: late or not, it is delivered
-    is_late = session.scalar(select(Job.give_up_at <= func.now()).where(Job.id == job.id))
-    if is_late:
+    if job.give_up_at is not None and job.give_up_at <= claimed.at:
         return failure.DEADLINE
     if has_answer:
         return None

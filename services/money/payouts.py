@@ -104,8 +104,8 @@ def _are_stopped(tools: Toolbox) -> bool:
 def _claim(tools: Toolbox, payout_id: int) -> _Held | None:
     with tools.database.transaction("payouts.claim") as session:
         sending = Payout.state == PayoutState.SENDING
-        claim = due.claim(session, Payout, payout_id, lease=tools.settings.lease, where=sending)
-        return None if claim is None else _load(session, payout_id, claim)
+        claimed = due.claim(session, Payout, payout_id, lease=tools.settings.lease, where=sending)
+        return None if claimed is None else _load(session, payout_id, claimed.number)
 
 
 def _load(session: Session, payout_id: int, claim: int) -> _Held | None:

@@ -19,7 +19,6 @@ from config.queues import TaskName
 from gateways.bolt11 import Bolt11
 from gateways.errors import OutsideError, Refused, Unavailable
 from models import due, moves
-from models.database import ago
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
@@ -137,22 +136,19 @@ def _take(tools: Toolbox, destination_id: int) -> _Errand | None:
     """Claim a destination and read what is to do; what needs no asking is settled here."""
     trying = RefundDestination.state == DestinationState.TRYING
     with tools.database.transaction("returns.claim") as session:
-        claim = due.claim(
+        claimed = due.claim(
             session, RefundDestination, destination_id, lease=tools.settings.lease, where=trying
         )
-        if claim is None:
+        if claimed is None:
             return None
-        destination = session.get_one(RefundDestination, destination_id, populate_existing=True)
-        waited = session.scalars(
-            select(ago(RefundDestination.trying_since)).where(
-                RefundDestination.id == destination_id
-            )
-        ).one()
+        destination = claimed.row
+        assert destination.trying_since is not None
+        waited = claimed.at - destination.trying_since
         if _is_settled(session, destination, waited):
             return None
         return _Errand(
             id=destination.id,
-            claim=claim,
+            claim=claimed.number,
             job_id=destination.job_id,
             address=destination.address,
             amount=refunds.uncovered(session, destination.job_id),
