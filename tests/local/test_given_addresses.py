@@ -72,7 +72,7 @@ def rings(redis_url: str) -> bool:
     """Whether a message gets through."""
     with broker(redis_url) as connection, closing(connection.SimpleQueue("given")) as queue:
         queue.put({"n": 1})
-        message = queue.get(timeout=5)
+        message = queue.get(timeout=30)
         message.ack()
         return bool(message.payload == {"n": 1})
 

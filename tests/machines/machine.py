@@ -19,6 +19,8 @@ from tests.local.running import wait_until_gone
 
 PATIENCE_SECONDS = 400.0
 """For a first start on a busy machine that installs everything."""
+STOP_SECONDS = 120
+"""Running work is waited for, for half a minute at most."""
 NOBODY = 65534
 
 
@@ -63,7 +65,7 @@ class Machine:
             )
         try:
             yield Running(process=process, port=port, log_file=log)
-        except AssertionError:
+        except (AssertionError, OSError, subprocess.TimeoutExpired):
             print(log.read_text(errors="replace")[-6000:])  # noqa: T201 - for whoever reads why
             raise
         finally:
@@ -121,7 +123,7 @@ class Running:
             data=b'{"request": "Write a haiku about odd machines."}',
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
 
     def takes_jobs(self) -> bool:
@@ -141,7 +143,7 @@ class Running:
         """As Ctrl-C in a terminal does; make's exit code, when nothing is left."""
         family = family_of(self.process.pid)
         os.killpg(self.process.pid, signal.SIGINT)
-        code = self.process.wait(60)
+        code = self.process.wait(STOP_SECONDS)
         wait_until_gone(family)
         return code
 

@@ -11,7 +11,7 @@ from local.environment import ROOT
 from local.processes import free_port
 from tests.local.conftest import taken_port as taken_port
 from tests.local.running import environment
-from tests.machines.machine import Machine
+from tests.machines.machine import PATIENCE_SECONDS, Machine
 
 ADDRESSES = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x",
@@ -110,7 +110,7 @@ def test_each_process_says_itself_why_it_does_not_start(
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
 
     assert answer.returncode != 0

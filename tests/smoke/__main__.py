@@ -1,7 +1,8 @@
-# ruff: noqa: T201, TID251 - an entry point
+# ruff: noqa: TID251 - an entry point
 """``python -m tests.smoke``: a newcomer's first minutes, in an empty HOME, with a PATH and no more.
 
-As root it is done twice: as root, and as somebody who may do nothing else on this machine.
+As root there are two newcomers at once: root, and somebody who may do nothing else on this machine.
+They share nothing but the machine.
 """
 
 import os
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +40,21 @@ class Newcomer:
     """None: whoever we are."""
 
     @property
+    def name(self) -> str:
+        return self.account.pw_name if self.account else "ourselves"
+
+    @property
     def checkout(self) -> Path:
         return self.home / "honestwork"
 
     @property
     def log(self) -> Path:
         return self.home / "log"
+
+    def tell(self, text: str) -> None:
+        """Print it as one piece, whoever else prints."""
+        sys.stdout.write(f"as {self.name}: {text}\n")
+        sys.stdout.flush()
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """As from a terminal of their own, into the log."""
@@ -85,7 +96,9 @@ def newcomer(account: pwd.struct_passwd | None) -> Iterator[Newcomer]:
         _clone(somebody)
         yield somebody
     except BaseException:
-        print(somebody.log.read_text(errors="replace") if somebody.log.exists() else "no log")
+        somebody.tell(
+            somebody.log.read_text(errors="replace") if somebody.log.exists() else "no log"
+        )
         raise
     finally:
         for pid in somebody.processes():
@@ -116,10 +129,10 @@ def first_minutes(somebody: Newcomer) -> None:
         return text if " ready in " in text else ""
 
     log = wait_until("`make run` is ready", said, seconds=INSTALL_SECONDS)
-    print(f"ready after {time.monotonic() - began:.1f} s", flush=True)
+    somebody.tell(f"ready after {time.monotonic() - began:.1f} s")
     _paste_lines(somebody, port, log)
     _press_ctrl_c(somebody, make, port)
-    print(f"done after {time.monotonic() - began:.1f} s", flush=True)
+    somebody.tell(f"done after {time.monotonic() - began:.1f} s")
 
 
 def _paste_lines(somebody: Newcomer, port: int, log: str) -> None:
@@ -142,12 +155,15 @@ def _press_ctrl_c(somebody: Newcomer, make: subprocess.Popen[bytes], port: int) 
     assert "Traceback" not in somebody.log.read_text(errors="replace")
 
 
+def come(account: pwd.struct_passwd | None) -> None:
+    with newcomer(account) as somebody:
+        first_minutes(somebody)
+
+
 def main() -> int:
     accounts = [None, pwd.getpwnam("nobody")] if os.geteuid() == 0 else [None]
-    for account in accounts:
-        print(f"as {account.pw_name if account else 'ourselves'}:", flush=True)
-        with newcomer(account) as somebody:
-            first_minutes(somebody)
+    with ThreadPoolExecutor(len(accounts)) as threads:
+        list(threads.map(come, accounts))
     return 0
 
 
