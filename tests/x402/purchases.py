@@ -11,7 +11,7 @@ from tests.journeys.waiting import wait_until
 from tests.support.x402_payer import Json, decoded
 
 PATIENCE_SECONDS = 90
-FOLLOW_SECONDS = 60
+FOLLOW_SECONDS = 120
 
 T = TypeVar("T")
 
