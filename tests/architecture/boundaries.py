@@ -20,7 +20,7 @@ def databases_entered_past_the_transaction(modules: Iterable[Module]) -> list[st
         module.at(node)
         for module in modules
         if not module.path.startswith((*DATABASE, "gateways/"))
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if _is_engine(node) or (isinstance(node, ast.Call) and _enters(node, module))
     ]
 
@@ -50,6 +50,6 @@ def unnamed_transactions(modules: Iterable[Module]) -> list[str]:
     return [
         module.at(call)
         for module in modules
-        for call in calls(module.tree)
+        for call in calls(module)
         if called_name(call) in {"transaction", "reading"} and not (call.args or call.keywords)
     ]

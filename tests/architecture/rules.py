@@ -32,7 +32,7 @@ def states_written_elsewhere(modules: Iterable[Module]) -> list[str]:
         module.at(node)
         for module in modules
         if module.path not in WRITERS_OF_STATES and "migrations" not in module.path
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if _assigns_state(node) or (isinstance(node, ast.Call) and _hands_state_over(node))
     ]
 
@@ -83,7 +83,7 @@ def environment_read(modules: Iterable[Module]) -> list[str]:
         module.at(node)
         for module in modules
         if not module.path.startswith(ENTRY_POINTS)
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if _reads_environment(node)
     ]
 
@@ -103,7 +103,7 @@ def retries_left_to_celery(modules: Iterable[Module]) -> list[str]:
         module.at(call)
         for module in modules
         if not module.path.startswith("gateways/")  # SDKs are told not to try again
-        for call in calls(module.tree)
+        for call in calls(module)
         if (isinstance(call.func, ast.Attribute) and call.func.attr in NEVER_CALLED_OF_CELERY)
         or any(keyword.arg in NEVER_GIVEN_TO_CELERY for keyword in call.keywords)
     ]
@@ -126,7 +126,7 @@ def hosts_clocks(modules: Iterable[Module]) -> list[str]:
         module.at(call)
         for module in modules
         if module.path.startswith(("models/", "services/", "tasks/", "app/", "workers/"))
-        for call in calls(module.tree)
+        for call in calls(module)
         if isinstance(call.func, ast.Attribute)
         and call.func.attr in HOSTS_CLOCKS
         and isinstance(call.func.value, ast.Name)
@@ -140,7 +140,7 @@ def floats_near_money(modules: Iterable[Module]) -> list[str]:
         module.at(node)
         for module in modules
         if module.path.startswith(("services/money/", "models/")) and "resting" not in module.path
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if (isinstance(node, ast.Constant) and isinstance(node.value, float))
         or (isinstance(node, ast.Call) and called_name(node) in {"float", "Float"})
     ]

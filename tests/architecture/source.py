@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +18,11 @@ class Module:
     name: str
     path: str
     tree: ast.Module
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree: many rules look at all of them."""
+        return tuple(ast.walk(self.tree))
 
     def at(self, node: ast.AST) -> str:
         """Where a node stands, for the person who has to mend it."""
@@ -37,8 +42,8 @@ def modules(*packages: str) -> tuple[Module, ...]:
     return tuple(module(str(file.relative_to(ROOT)), file.read_text()) for file in files)
 
 
-def calls(tree: ast.AST) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+def calls(module: Module) -> Iterator[ast.Call]:
+    return (node for node in module.nodes if isinstance(node, ast.Call))
 
 
 def called_name(call: ast.Call) -> str:
@@ -51,7 +56,7 @@ def called_name(call: ast.Call) -> str:
 
 def imported(found: Module) -> Iterator[tuple[ast.stmt, str]]:
     """Every import with the full name of what is imported; relative ones do not occur here."""
-    for node in ast.walk(found.tree):
+    for node in found.nodes:
         if isinstance(node, ast.Import):
             yield from ((node, name.name) for name in node.names)
         elif isinstance(node, ast.ImportFrom):

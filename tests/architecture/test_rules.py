@@ -176,7 +176,7 @@ def test_the_walk_knows_the_outside_calls_of_the_house() -> None:
     """Or the rule could be kept because nothing was recognised."""
     from tests.architecture.transactions import _functions, _is_outside, _reaching
 
-    functions = list(_functions(modules(*PRODUCTION)))
+    functions = _functions(modules(*PRODUCTION))
     reaching = _reaching(functions, {f.name for f in functions if _is_outside(f)})
 
     assert {

@@ -142,7 +142,7 @@ def test_the_worker_imports_every_module_that_has_tasks() -> None:
     with_tasks = {
         module.name
         for module in modules("tasks")
-        if any(called_name(call) == "shared_task" for call in calls(module.tree))
+        if any(called_name(call) == "shared_task" for call in calls(module))
     }
     (worker,) = (m for m in modules("workers") if m.name == "workers.celery_app")
 

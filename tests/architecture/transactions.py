@@ -6,8 +6,9 @@ Follows calls from function to function, through imports, as far as names can be
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 
-from tests.architecture.source import Module, calls
+from tests.architecture.source import Module
 
 COLLABORATORS = frozenset(
     {
@@ -28,9 +29,25 @@ class Function:
     node: ast.FunctionDef
     bindings: Mapping[str, str]
 
-    def callees(self, node: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-        """Every call below a node whose target can be named in full."""
-        for call in calls(node):
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        return tuple(ast.walk(self.node))
+
+    @cached_property
+    def targets(self) -> frozenset[str]:
+        """What it calls, as far as it can be named in full."""
+        return frozenset(name for _, name in self.callees(self.nodes))
+
+    @cached_property
+    def transactions(self) -> tuple[tuple[ast.AST, ...], ...]:
+        """The nodes inside of each ``with ….transaction(…)`` and ``with ….reading(…)``."""
+        return tuple(_inside(found) for found in self.nodes if _opens(found))
+
+    def callees(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.Call, str]]:
+        """Every call among these nodes whose target can be named in full."""
+        for call in nodes:
+            if not isinstance(call, ast.Call):
+                continue
             target = _dotted(call.func)
             head, _, rest = target.partition(".")
             if head in self.bindings:
@@ -39,12 +56,12 @@ class Function:
 
 def outside_calls_in_transactions(modules: Iterable[Module]) -> list[str]:
     """Claim, call, record: an outside call holds no locks and no connection."""
-    functions = list(_functions(modules))
+    functions = _functions(tuple(modules))
     reaching = _reaching(functions, {f.name for f in functions if _is_outside(f)})
     return [
         f"{function.module.at(node)} {what}"
         for function in functions
-        for body in _transactions(function.node)
+        for body in function.transactions
         for node, what in [
             *_touching(body),
             *((call, name) for call, name in function.callees(body) if name in reaching),
@@ -54,30 +71,34 @@ def outside_calls_in_transactions(modules: Iterable[Module]) -> list[str]:
 
 def transactions_in_transactions(modules: Iterable[Module]) -> list[str]:
     """A second connection while the first is held: enough threads at once would wait for ever."""
-    functions = list(_functions(modules))
-    opening = {f.name for f in functions if any(_transactions(f.node))}
+    functions = _functions(tuple(modules))
+    opening = {f.name for f in functions if f.transactions}
     reaching = _reaching(functions, opening)
     return [
         f"{function.module.at(call)} {name}"
         for function in functions
-        for body in _transactions(function.node)
+        for body in function.transactions
         for call, name in function.callees(body)
         if name in reaching
     ]
 
 
-def _functions(modules: Iterable[Module]) -> Iterator[Function]:
-    for module in modules:
-        bindings = _bindings(module)
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.FunctionDef):
-                yield Function(f"{module.name}.{node.name}", module, node, bindings)
+@cache
+def _functions(modules: tuple[Module, ...]) -> tuple[Function, ...]:
+    return tuple(function for module in modules for function in _of(module))
+
+
+def _of(module: Module) -> Iterator[Function]:
+    bindings = _bindings(module)
+    for node in module.nodes:
+        if isinstance(node, ast.FunctionDef):
+            yield Function(f"{module.name}.{node.name}", module, node, bindings)
 
 
 def _bindings(module: Module) -> dict[str, str]:
     """What the names of a module stand for: imports, and its own functions."""
     bound: dict[str, str] = {}
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ImportFrom):
             bound |= {n.asname or n.name: f"{node.module}.{n.name}" for n in node.names}
         elif isinstance(node, ast.Import):
@@ -98,8 +119,7 @@ def _is_outside(function: Function) -> bool:
     annotations = [a.annotation for a in (*arguments.args, *arguments.kwonlyargs) if a.annotation]
     given = {n.id for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name)}
     return bool(given & PROTOCOLS) or any(
-        isinstance(node, ast.Attribute) and _is_collaborator(node)
-        for node in ast.walk(function.node)
+        isinstance(node, ast.Attribute) and _is_collaborator(node) for node in function.nodes
     )
 
 
@@ -110,30 +130,32 @@ def _is_collaborator(node: ast.Attribute) -> bool:
     }
 
 
-def _reaching(functions: list[Function], seeds: set[str]) -> set[str]:
+def _reaching(functions: Iterable[Function], seeds: set[str]) -> set[str]:
     """The functions that get to one of these, however long the way."""
     reaching = set(seeds)
     while True:
-        found = {f.name for f in functions if any(n in reaching for _, n in f.callees(f.node))}
+        found = {f.name for f in functions if not f.targets.isdisjoint(reaching)}
         if found <= reaching:
             return reaching
         reaching |= found
 
 
-def _transactions(node: ast.AST) -> Iterator[ast.Module]:
-    """The bodies of ``with ….transaction(…)`` and ``with ….reading(…)``."""
-    for found in ast.walk(node):
-        if isinstance(found, ast.With) and any(
-            isinstance(item.context_expr, ast.Call)
-            and _dotted(item.context_expr.func).endswith((".transaction", ".reading"))
-            for item in found.items
-        ):
-            yield ast.Module(body=found.body, type_ignores=[])
+def _opens(node: ast.AST) -> bool:
+    return isinstance(node, ast.With) and any(
+        isinstance(item.context_expr, ast.Call)
+        and _dotted(item.context_expr.func).endswith((".transaction", ".reading"))
+        for item in node.items
+    )
 
 
-def _touching(body: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+def _inside(found: ast.AST) -> tuple[ast.AST, ...]:
+    assert isinstance(found, ast.With)
+    return tuple(node for statement in found.body for node in ast.walk(statement))
+
+
+def _touching(body: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, str]]:
     """Gateways and the doorbell, used by name."""
-    for node in ast.walk(body):
+    for node in body:
         if isinstance(node, ast.Attribute) and _is_collaborator(node):
             yield node, node.attr
         elif isinstance(node, ast.Call) and _dotted(node.func).endswith("doorbell.ring"):
