@@ -18,10 +18,18 @@ def run(act: Callable[[Toolbox], int], role: Role = Role.WEB) -> int:
     stderr.
     """
     try:
-        return act(toolbox.build(Settings.load(os.environ), role))
+        return _with_a_toolbox(act, role)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except (NotBooked, RuleBroken) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _with_a_toolbox(act: Callable[[Toolbox], int], role: Role) -> int:
+    tools = toolbox.build(Settings.load(os.environ), role)
+    try:
+        return act(tools)
+    finally:
+        tools.database.close()
