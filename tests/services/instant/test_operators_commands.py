@@ -1,44 +1,23 @@
 """``workers.creators`` and ``workers.rotate_keys``, as an operator types them."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from gateways.vault import Vault, new_key
 from models.creator import Provider
 from services.instant import creators, keys
 from services.toolbox import Toolbox
-from tests.architecture.source import ROOT
 from tests.support.creators import ADDRESS, OPENROUTER_KEY, VAULT_KEY, a_creator
-
-Done = subprocess.CompletedProcess[str]
+from tests.support.operator import Done, Operator
 
 
 class Shell:
     """A shell with the environment of the web process."""
 
     def __init__(self, tools: Toolbox) -> None:
-        settings = tools.settings
-        self.environ = {
-            "PATH": os.defpath,
-            "DATABASE_URL": settings.database_url,
-            "REDIS_URL": settings.redis_url,
-            "STAND_IN_URL": settings.stand_in_url or "",
-            "VAULT_KEYS": VAULT_KEY,
-        }
+        self.operator = Operator(tools=tools)
 
     def __call__(self, *command: str, **more: str) -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=ROOT,
-            env=self.environ | more,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return self.operator(*command, **{"VAULT_KEYS": VAULT_KEY} | more)
 
 
 @pytest.fixture

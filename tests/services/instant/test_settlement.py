@@ -1,8 +1,5 @@
 """The money for a result: moved once or not at all, and never guessed."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -19,8 +16,8 @@ from services.errors import NotBooked
 from services.instant import doubts, room, runs, settlement
 from services.operate import health
 from services.toolbox import Toolbox
-from tests.architecture.source import ROOT
 from tests.support.market import PAYEE, Buyer, Market, open_market
+from tests.support.operator import Done, Operator
 from tests.support.x402_payer import decoded
 
 LAPSED = timedelta(minutes=20)
@@ -390,15 +387,5 @@ def test_an_operator_lists_doubts_and_books_one(
     assert market.run().state is RunState.SUCCEEDED
 
 
-def _doubtful_runs(tools: Toolbox, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python -m workers.doubtful_runs``, as an operator types it."""
-    environ = {
-        "PATH": os.defpath,
-        "DATABASE_URL": tools.settings.database_url,
-        "REDIS_URL": tools.settings.redis_url,
-        "STAND_IN_URL": tools.settings.stand_in_url or "",
-    }
-    command = [sys.executable, "-m", "workers.doubtful_runs", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False
-    )
+def _doubtful_runs(tools: Toolbox, *arguments: str) -> Done:
+    return Operator(tools=tools)("workers.doubtful_runs", *arguments)
