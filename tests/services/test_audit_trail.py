@@ -17,6 +17,7 @@ from tests.architecture.source import ROOT
 from tests.conftest import empty
 from tests.support import audit
 from tests.support.life import Life
+from tests.support.lived import LivedOnce
 from tests.support.owing import claim, claimed, owing
 
 
@@ -27,6 +28,7 @@ def _nothing_planted_stays(life: Life) -> Iterator[None]:
     life.stand_in.reset()
 
 
+@LivedOnce
 def every_kind_of_life(life: Life) -> None:
     complete = life.complete()
     claim(life, complete)

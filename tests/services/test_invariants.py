@@ -15,6 +15,7 @@ from services.operate import invariants, ticks
 from services.operate.invariants import Rule
 from tests.conftest import empty
 from tests.support.life import Life
+from tests.support.lived import LivedOnce
 from tests.support.owing import claim, claimed, owing
 from tests.support.rows import all_of, let_pass
 
@@ -54,6 +55,7 @@ def broken(life: Life) -> set[tuple[str, int]]:
     }
 
 
+@LivedOnce
 def every_kind_of_life(life: Life) -> JobView:
     """Jobs in many states; returns a complete one whose unused part was paid back."""
     complete = life.complete()

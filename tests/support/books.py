@@ -12,7 +12,7 @@ Every figure is computed a second way, from rows that are no ledger. It holds at
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from local.stand_in.testing import StandInClient
@@ -29,6 +29,8 @@ from services.toolbox import Toolbox
 MSATS = 1000
 _PAYS_FOR = {JobState.EVALUATING: InvoiceKind.EVAL, JobState.EXECUTING: InvoiceKind.WORK}
 _Balances = defaultdict[int | None, Counter[Account]]
+_Amounts = defaultdict[str, list[int]]
+"""In msats, by payment hash."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,31 @@ class _Tables:
     """Jobs whose evaluation was delivered."""
 
 
+_ANYTHING = select(
+    or_(
+        *(
+            exists(select(model.id))
+            for model in (Job, Invoice, Receipt, Debt, Payout, LedgerEntry, WalletMove, JobEventRow)
+        )
+    )
+)
+"""Many tests leave no row: one look instead of eight."""
+_NOTHING = _Tables(
+    jobs=[],
+    invoices={},
+    receipts=[],
+    debts=[],
+    payouts=[],
+    entries=[],
+    wallet_moves=[],
+    verdicts=set(),
+)
+
+
 def assert_balanced(tools: Toolbox, world: StandInClient | None = None) -> None:
     """Every equation; with ``world`` also that no money moved but ours, and only once."""
     with tools.database.transaction("test.books") as session:
-        tables = _read(session)
+        tables = _read(session) if session.scalar(_ANYTHING) else _NOTHING
     credit = _credit_by_job(tables.entries)
     for job in tables.jobs:
         _assert_job(tables, job, credit[job.id])
@@ -172,10 +195,9 @@ def _assert_totals(tables: _Tables, credit: Counter[Account]) -> None:
 
 
 def _assert_world(tables: _Tables, world: StandInClient) -> None:
-    came = _seen(world, "payment_in")
+    came, went = _seen(world)
     for receipt in tables.receipts:
         assert came[receipt.payment_hash] == [receipt.amount_msats], "a receipt is money that came"
-    went = _seen(world, "payment_out")
     ours = {payout.payment_hash: payout for payout in tables.payouts}
     for payment_hash, amounts in went.items():
         assert payment_hash in ours, "nothing was paid that no payout asked for"
@@ -186,10 +208,12 @@ def _assert_world(tables: _Tables, world: StandInClient) -> None:
         assert payout.state is not PayoutState.PAID or payout.payment_hash in went
 
 
-def _seen(world: StandInClient, kind: str) -> defaultdict[str, list[int]]:
-    """Amounts in msats by payment hash, as the stand-in's node saw them at the service's wallet."""
-    seen: defaultdict[str, list[int]] = defaultdict(list)
-    for effect in world.effects(kind):
+def _seen(world: StandInClient) -> tuple[_Amounts, _Amounts]:
+    """What came and what went, as the stand-in's node saw it at the service's wallet."""
+    came: _Amounts = defaultdict(list)
+    went: _Amounts = defaultdict(list)
+    for effect in world.effects("payment_in", "payment_out"):
         if effect.details["wallet"] == "service":
+            seen = came if effect.kind == "payment_in" else went
             seen[effect.details["paymentHash"]].append(effect.details["amountMsat"])
-    return seen
+    return came, went
