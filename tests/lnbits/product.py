@@ -16,6 +16,7 @@ from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import NotInTime, wait_until
 from tests.lnbits.wallet import Wallet
+from tests.support.canary import assert_tells_nothing
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
@@ -89,7 +90,8 @@ class Product:
 def running_product(environ: Mapping[str, str], wallet: Wallet) -> Iterator[Product]:
     """The product on this wallet, with servers and data of its own; all gone at the end.
 
-    Models and price feeds are played by the stand-in: nothing is asked of the internet.
+    Models and price feeds are played by the stand-in: nothing is asked of the internet. Its log has
+    told nothing that is confidential.
     """
     with tempfile.TemporaryDirectory(prefix="product-rig-") as name:
         folder = Path(name)
@@ -122,6 +124,8 @@ def running_product(environ: Mapping[str, str], wallet: Wallet) -> Iterator[Prod
         try:
             _wait_until_up(product, process)
             yield product
+            keys = (wallet.invoice_key, wallet.admin_key)
+            assert_tells_nothing(product.log, confidential=keys)
         finally:
             end(process, STOP_SECONDS)
 
