@@ -189,7 +189,8 @@ def uncovered(session: Session, job_id: int) -> Sats:
 def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) -> Payout:
     """A new payout, or the failed one of this invoice, opened again."""
     earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
-    if earlier is not None and earlier.job_id == job_id:
+    is_spent = earlier is not None and earlier.state is PayoutState.PAID
+    if earlier is not None and earlier.job_id == job_id and not is_spent:
         reopened = moves.reopen_payout(session, earlier.id)
         if reopened is None:
             raise _in_progress()

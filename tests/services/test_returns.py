@@ -55,10 +55,10 @@ def can_claim(life: Life, view: JobView) -> bool:
     return True
 
 
-def overpaid(life: Life) -> JobView:
-    """A job that ended with five sats owed, and with an invoice that can still be paid late."""
+def overpaid(life: Life, *, by: int = 5) -> JobView:
+    """A job that ended with these sats owed, and with an invoice that can still be paid late."""
     view = intake.create(life.tools, REQUEST, client_key="192.0.2.1", refund_to=address_at(life))
-    life.pay(view, InvoiceKind.EVAL, amount_msats=15_000)
+    life.pay(view, InvoiceKind.EVAL, amount_msats=(10 + by) * 1000)
     life.poll()
     life.work()
     intake.cancel(life.tools, view.job.public_id)
@@ -350,6 +350,37 @@ def test_a_new_debt_starts_a_given_up_destination_again(life: Life) -> None:
 
     assert try_now(life) is DestinationState.PAID
     assert [debt[2] for debt in life.debts(view)] == ["paid", "paid"]
+
+
+@dataclass
+class Repeating:
+    """A receiver that always answers with its first invoice."""
+
+    life: Life
+    first: OfferedInvoice | None = None
+
+    def check(self, address: str) -> None:
+        """Takes any."""
+
+    def invoice(self, address: str, amount: Sats) -> OfferedInvoice:
+        self.first = self.first or self.life.tools.receivers.invoice(address, amount)
+        return self.first
+
+
+def test_an_invoice_that_was_paid_before_is_a_bad_one_and_the_claim_opens(life: Life) -> None:
+    price = life.awaiting_work_payment().invoices[InvoiceKind.WORK].amount_sats
+    view = overpaid(life, by=price)
+    tools = life.tools.with_(receivers=Repeating(life))
+    returns.attempt(tools, destination(life).id)
+    life.work()
+    assert destination(life).state is DestinationState.PAID
+    assert owe_more(life, view) == price
+
+    returns.attempt(tools, destination(life).id)
+
+    assert destination(life).state is DestinationState.GIVEN_UP
+    assert destination(life).last_error == Trouble.BAD_INVOICE
+    assert can_claim(life, view)
 
 
 def test_a_claim_that_fails_after_giving_up_leaves_the_claim_open(life: Life) -> None:
