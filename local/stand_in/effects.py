@@ -23,6 +23,7 @@ class EffectKind(StrEnum):
     MODEL_CALL_END = "model_call_end"
     RECEIVER_ASKED = "receiver_asked"
     RECEIVER_FAILED = "receiver_failed"
+    RECEIVER_OFFERED = "receiver_offered"
     TOKENS_MOVED = "tokens_moved"
 
 

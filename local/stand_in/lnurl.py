@@ -76,7 +76,14 @@ class LnurlReceiver:
             order = replace(order, sats=order.sats + 1)
         if kind is FaultKind.WRONG_METADATA:
             order = replace(order, description_hash=hashlib.sha256(b"another").digest())
-        return self._node.create_invoice(Wallet.PAYER, order).bolt11
+        invoice = self._node.create_invoice(Wallet.PAYER, order)
+        self._effects.append(
+            EffectKind.RECEIVER_OFFERED,
+            name=name,
+            paymentHash=invoice.payment_hash,
+            paymentRequest=invoice.bolt11,
+        )
+        return invoice.bolt11
 
     def _errand(self, target: str, request: Request, name: str) -> Errand:
         def note(fault: Fault) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from tests.stateful.returning import BY_ITSELF, Receiver, Standing
+
 Json = dict[str, Any]
 Owed = Counter[tuple[str, int]]
 """How often each (cause, sats) is owed."""
@@ -29,6 +31,7 @@ ARROWS = {
 """The table of the contract, written down a second time."""
 AWAITING = {"awaiting_eval_payment": "eval", "awaiting_work_payment": "work"}
 WORKING = {"evaluating": "eval", "executing": "work"}
+ENDED = ("rejected", "complete", "failed", "expired")
 FINAL_MEMBERS = {
     "rejected": ("reason",),
     "failed": ("errorMessage",),
@@ -75,6 +78,7 @@ class Excuses:
     """What has happened in this world that may end a job badly, or keep it waiting."""
 
     models_failed: bool = False
+    receivers_failed: bool = False
     kills: int = 0
 
 
@@ -87,6 +91,8 @@ class Caller:
     told: Json
     bills: dict[str, Bill]
     moved_at: float
+    receiver: Receiver | None = None
+    """Where the caller wants owed money to go by itself."""
     trace: list[str] = field(default_factory=lambda: ["awaiting_eval_payment"])
     has_cancelled: bool = False
     claims: list[Claimed] = field(default_factory=list)
@@ -114,6 +120,21 @@ class Caller:
         return int(self.told.get("refundAmountSats", 0))
 
     @property
+    def returning(self) -> str | None:
+        """How the refund that goes by itself fares; None = it never does."""
+        return None if self.receiver is None else self.receiver.state
+
+    @property
+    def goes_by_itself(self) -> bool:
+        return self.returning in BY_ITSELF
+
+    @property
+    def payees(self) -> set[str]:
+        """The payment hashes of all invoices that this caller's money may go to."""
+        claimed = {claim.payment_hash for claim in self.claims}
+        return claimed if self.receiver is None else claimed | self.receiver.hashes
+
+    @property
     def has_verdict(self) -> bool:
         return "rejected" in self.trace or "awaiting_work_payment" in self.trace
 
@@ -132,6 +153,24 @@ class Caller:
         self._check_debts(before, now)
         self._check_ledger()
         return moved
+
+    def hear_of_the_return(self, before: Json, now: float) -> str | None:
+        """After ``hear``, which was told ``before`` the last time: the move of ``refundTo``."""
+        assert ("refundTo" in self.told) == (self.receiver is not None)
+        if self.receiver is None:
+            return None
+        open_before = sum(debt["state"] == "pending" for debt in before.get("debts", []))
+        known = len(before.get("debts", []))
+        has_ended = self.state in ENDED and before["state"] != self.state
+        open_now = sum(state == "pending" for _, _, state in self.debts[:known])
+        standing = Standing(
+            is_open=self.state not in ENDED,
+            owed_sats=self.owed_sats,
+            is_news=has_ended or len(self.debts) > known,
+            has_just_been_paid=open_now < open_before,
+            may_fail=self.excuses.receivers_failed,
+        )
+        return self.receiver.hear(self.told["refundTo"], standing, now)
 
     def _check_move(self, was: str, answer: Json, now: float) -> None:
         state = answer["state"]

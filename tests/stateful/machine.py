@@ -1,4 +1,4 @@
-"""The machine: callers, payers, workers, beat, the weather and the clock, each a rule."""
+"""The machine: callers, payers, receivers, workers, beat, weather and clock, each a rule."""
 
 import sys
 from collections import Counter
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import hypothesis.strategies as st
 import pytest
@@ -31,7 +32,7 @@ from gateways import bolt11
 from gateways.llms import LanguageModel
 from local.stand_in.effects import EffectKind
 from local.stand_in.faults import FaultKind
-from local.stand_in.testing import StandInClient
+from local.stand_in.testing import Effect, StandInClient
 from models.job import Job
 from models.tick import Tick
 from services.operate import ticks
@@ -39,7 +40,17 @@ from services.proof import Proof
 from services.toolbox import Toolbox
 from tasks import base
 from tests.conftest import empty
-from tests.stateful.caller import AWAITING, WORKING, Caller, Claimed, Excuses, Fate, bill_of
+from tests.stateful.caller import (
+    AWAITING,
+    ENDED,
+    WORKING,
+    Caller,
+    Claimed,
+    Excuses,
+    Fate,
+    bill_of,
+)
+from tests.stateful.returning import Offer, Receiver
 from tests.stateful.world import (
     HASTY_SECONDS,
     TROUBLES,
@@ -48,6 +59,7 @@ from tests.stateful.world import (
     let_time_pass,
     lies_about,
     make_everything_due,
+    offering,
 )
 from tests.support.books import assert_balanced
 from tests.support.doorbell import ANSWERS, RecordingDoorbell
@@ -63,13 +75,13 @@ SPANS = {
     "half an hour": 1800,
     "an hour": 3605,
     "three hours": 10_805,
+    "a day": 86_405,
 }
 CLAIMS = ("again", "wrong amount", "of ours", "no invoice", "of another job", "another")
 POLLING = (TaskName.POLL_PAYMENTS, TaskName.REREAD_PAYMENTS, TaskName.SWEEP_INVOICES)
 ROUNDS_TO_FINISH = 40
 FATES = (Fate.DONE, Fate.DONE, Fate.DECLINED, Fate.REFUSED)
 A_MINUTE = 61
-ENDED = ("rejected", "complete", "failed", "expired")
 LIES = ("failed", "unknown")
 LATENESS = {"a little": 180, "much": 720}
 _NEEDED = {
@@ -79,6 +91,10 @@ _NEEDED = {
     "executing": ("anthropic",),
 }
 """Whose help the next step of a job needs, by its state."""
+_NEEDED_TO_PAY = ("lnbits.pay", "lnbits.read")
+_NEEDED_TO_RETURN = ("lnurl.terms", "lnurl.invoice", *_NEEDED_TO_PAY)
+OFFERS = ("of ours", "about to expire", "somebody else's", "the one before", "of another job")
+"""What a strange receiver may answer with, besides what ``TROUBLES`` has."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,8 @@ class Opening:
     steps: tuple[str, ...]
     leads_to: str
     """What is seen then, in one example at least."""
+    by_itself: bool | None = None
+    """Whether the first job has a receiver; None = in some examples."""
 
 
 OPENINGS = {
@@ -96,7 +114,9 @@ OPENINGS = {
     "is quoted": Opening(("_go_on",), "evaluating -> awaiting_work_payment"),
     "is paid for twice": Opening(("_go_on", "_pay", "_poll"), "awaiting_work_payment -> executing"),
     "is done": Opening(("_go_on", "_go_on"), "executing -> complete"),
-    "is refunded": Opening(("_go_on", "_go_on", "_go_on"), "paid back unused_work"),
+    "is refunded": Opening(
+        ("_go_on", "_go_on", "_go_on"), "paid back unused_work", by_itself=False
+    ),
     "failed at once": Opening(("_fail",), "paid back failed_evaluation"),
     "failed when it was executed": Opening(("_go_on", "_fail"), "paid back failed_work"),
     "is paid for in the grace": Opening(("_be_a_little_late",), "expired -> evaluating"),
@@ -108,16 +128,32 @@ OPENINGS = {
     ),
     "is paid for long after the grace": Opening(("_be_much_too_late",), "paid back late"),
     "is refunded by an LNbits that lies": Opening(
-        ("_go_on", "_go_on", "_claim_and_hear_lies"), "paid back unused_work"
+        ("_go_on", "_go_on", "_claim_and_hear_lies"), "paid back unused_work", by_itself=False
     ),
     "is refunded by an LNbits that forgets": Opening(
-        ("_go_on", "_go_on", "_claim_and_be_forgotten"), "paid back unused_work"
+        ("_go_on", "_go_on", "_claim_and_be_forgotten"), "paid back unused_work", by_itself=False
     ),
     "is refunded and nobody hears of it": Opening(
         ("_go_on", "_go_on", "_claim_and_hear_nothing"), "paid back unused_work"
     ),
     "is paid for when it was cancelled": Opening(("_cancel", "_pay", "_poll"), "paid back late"),
     "is paid for with too much": Opening(("_overpay", "_poll"), "paid back duplicate"),
+    "returns by itself": Opening(
+        ("_go_on", "_go_on", "_go_on"), "returned unused_work", by_itself=True
+    ),
+    "returns by itself through a receiver that is down for an hour": Opening(
+        ("_go_on", "_go_on", "_be_down_for_an_hour", "_go_on"),
+        "returned after trouble",
+        by_itself=True,
+    ),
+    "gives up after three days and is claimed": Opening(
+        ("_go_on", "_go_on", "_be_down_for_three_days", "_go_on"),
+        "claimed unused_work",
+        by_itself=True,
+    ),
+    "is returned by an LNbits that lies": Opening(
+        ("_go_on", "_go_on", "_return_and_hear_lies"), "returned unused_work", by_itself=True
+    ),
 }
 
 
@@ -171,18 +207,20 @@ class Lifecycle(RuleBasedStateMachine):
 
     # --- callers
 
-    @initialize(target=jobs, fate=st.sampled_from(FATES))
-    def opening(self, fate: Fate) -> Caller | MultipleResults[Caller]:
+    @initialize(target=jobs, fate=st.sampled_from(FATES), by_itself=st.booleans())
+    def opening(self, fate: Fate, by_itself: bool) -> Caller | MultipleResults[Caller]:
+        opening = OPENINGS[self.begins]
         self._do_duty(TaskName.REFRESH_PRICE)
-        made = self._create(fate)
-        for step in OPENINGS[self.begins].steps:
+        made = self._create(fate, by_itself if opening.by_itself is None else opening.by_itself)
+        for step in opening.steps:
             getattr(self, step)(self.callers[0])
         return made
 
     @precondition(lambda self: len(self.callers) < JOBS_MAX)
-    @rule(target=jobs, fate=st.sampled_from(FATES))
-    def create(self, fate: Fate) -> Caller | MultipleResults[Caller]:
-        return self._create(fate)
+    @rule(target=jobs, fate=st.sampled_from(FATES), by_itself=st.booleans())
+    def create(self, fate: Fate, by_itself: bool) -> Caller | MultipleResults[Caller]:
+        """``by_itself``: what is owed shall go to a Lightning address."""
+        return self._create(fate, by_itself)
 
     @rule(job=jobs, more=st.sampled_from([0, 0, 0, 0, 1, 1000, 1999, -1]))
     def pay(self, job: Caller, more: int) -> None:
@@ -230,15 +268,18 @@ class Lifecycle(RuleBasedStateMachine):
         if job.state in AWAITING:
             self._pay(job)
             self._poll(job)
-        elif job.state in ENDED and job.owed_sats:
+        elif job.state in ENDED and job.owed_sats and not job.goes_by_itself:
             self._claim(job)
         self._make_due()
+        if job.goes_by_itself:
+            self._do_duty(TaskName.DISPATCH)
         self._work()
 
     @rule(job=jobs, number=st.integers(0, 999))
     def go_on_in_trouble(self, job: Caller, number: int) -> None:
         """As ``go_on``, while something goes wrong that is needed for it."""
-        targets = _NEEDED.get(job.state, ("lnbits.pay", "lnbits.read"))
+        to_end = _NEEDED_TO_RETURN if job.goes_by_itself else _NEEDED_TO_PAY
+        targets = _NEEDED.get(job.state, to_end)
         fitting = [name for name in TROUBLES if TROUBLES[name].target in targets]
         trouble = fitting[number % len(fitting)]
         self._say(trouble)
@@ -276,6 +317,16 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule()
     def everything_is_due(self) -> None:
+        kills = self.excuses.kills
+        moves = {job.number: len(job.receiver.trace) for job in self.callers if job.receiver}
+        self._do_all_that_is_due()
+        for job in self.callers:
+            if job.receiver and self.excuses.kills == kills and not job.claims:
+                has_moved = len(job.receiver.trace) > moves[job.number]
+                is_stuck = job.receiver.is_overdue(self.now) and not has_moved
+                assert not is_stuck, f"{job!r} is tried for more than three days"
+
+    def _do_all_that_is_due(self) -> None:
         self._make_due()
         self._do_duty(TaskName.DISPATCH)
         self._work()
@@ -307,6 +358,7 @@ class Lifecycle(RuleBasedStateMachine):
         if is_hanging:
             self._hurry()
         self.excuses.models_failed |= fault.target == "anthropic"
+        self.excuses.receivers_failed |= fault.target.startswith("lnurl")
         self.stand_in.arm(fault.model_copy(update={"times": 1 if is_hanging else times}))
 
     @rule()
@@ -324,13 +376,26 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(job=jobs, what=st.sampled_from(LIES))
     def lnbits_lies_about_a_payout(self, job: Caller, what: str) -> None:
         """It does so for a while, never beyond the last moment at which it could be paid."""
-        if job.state in ENDED and job.owed_sats and not job.claims:
+        if job.goes_by_itself:
+            self._return_and_hear(job, what)
+        elif job.state in ENDED and job.owed_sats and not job.claims:
             self._claim_and_hear(job, what)
         elif job.claims and job.claims[-1].expires > self.now + SHORTEST_LIFE_SECONDS:
             with self._lies(job.claims[-1].payment_hash, job.claims[-1].sats, what):
-                self._make_due()
-                self._do_duty(TaskName.DISPATCH)
-                self._work()
+                self._do_all_that_is_due()
+
+    @rule(job=jobs, what=st.sampled_from(OFFERS))
+    def receiver_offers_strangely(self, job: Caller, what: str) -> None:
+        text = self._strange_offer(job, what)
+        if text is None or job.receiver is None:
+            return
+        self._say(f"the receiver of {job!r} offers an invoice: {what}")
+        if what == "somebody else's":
+            job.receiver.offers.append(self._offer(text, job.owed_sats))
+        else:
+            self.excuses.receivers_failed = True
+        self.stand_in.arm(offering(job.receiver.name, text))
+        self._do_all_that_is_due()
 
     @rule(job=jobs)
     def lnbits_calls_an_invoice_expired(self, job: Caller) -> None:
@@ -353,9 +418,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     def nobody_is_paid_twice(self) -> None:
         self._watch_the_world()
-        claims = {claimed.payment_hash: job for job in self.callers for claimed in job.claims}
-        for payment_hash in self.sent:
-            assert payment_hash in claims, "money went where nobody had claimed it"
+        payees = set().union(*(job.payees for job in self.callers))
+        assert payees >= set(self.sent), "money went where nobody had claimed it, or issued for it"
         for job in self.callers:
             returned = self._returned(job)
             owed = sum(sats for _, sats, _ in job.debts) * 1000
@@ -364,14 +428,16 @@ class Lifecycle(RuleBasedStateMachine):
 
     # --- how it is done
 
-    def _create(self, fate: Fate) -> Caller | MultipleResults[Caller]:
+    def _create(self, fate: Fate, by_itself: bool) -> Caller | MultipleResults[Caller]:
         before = self._jobs_on_record()
+        receiver = self._new_receiver() if by_itself else None
+        wanted = {} if receiver is None else {"refundTo": receiver.address}
         with self._a_process():
             is_fair = self._is_fair()
-            answer = self.client.post("/api/jobs", json={"request": fate.value})
+            answer = self.client.post("/api/jobs", json={"request": fate.value, **wanted})
             self._say(f"create: {_short(answer)}")
             if answer.status_code == 201:
-                return self._welcome(fate, answer)
+                return self._welcome(fate, receiver, answer)
             assert answer.status_code == 503
             assert self._jobs_on_record() == before, "no job is left behind"
             code = (answer.json or {})["code"]
@@ -379,7 +445,11 @@ class Lifecycle(RuleBasedStateMachine):
             assert not is_fair or code == "price_unavailable"
         return multiple()
 
-    def _welcome(self, fate: Fate, answer: TestResponse) -> Caller:
+    def _new_receiver(self) -> Receiver:
+        name = f"caller{len(self.callers) + 1}"
+        return Receiver(name=name, address=f"{name}@{urlsplit(self.stand_in.url).netloc}")
+
+    def _welcome(self, fate: Fate, receiver: Receiver | None, answer: TestResponse) -> Caller:
         told = answer.json or {}
         caller = Caller(
             number=len(self.callers) + 1,
@@ -389,6 +459,7 @@ class Lifecycle(RuleBasedStateMachine):
             told=told,
             bills={"eval": bill_of(told["evalInvoice"], self.now)},
             moved_at=self.now,
+            receiver=receiver,
         )
         self.callers.append(caller)
         return caller
@@ -426,12 +497,14 @@ class Lifecycle(RuleBasedStateMachine):
     def _send_claim(self, job: Caller, text: str, how: str) -> TestResponse | None:
         """None: the process died over it, and nobody knows whether the claim was taken."""
         taken = self._taken(job, text)
+        is_closed = job.goes_by_itself and taken not in job.claims
         with self._a_process():
             path = f"/api/jobs/{job.job_id}/refund"
             answer = self.client.post(path, json={"invoice": text})
             self._say(f"{job!r} claims, {how}: {_short(answer)}")
             self.bench.seen[f"claim {how}: {answer.status_code}"] += 1
             if answer.status_code in {200, 202} and taken not in job.claims:
+                assert not is_closed, f"{job!r} is claimed while it goes by itself"
                 job.claims.append(taken)
             self._look()
             return answer
@@ -461,6 +534,60 @@ class Lifecycle(RuleBasedStateMachine):
                 self._check_claim(job, text, answer)
             self._work()
 
+    def _return_and_hear_lies(self, job: Caller) -> None:
+        self._return_and_hear(job, "failed")
+
+    def _return_and_hear(self, job: Caller, what: str) -> None:
+        """Let the receiver be asked, and LNbits lie of what it answered with."""
+        if job.receiver is None or not job.goes_by_itself:
+            return
+        self._make_due()
+        self._do_duty(TaskName.DISPATCH)
+        self._work(until=lambda: job.returning == "paying")
+        offer = job.receiver.offers[-1] if job.receiver.offers else None
+        if offer is None or offer.expires < self.now + SHORTEST_LIFE_SECONDS:
+            return
+        with self._lies(offer.payment_hash, offer.sats, what):
+            self._do_all_that_is_due()
+            self._claim(job)
+
+    def _be_down_for_an_hour(self, job: Caller) -> None:
+        self._be_down(job, "half an hour", times=2)
+
+    def _be_down_for_three_days(self, job: Caller) -> None:
+        self._be_down(job, "a day", times=3)
+        self._do_all_that_is_due()
+
+    def _be_down(self, job: Caller, span: str, *, times: int) -> None:
+        for _ in range(times):
+            if job.goes_by_itself:
+                self._arm("lnurl.terms answers 503", 1)
+                self._do_all_that_is_due()
+                self._claim(job)
+                self._pass(SPANS[span])
+
+    def _strange_offer(self, job: Caller, what: str) -> str | None:
+        if job.receiver is None or not job.goes_by_itself:
+            return None
+        if what == "of ours":
+            return job.bills["eval"].payment_request
+        if what == "the one before":
+            return job.receiver.offers[-1].text if job.receiver.offers else None
+        if what == "of another job":
+            others = [other for other in self.callers if other is not job]
+            return next((claim.text for other in others for claim in other.claims), None)
+        is_sound = what == "somebody else's"
+        life = INVOICE_SECONDS if is_sound else SHORTEST_LIFE_SECONDS // 2
+        return self._payer_invoice(job.owed_sats, life=life)
+
+    def _offer(self, text: str, sats: int) -> Offer:
+        return Offer(
+            text=text,
+            payment_hash=bolt11.read(text).payment_hash,
+            sats=sats,
+            expires=self.now + INVOICE_SECONDS,
+        )
+
     @contextmanager
     def _lies(self, payment_hash: str, sats: int, what: str) -> Iterator[None]:
         """Once, and no later than this lasts."""
@@ -473,10 +600,10 @@ class Lifecycle(RuleBasedStateMachine):
         for fault in others:
             self.stand_in.arm(fault)
 
-    def _payer_invoice(self, sats: int) -> str:
+    def _payer_invoice(self, sats: int, *, life: int = INVOICE_SECONDS) -> str:
         """An invoice of the caller, whose own Lightning is never in trouble."""
         with self._fair_weather():
-            return self.stand_in.payer_invoice(sats)
+            return self.stand_in.payer_invoice(sats, expiry=life)
 
     @contextmanager
     def _fair_weather(self) -> Iterator[None]:
@@ -517,10 +644,14 @@ class Lifecycle(RuleBasedStateMachine):
         elif not job.owed_sats:
             assert (answer.status_code, code) == (409, "refund_already_paid")
             assert body["paymentHash"] in self.sent
-        elif earlier and not is_known:
+        elif job.returning == "paying" or (earlier and not is_known and code != "refund_automatic"):
             assert (answer.status_code, code) == (409, "refund_in_progress")
+        elif job.returning == "trying":
+            assert (answer.status_code, code) == (409, "refund_automatic")
+            assert "refundTo" in body["error"]
         else:
-            assert is_known, f"a good claim was turned away: {_short(answer)}"
+            is_open = is_known and code != "refund_automatic"
+            assert is_open, f"a good claim was turned away: {_short(answer)}"
 
     def _strange_invoice(self, job: Caller, how: str) -> str | None:
         owed = job.owed_sats
@@ -536,8 +667,8 @@ class Lifecycle(RuleBasedStateMachine):
             return self._payer_invoice(owed + 1)
         return {"of ours": job.bills["eval"].payment_request, "no invoice": "lnbcrt1nothing"}[how]
 
-    def _work(self) -> None:
-        while self.doorbell.rung:
+    def _work(self, until: Callable[[], bool] = lambda: False) -> None:
+        while self.doorbell.rung and not until():
             task, row_id = self.doorbell.rung.popleft()
             with self._a_process():
                 ANSWERS[task](row_id)
@@ -576,14 +707,26 @@ class Lifecycle(RuleBasedStateMachine):
             self.database.live_on()
 
     def _look(self) -> None:
-        """Every caller reads their job."""
+        """Every caller reads their job; what the world did before was done before they knew."""
+        self._watch_the_world()
         for job in self.callers:
             answer = self.bench.web.test_client().get(f"/api/jobs/{job.job_id}")
             assert answer.status_code == 200, _short(answer)
+            before = job.told
             moved = job.hear(answer.json or {}, self.now)
             if moved:
                 self._say(moved)
                 self.bench.seen[moved.partition(": ")[2]] += 1
+            self._hear_of_the_return(job, before)
+
+    def _hear_of_the_return(self, job: Caller, before: dict[str, Any]) -> None:
+        moved = job.hear_of_the_return(before, self.now)
+        if moved is None or job.receiver is None:
+            return
+        self._say(f"{job!r}: refundTo: {moved}")
+        self.bench.seen[f"refundTo: {moved}"] += 1
+        paid = len(job.receiver.hashes & set(self.sent))
+        assert paid >= job.receiver.trace.count("paid"), "paid there, and nothing has arrived"
 
     def _watch_the_world(self) -> None:
         for effect in self.stand_in.effects(since=self.effects_seen):
@@ -592,9 +735,20 @@ class Lifecycle(RuleBasedStateMachine):
                 payment_hash = effect.details["paymentHash"]
                 assert payment_hash not in self.sent, "one invoice was paid twice"
                 self.sent[payment_hash] = effect.details["amountMsat"]
+            if effect.kind in {EffectKind.RECEIVER_ASKED, EffectKind.RECEIVER_OFFERED}:
+                self._watch_a_receiver(effect)
+
+    def _watch_a_receiver(self, effect: Effect) -> None:
+        """It is asked only when the caller was told that it will be: never while money is out."""
+        job = next(job for job in self.callers if _has_receiver(job, effect.details["name"]))
+        assert job.receiver is not None
+        if effect.kind == EffectKind.RECEIVER_ASKED:
+            assert job.returning == "trying", f"{job!r} is {job.returning}, and its receiver asked"
+            return
+        job.receiver.offers.append(self._offer(effect.details["paymentRequest"], job.owed_sats))
 
     def _returned(self, job: Caller) -> int:
-        return sum(self.sent[claimed.payment_hash] for claimed in job.claims)
+        return sum(self.sent[payment_hash] for payment_hash in job.payees)
 
     def _is_fair(self) -> bool:
         return not self.stand_in.armed()
@@ -610,6 +764,7 @@ class Lifecycle(RuleBasedStateMachine):
         for name in ("GET_SECONDS", "CREATE_SECONDS", "PAY_SECONDS"):
             self.patched.setattr(f"gateways.lightning.lnbits.{name}", HASTY_SECONDS)
         self.patched.setattr("gateways.prices.feeds.FEED_SECONDS", HASTY_SECONDS)
+        self.patched.setattr("gateways.lnurl.receivers.ASK_SECONDS", HASTY_SECONDS)
         self._use(self.tools.with_(language_model=self.bench.hasty_models))
 
     def _clear_up(self) -> None:
@@ -655,14 +810,12 @@ class Lifecycle(RuleBasedStateMachine):
     def _round(self, *duties: TaskName) -> None:
         for duty in duties:
             self._do_duty(duty)
-        self._make_due()
-        self._do_duty(TaskName.DISPATCH)
-        self._work()
+        self._do_all_that_is_due()
 
     def _is_everybody_paid(self) -> bool:
-        """And whoever is not claims."""
+        """And whoever is not claims, unless it goes by itself."""
         for job in self.callers:
-            if job.owed_sats:
+            if job.owed_sats and not job.goes_by_itself:
                 self._claim(job)
         self._work()
         return not any(job.owed_sats for job in self.callers)
@@ -677,6 +830,19 @@ class Lifecycle(RuleBasedStateMachine):
         self.bench.seen[f"ended {job.state}"] += 1
         for cause, _, _ in job.debts:
             self.bench.seen[f"paid back {cause}"] += 1
+        if job.receiver and job.debts:
+            self._note_the_way(job, job.receiver)
+
+    def _note_the_way(self, job: Caller, receiver: Receiver) -> None:
+        is_returned = not any(claimed.payment_hash in self.sent for claimed in job.claims)
+        for cause, _, _ in job.debts:
+            self.bench.seen[f"{'returned' if is_returned else 'claimed'} {cause}"] += 1
+        if is_returned and receiver.had_trouble:
+            self.bench.seen["returned after trouble"] += 1
+
+
+def _has_receiver(job: Caller, name: str) -> bool:
+    return job.receiver is not None and job.receiver.name == name
 
 
 def _short(answer: TestResponse) -> str:

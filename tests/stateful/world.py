@@ -65,6 +65,21 @@ _MODEL: dict[str, dict[str, Any]] = {
     "answers 401": {"kind": FaultKind.STATUS, "status": 401},
     "answers 529": {"kind": FaultKind.STATUS, "status": 529},
 }
+_RECEIVER: dict[str, dict[str, Any]] = {
+    "answers 403": {"kind": FaultKind.STATUS, "status": 403},
+    "answers 404": {"kind": FaultKind.STATUS, "status": 404},
+    "declines": {"kind": FaultKind.DECLINED},
+}
+_TERMS: dict[str, dict[str, Any]] = {
+    "takes other amounts": {"kind": FaultKind.LIMITS},
+    "is no LNURL-pay": {"kind": FaultKind.BODY, "text": '{"tag": "withdrawRequest"}'},
+}
+_OFFER: dict[str, dict[str, Any]] = {
+    "offers the wrong amount": {"kind": FaultKind.WRONG_AMOUNT},
+    "offers on the main network": {"kind": FaultKind.WRONG_NETWORK},
+    "offers for other metadata": {"kind": FaultKind.WRONG_METADATA},
+    "offers what is no invoice": {"kind": FaultKind.BODY, "text": '{"pr": "lnbcrt1nothing"}'},
+}
 _TARGETS: dict[str, dict[str, dict[str, Any]]] = {
     "lnbits.create": _ANYWHERE | _REPLY_LOST | _NODE_AWAY,
     "lnbits.pay": _ANYWHERE | _REPLY_LOST | _NODE_AWAY | _PAY,
@@ -75,6 +90,9 @@ _TARGETS: dict[str, dict[str, dict[str, Any]]] = {
     "lnbits": _ANYWHERE | _NODE_AWAY,
     "anthropic": _ANYWHERE | _REPLY_LOST | _MODEL,
     "feed": _ANYWHERE,
+    "lnurl.terms": _ANYWHERE | _RECEIVER | _TERMS,
+    "lnurl.invoice": _ANYWHERE | _REPLY_LOST | _RECEIVER | _OFFER,
+    "lnurl": _ANYWHERE,
 }
 TROUBLES = {
     f"{target} {name}": Fault(target=target, **fault)
@@ -96,6 +114,13 @@ def lies_about(payment_hash: str, sats: int) -> dict[str, Fault]:
     lie = Fault(target="lnbits.read", match=payment_hash, kind=FaultKind.BODY, text=failed)
     unknown = Fault(target="lnbits.read", match=payment_hash, kind=FaultKind.STATUS, status=404)
     return {"failed": lie, "unknown": unknown}
+
+
+def offering(name: str, text: str) -> Fault:
+    """The receiver of this name answers once with this invoice, wherever it has it from."""
+    answer = simplejson.dumps({"pr": text, "routes": []})
+    match = f"/lnurlp/{name}/callback"
+    return Fault(target="lnurl.invoice", match=match, kind=FaultKind.BODY, text=answer)
 
 
 def let_time_pass(database: Database, by: timedelta) -> None:
