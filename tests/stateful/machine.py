@@ -232,12 +232,15 @@ class Lifecycle(RuleBasedStateMachine):
         self._cancel(job)
 
     def _cancel(self, job: Caller) -> None:
+        kills = self.excuses.kills
         with self._a_process():
             answer = self.client.post(f"/api/jobs/{job.job_id}/cancel")
             self._say(f"{job!r} cancelled: {_short(answer)}")
             may = job.state in AWAITING
             assert answer.status_code == (200 if may else 409)
             job.has_cancelled |= may
+        if self.excuses.kills > kills:  # nobody was told whether it was cancelled
+            job.has_cancelled |= self._read(job).get("expiredReason") == "cancelled"
         self._look()
 
     @rule(job=jobs)
@@ -710,14 +713,17 @@ class Lifecycle(RuleBasedStateMachine):
         """Every caller reads their job; what the world did before was done before they knew."""
         self._watch_the_world()
         for job in self.callers:
-            answer = self.bench.web.test_client().get(f"/api/jobs/{job.job_id}")
-            assert answer.status_code == 200, _short(answer)
             before = job.told
-            moved = job.hear(answer.json or {}, self.now)
+            moved = job.hear(self._read(job), self.now)
             if moved:
                 self._say(moved)
                 self.bench.seen[moved.partition(": ")[2]] += 1
             self._hear_of_the_return(job, before)
+
+    def _read(self, job: Caller) -> dict[str, Any]:
+        answer = self.bench.web.test_client().get(f"/api/jobs/{job.job_id}")
+        assert answer.status_code == 200, _short(answer)
+        return answer.json or {}
 
     def _hear_of_the_return(self, job: Caller, before: dict[str, Any]) -> None:
         moved = job.hear_of_the_return(before, self.now)
