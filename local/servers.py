@@ -176,6 +176,9 @@ class PostgreSQL(Server):
         "timezone=UTC",
         "log_timezone=UTC",
         "log_checkpoints=off",
+        # Statements and details hold requests, invoices and whole ids of jobs.
+        "log_min_error_statement=panic",
+        "log_error_verbosity=terse",
     )
     _hasty_settings = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 

@@ -93,6 +93,22 @@ def test_nobody_is_let_in_without_the_password(data: DataDir) -> None:
             redis.Redis.from_url(valkey.url.replace(data.password("valkey"), "guess")).ping()
 
 
+def test_the_log_tells_what_failed_and_nothing_of_what_was_said(data: DataDir) -> None:
+    with PostgreSQL(data, durable=False) as postgres:
+        write_row(postgres)
+        connection = psycopg2.connect(postgres.url)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE UNIQUE INDEX once ON kept (value)")
+            with pytest.raises(psycopg2.errors.UniqueViolation, match="a row"):
+                cursor.execute("INSERT INTO kept VALUES ('a row')")
+        connection.close()
+
+    log = (data.path / "postgres.log").read_text()
+    assert 'violates unique constraint "once"' in log
+    assert "a row" not in log
+
+
 @needs_proc
 def test_passwords_stand_in_private_files_and_on_no_command_line(data: DataDir) -> None:
     with PostgreSQL(data, durable=False) as postgres, Valkey(data, durable=False) as valkey:
