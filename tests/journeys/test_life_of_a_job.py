@@ -6,6 +6,7 @@ from math import ceil
 import requests
 
 from tests.journeys.caller import Caller
+from tests.journeys.waiting import wait_until
 
 
 def test_a_job_is_paid_done_and_refunded_to_the_sat(caller: Caller) -> None:
@@ -90,4 +91,9 @@ def test_an_address_that_is_too_long_is_refused_in_the_apis_shape(caller: Caller
     answer = requests.get(f"{caller.product.url}/api/demo?request={9000 * 'a'}", timeout=10)
 
     assert (answer.status_code, answer.json()["code"]) == (414, "http_error")
-    assert answer.json()["requestId"] in caller.product.log
+    # the supervisor passes lines on, a moment after they were written
+    wait_until(
+        "the request is in the log",
+        lambda: caller.product.log,
+        lambda log: answer.json()["requestId"] in log,
+    )
