@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from local.processes import LOOPBACK, free_port
 from local.stand_in.testing import StandInClient
 from tests.journeys.caller import Caller, Json
 from tests.journeys.product import Product, running_product
+from tests.journeys.waiting import wait_until
 
 PAID, UNDER_WAY, NOT_NOW = 200, 202, 503
 PATIENCE = 5
@@ -47,8 +48,9 @@ class Fleet:
         for _ in range(PATIENCE):
             if answer.status_code != NOT_NOW:
                 break
-            why = self.lines_with(answer.json()["requestId"])
-            assert LOCKED_FOR_LONG in why, f"{answer.text}\n{why}"
+            # the supervisor passes lines on, a moment after they were written
+            about_it = partial(self.lines_with, answer.json()["requestId"])
+            wait_until("the log says why", about_it, lambda why: LOCKED_FOR_LONG in why)
             answer = self.doors[door].claim(job, invoice)
         assert answer.status_code in {PAID, UNDER_WAY}, answer.text
         return answer.status_code
