@@ -75,6 +75,10 @@ def _head(status: int, length: int, headers: Mapping[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
+LONG_BEFORE_THE_SERVER = 10.0
+"""Seconds within which a call must end whose deadline has passed: a busy machine's time, and far
+less than the 50 seconds that a dripping answer takes here, or the eternity of one that hangs."""
+
 HANG = Say(then="hang")
 RESET = Say(then="reset")
 CLOSE = Say(then="close")
@@ -89,6 +93,7 @@ class ScriptedServer:
     heard: list[Heard] = field(default_factory=list)
     connections: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _has_heard: threading.Event = field(default_factory=threading.Event)
     _over: threading.Event = field(default_factory=threading.Event)
     tls: ssl.SSLContext | None = None
     respond: Callable[[Heard], Say] | None = None
@@ -99,10 +104,17 @@ class ScriptedServer:
         with self._lock:
             self.script = list(script)
             self.heard.clear()
+            self._has_heard.clear()
+
+    def heard_at_last(self) -> list[Heard]:
+        """``heard``, once it is not empty: who gives up may be ahead of the thread that reads."""
+        assert self._has_heard.wait(LONG_BEFORE_THE_SERVER), "nobody asked"
+        return self.heard
 
     def _next(self, heard: Heard) -> Say:
         with self._lock:
             self.heard.append(heard)
+            self._has_heard.set()
             if self.respond is not None:
                 return self.respond(heard)
             return self.script.pop(0) if len(self.script) > 1 else self.script[0]

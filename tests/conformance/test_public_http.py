@@ -12,6 +12,7 @@ from gateways.http import MAX_REDIRECTS, PublicHttpClient
 from tests.conformance.internet import PAY, WALLET, Internet
 from tests.conformance.scripted_server import (
     HANG,
+    LONG_BEFORE_THE_SERVER,
     Say,
     ScriptedServer,
     answer,
@@ -192,7 +193,7 @@ def test_all_of_it_ends_at_the_total_deadline(internet: Internet, say: Say) -> N
     began = time.monotonic()
 
     assert trouble(internet, seconds=0.5).code == "timeout"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < LONG_BEFORE_THE_SERVER
 
 
 def test_a_name_that_is_looked_up_for_ever_costs_no_more_than_the_deadline(
@@ -212,7 +213,7 @@ def test_a_name_that_is_looked_up_for_ever_costs_no_more_than_the_deadline(
     over.set()
 
     assert caught.value.code == "timeout"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < LONG_BEFORE_THE_SERVER
 
 
 def test_a_body_beyond_its_limit_is_not_read_to_its_end(internet: Internet) -> None:
