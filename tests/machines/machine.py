@@ -16,6 +16,7 @@ from pathlib import Path
 from local.environment import ROOT
 from local.processes import free_port, kill_group
 from tests.local.running import wait_until_gone
+from tests.machines.pythons import as_user
 
 PATIENCE_SECONDS = 400.0
 """For a first start on a busy machine that installs everything."""
@@ -80,9 +81,7 @@ class Machine:
                 os.chown(each, self.uid, self.uid, follow_symlinks=False)
 
     def _argv(self, command: list[str]) -> list[str]:
-        who = [f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
-        dropped = ["setpriv", *who, "--"] if self.uid else []
-        return [*self.before, *dropped, *command]
+        return [*self.before, *as_user(self.uid), *command]
 
     def _environment(self, environ: dict[str, str]) -> dict[str, str]:
         plain = {"PATH": os.environ["PATH"], "HOME": str(self.home)}

@@ -2,7 +2,8 @@
 """``python -m tests.smoke``: a newcomer's first minutes, in an empty HOME, with a PATH and no more.
 
 As root there are two newcomers at once: root, and somebody who may do nothing else on this machine.
-They share nothing but the machine.
+They share nothing but the machine. Each brings another Python if there is one: the newest that we
+promise, and the one before; what everything else is tested with is the oldest.
 """
 
 import os
@@ -18,12 +19,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from local.environment import ROOT
 from local.processes import free_port, is_free
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
+from tests.machines.pythons import Interpreter, as_user, found_pythons, reachable
 
 INSTALL_SECONDS = 600
 """A first start fetches everything."""
@@ -38,10 +41,16 @@ class Newcomer:
     home: Path
     account: pwd.struct_passwd | None
     """None: whoever we are."""
+    version: str
+    python: Interpreter
 
     @property
     def name(self) -> str:
-        return self.account.pw_name if self.account else "ourselves"
+        return f"{self.account.pw_name if self.account else 'ourselves'}, Python {self.version}"
+
+    @property
+    def uid(self) -> int:
+        return self.account.pw_uid if self.account else 0
 
     @property
     def checkout(self) -> Path:
@@ -60,16 +69,13 @@ class Newcomer:
         """As from a terminal of their own, into the log."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                command,
+                [*self.python.before, *as_user(self.uid), *command],
                 cwd=self.checkout,
                 env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                user=self.account.pw_uid if self.account else None,
-                group=self.account.pw_gid if self.account else None,
-                extra_groups=() if self.account else None,
             )
 
     def processes(self) -> list[int]:
@@ -87,10 +93,11 @@ class Newcomer:
 
 
 @contextmanager
-def newcomer(account: pwd.struct_passwd | None) -> Iterator[Newcomer]:
+def newcomer(account: pwd.struct_passwd | None, version: str) -> Iterator[Newcomer]:
     """Whatever happens, nothing of theirs is left behind."""
     home = Path(tempfile.mkdtemp(prefix="newcomer-"))
-    somebody = Newcomer(home=home, account=account)
+    python = reachable(version, account.pw_uid if account else 0, home)
+    somebody = Newcomer(home=home, account=account, version=version, python=python)
     home.chmod(0o711)
     try:
         _clone(somebody)
@@ -121,7 +128,7 @@ def _clone(somebody: Newcomer) -> None:
 def first_minutes(somebody: Newcomer) -> None:
     began = time.monotonic()
     port = free_port()
-    make = somebody.start("make", "run", f"PORT={port}")
+    make = somebody.start("make", "run", f"PORT={port}", f"PYTHON={somebody.python.path}")
 
     def said() -> str:
         text = somebody.log.read_text(errors="replace")
@@ -155,15 +162,16 @@ def _press_ctrl_c(somebody: Newcomer, make: subprocess.Popen[bytes], port: int) 
     assert "Traceback" not in somebody.log.read_text(errors="replace")
 
 
-def come(account: pwd.struct_passwd | None) -> None:
-    with newcomer(account) as somebody:
+def come(account: pwd.struct_passwd | None, version: str) -> None:
+    with newcomer(account, version) as somebody:
         first_minutes(somebody)
 
 
 def main() -> int:
     accounts = [None, pwd.getpwnam("nobody")] if os.geteuid() == 0 else [None]
+    newest_first = cycle(reversed(found_pythons()))
     with ThreadPoolExecutor(len(accounts)) as threads:
-        list(threads.map(come, accounts))
+        list(threads.map(come, accounts, newest_first))
     return 0
 
 
