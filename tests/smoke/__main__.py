@@ -94,11 +94,10 @@ class Newcomer:
 
 @contextmanager
 def newcomer(account: pwd.struct_passwd | None, version: str) -> Iterator[Newcomer]:
-    """Whatever happens, nothing of theirs is left behind."""
+    """In a home that nobody else may enter; whatever happens, nothing of theirs is left behind."""
     home = Path(tempfile.mkdtemp(prefix="newcomer-"))
     python = reachable(version, account.pw_uid if account else 0, home)
     somebody = Newcomer(home=home, account=account, version=version, python=python)
-    home.chmod(0o711)
     try:
         _clone(somebody)
         yield somebody
