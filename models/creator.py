@@ -18,6 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, CreatedAt, Id, one_of, stored_by_value
+from models.due import Due
 from models.slug import SLUG, SLUG_CHARACTERS
 
 
@@ -68,7 +69,7 @@ class PayoutAddress(Base):
     created_at: Mapped[CreatedAt]
 
 
-class ProviderKey(Base):
+class ProviderKey(Due, Base):
     """A creator's key of a provider, sealed. Asked about at ``due_at``; never NULL."""
 
     __tablename__ = "provider_keys"
@@ -78,7 +79,6 @@ class ProviderKey(Base):
         Index("ix_provider_keys_due", "due_at"),
     )
 
-    id: Mapped[Id]
     creator_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("creators.id"))
     provider: Mapped[Provider] = mapped_column(stored_by_value(Provider))
     sealed: Mapped[str] = mapped_column(
@@ -93,7 +93,6 @@ class ProviderKey(Base):
     due_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=text("now()"), comment="when it is verified again"
     )
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
 
 
 class BreakerReason(StrEnum):
@@ -111,7 +110,7 @@ EVERY_MODEL = "*"
 """The breaker of a whole key."""
 
 
-class Breaker(Base):
+class Breaker(Due, Base):
     """Open = nothing that needs this key and model is sold. A probe at ``due_at`` may close it."""
 
     __tablename__ = "breakers"
@@ -123,7 +122,6 @@ class Breaker(Base):
         Index("ix_breakers_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
-    id: Mapped[Id]
     provider_key_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("provider_keys.id", ondelete="CASCADE")
     )
@@ -131,5 +129,3 @@ class Breaker(Base):
     failures: Mapped[int] = mapped_column(server_default="0", comment="in a row")
     reason: Mapped[BreakerReason | None] = mapped_column(stored_by_value(BreakerReason))
     opened_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")

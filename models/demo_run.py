@@ -1,12 +1,12 @@
 """One free try of the work model. The row is the try that the limits count."""
 
-from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Text, text
+from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.database import Base, CreatedAt, Id, UsdColumn, one_of, stored_by_value
+from models.database import Base, CreatedAt, UsdColumn, one_of, stored_by_value
+from models.due import Due
 
 
 class DemoState(StrEnum):
@@ -18,7 +18,7 @@ class DemoState(StrEnum):
     """No worker had begun in time: the try was given back."""
 
 
-class DemoRun(Base):
+class DemoRun(Due, Base):
     __tablename__ = "demo_runs"
     __table_args__ = (
         CheckConstraint(one_of("state", DemoState), name="state_known"),
@@ -31,7 +31,6 @@ class DemoRun(Base):
         Index("ix_demo_runs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
-    id: Mapped[Id]
     state: Mapped[DemoState] = mapped_column(
         stored_by_value(DemoState), server_default=DemoState.WAITING
     )
@@ -39,8 +38,6 @@ class DemoRun(Base):
     client_key: Mapped[str] = mapped_column(Text, comment="client address; IPv6 by /64")
     client_network: Mapped[str] = mapped_column(Text, comment="the wider network; IPv6 by /48")
     created_at: Mapped[CreatedAt]
-    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
     result: Mapped[str | None] = mapped_column(Text)
     reserved_usd: Mapped[UsdColumn]
     """The most it can cost: counted against the day's budget until the real cost is known."""

@@ -9,28 +9,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import BigInteger, ColumnElement, DateTime, func, select, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from models.creator import Breaker, ProviderKey
-from models.demo_run import DemoRun
-from models.job import Job
-from models.payout import Payout
-from models.refund_destination import RefundDestination
-from models.run import Run
-
-DueRow = (
-    type[Job]
-    | type[Payout]
-    | type[DemoRun]
-    | type[RefundDestination]
-    | type[Run]
-    | type[ProviderKey]
-    | type[Breaker]
-)
+from models.database import Id
 
 
-Row = TypeVar("Row", Job, Payout, DemoRun, RefundDestination, Run, ProviderKey, Breaker)
+class Due:
+    """Mixed into every table whose rows want a worker now and then."""
+
+    id: Mapped[Id]
+    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
+
+
+DueRow = type[Due]
+Row = TypeVar("Row", bound=Due)
 
 
 @dataclass(frozen=True, kw_only=True)

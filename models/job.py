@@ -11,13 +11,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.database import (
     Base,
     CreatedAt,
-    Id,
     Json,
     SatsColumn,
     UsdColumn,
     one_of,
     stored_by_value,
 )
+from models.due import Due
 from models.lifecycle import AWAITING, WORKING, JobState
 
 
@@ -34,7 +34,7 @@ def _within(states: frozenset[JobState]) -> str:
     return f"state IN ({', '.join(repr(state.value) for state in sorted(states))})"
 
 
-class Job(Base):
+class Job(Due, Base):
     """One request. ``id`` is the internal number that logs, messages and memos may name.
 
     ``public_id`` is the caller's key to result and refund: it stands in no log, message or memo.
@@ -71,7 +71,6 @@ class Job(Base):
         Index("ix_jobs_created_at", "created_at"),
     )
 
-    id: Mapped[Id]
     public_id: Mapped[UUID] = mapped_column(unique=True)
     state: Mapped[JobState] = mapped_column(stored_by_value(JobState))
     version: Mapped[int] = mapped_column(
@@ -87,8 +86,6 @@ class Job(Base):
         Text, comment="client address as limits count it (IPv6 by /64)"
     )
 
-    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
     payable_until: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True),
         comment="deadline of the open invoice; the BOLT11 lives 600 s longer",

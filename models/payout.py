@@ -17,13 +17,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 from models.database import (
     Base,
     CreatedAt,
-    Id,
     Instant,
     MsatsColumn,
     SatsColumn,
     one_of,
     stored_by_value,
 )
+from models.due import Due
 
 
 class PayoutState(StrEnum):
@@ -34,7 +34,7 @@ class PayoutState(StrEnum):
     """Proved: nothing was paid and this BOLT11 never will be, or nothing was ever sent."""
 
 
-class Payout(Base):
+class Payout(Due, Base):
     """At most one is live per job. The payment hash is committed before the first POST.
 
     The counters below are the evidence on which alone FAILED may be concluded
@@ -57,7 +57,6 @@ class Payout(Base):
         Index("ix_payouts_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
-    id: Mapped[Id]
     job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("jobs.id"), index=True)
     payment_hash: Mapped[str] = mapped_column(Text, unique=True)
     payment_request: Mapped[str] = mapped_column(Text)
@@ -68,8 +67,6 @@ class Payout(Base):
     state: Mapped[PayoutState] = mapped_column(
         stored_by_value(PayoutState), server_default=PayoutState.SENDING
     )
-    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
     created_at: Mapped[CreatedAt]
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 

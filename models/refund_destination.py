@@ -6,7 +6,8 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.database import Base, CreatedAt, Id, one_of, stored_by_value
+from models.database import Base, CreatedAt, one_of, stored_by_value
+from models.due import Due
 
 
 class DestinationState(StrEnum):
@@ -22,7 +23,7 @@ class DestinationState(StrEnum):
     """It cannot be paid there: the caller may claim it. A new debt starts it again."""
 
 
-class RefundDestination(Base):
+class RefundDestination(Due, Base):
     """At most one per job. ``address`` is the caller's own: it stands in no log or message."""
 
     __tablename__ = "refund_destinations"
@@ -38,7 +39,6 @@ class RefundDestination(Base):
         Index("ix_refund_destinations_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
-    id: Mapped[Id]
     job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("jobs.id"), unique=True)
     address: Mapped[str] = mapped_column(
         Text, comment="Lightning address or LNURL-pay, as the caller gave it"
@@ -46,8 +46,6 @@ class RefundDestination(Base):
     state: Mapped[DestinationState] = mapped_column(
         stored_by_value(DestinationState), server_default=DestinationState.WAITING
     )
-    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
     created_at: Mapped[CreatedAt]
     trying_since: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="start of the three days"

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, CreatedAt, Id, Json, UsdColumn, one_of, stored_by_value
+from models.due import Due
 
 
 class RunState(StrEnum):
@@ -47,7 +48,7 @@ UNSETTLED_RUNS = WORKING_RUNS | {RunState.DOUBTFUL}
 _WORKING = f"state IN ({', '.join(repr(state.value) for state in sorted(WORKING_RUNS))})"
 
 
-class Run(Base):
+class Run(Due, Base):
     """``id`` is the number that logs and messages may name; ``public_id`` opens the result."""
 
     __tablename__ = "runs"
@@ -112,7 +113,6 @@ class Run(Base):
         Index("ix_runs_kept", "ended_at", postgresql_where=text("pruned_at IS NULL")),
     )
 
-    id: Mapped[Id]
     public_id: Mapped[UUID] = mapped_column(
         unique=True, comment="122 random bits: opens the result"
     )
@@ -122,8 +122,6 @@ class Run(Base):
     is_owner_test: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[RunState] = mapped_column(stored_by_value(RunState))
     created_at: Mapped[CreatedAt]
-    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
     run_by: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), comment="the call must have ended; time to settle is left"
     )
