@@ -27,7 +27,9 @@ from local.environment import (
 )
 from local.log import MergedLog
 from local.processes import LOOPBACK, Program, StartError, check_port
-from local.servers import PostgreSQL, Server, Valkey
+from local.servers.postgresql import PostgreSQL
+from local.servers.server import Server
+from local.servers.valkey import Valkey
 
 START_SECONDS = 60.0
 APP_GRACE_SECONDS = 30.0

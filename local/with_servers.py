@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from local.processes import StartError
-from local.servers import temporary_servers
+from local.servers.temporary import temporary_servers
 
 
 def main(command: list[str]) -> int:

@@ -17,7 +17,7 @@ from app import context
 from app.factory import create_app
 from config import logs
 from config.settings import Settings, psycopg2_url
-from local.servers import temporary_servers
+from local.servers.temporary import temporary_servers
 from local.stand_in.testing import StandInClient, running_stand_in
 from models import migrate, schema, tables
 from services import toolbox

@@ -53,7 +53,7 @@ def test_every_command_that_a_page_names_as_its_proof_is_one_of_ci() -> None:
 
     assert commands
     for command in commands:
-        assert re.search(rf"^suite \w+ {command}\b", ci, re.MULTILINE), command
+        assert re.search(rf"^(suite|beside) \w+ {command}\b", ci, re.MULTILINE), command
 
 
 def test_each_part_that_can_die_has_a_proof() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from local.environment import ROOT
 from local.processes import LOOPBACK, free_port
-from local.servers import temporary_folder
+from local.servers.temporary import temporary_folder
 from local.stand_in.testing import StandInClient, running_stand_in
 from tests.chaos.links import Mode
 from tests.chaos.shop import OPS_TOKEN

@@ -14,7 +14,7 @@ import requests
 
 from local.environment import ROOT
 from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
-from local.servers import temporary_folder
+from local.servers.temporary import temporary_folder
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
 from tests.support.canary import assert_tells_nothing

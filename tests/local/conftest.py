@@ -8,7 +8,7 @@ import pytest
 
 from local.data_dir import DataDir
 from local.processes import free_port
-from local.servers import temporary_folder
+from local.servers.temporary import temporary_folder
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from config.settings import Settings
 from local.data_dir import DataDir
 from local.environment import honest_work, read_system
 from local.processes import Program, free_port, spawn
-from local.servers import Valkey, _valkey_binary
+from local.servers.valkey import Valkey, valkey_binary
 from models import migrate, schema
 from models.database import Database
 from tests.conftest import Servers
@@ -252,7 +252,7 @@ def test_a_broker_is_reached_by_port_or_socket_with_any_password_or_none(
     valkey = spawn(
         Program(
             name="valkey",
-            argv=[str(_valkey_binary()), "valkey.conf"],
+            argv=[str(valkey_binary()), "valkey.conf"],
             environ={},
             cwd=folder,
         ),

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from local import servers
 from local.environment import judge, read_system
 from local.processes import free_port
+from local.servers import postgresql, valkey
+from local.servers.server import package_folder
 from local.supervisor import supervise
 from tests.local.running import ALL_REAL
 from workers import check
@@ -169,11 +170,11 @@ def test_where_there_is_no_wheel_of_a_server_another_way_is_named(
     package: str,
     server: str,
 ) -> None:
-    find = servers._package_folder
-    monkeypatch.setattr(
-        servers, "_package_folder", lambda name: None if name == package else find(name)
-    )
-    monkeypatch.setattr(servers, "SYSTEM_POSTGRES", tmp_path / "nothing")
+    for module in (postgresql, valkey):
+        monkeypatch.setattr(
+            module, "package_folder", lambda name: None if name == package else package_folder(name)
+        )
+    monkeypatch.setattr(postgresql, "SYSTEM_POSTGRES", tmp_path / "nothing")
     monkeypatch.setenv("PATH", str(tmp_path))
 
     said = refusal(capsys, tmp_path / "data", code=1)
@@ -185,7 +186,7 @@ def test_where_there_is_no_wheel_of_a_server_another_way_is_named(
 def test_given_a_disk_without_room_when_started_then_the_folder_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(servers, "_FIRST_MEGABYTES", 10**12)
+    monkeypatch.setattr(postgresql, "_FIRST_MEGABYTES", 10**12)
 
     said = refusal(capsys, tmp_path / "data", code=1)
 

