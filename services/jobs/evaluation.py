@@ -117,7 +117,7 @@ def _decline(tools: Toolbox, assignment: Assignment, reason: str) -> None:
 def _accept(tools: Toolbox, assignment: Assignment) -> None:
     """Price the work and issue its invoice; without price or Lightning, wait with the verdict."""
     try:
-        with tools.database.transaction("price.current") as session:
+        with tools.database.reading("price.current") as session:
             price = btc_price.current(session, tools.settings)
         quote = price_work(tools, assignment.job, price)
         lifetime = timedelta(seconds=tools.settings.work_invoice_expiry_seconds)

@@ -91,7 +91,7 @@ def _settle_unknown(tools: Toolbox, payments: list[SettledPayment]) -> int:
     if not payments:
         return 0
     hashes = [payment.payment_hash for payment in payments]
-    with tools.database.transaction("payments.known") as session:
+    with tools.database.reading("payments.known") as session:
         known = set(
             session.scalars(select(Receipt.payment_hash).where(Receipt.payment_hash.in_(hashes)))
         )

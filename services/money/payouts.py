@@ -92,12 +92,12 @@ def _nothing_read(code: str) -> PayoutReading:
 
 
 def _reload(tools: Toolbox, held: _Held) -> _Held | None:
-    with tools.database.transaction("payouts.reload") as session:
+    with tools.database.reading("payouts.reload") as session:
         return _load(session, held.id, held.claim)
 
 
 def _are_stopped(tools: Toolbox) -> bool:
-    with tools.database.transaction("payouts.stopped") as session:
+    with tools.database.reading("payouts.stopped") as session:
         return reconcile.are_payouts_stopped(session)
 
 

@@ -126,7 +126,7 @@ def is_proved(tools: Toolbox) -> bool:
 
 
 def _is_covered(tools: Toolbox) -> bool:
-    with tools.database.transaction("reconcile.incarnation") as session:
+    with tools.database.reading("reconcile.incarnation") as session:
         return tools.proof.covers(_incarnation(session))
 
 

@@ -79,6 +79,6 @@ def _is_any_payout_in_doubt(session: Session) -> bool:
 
 def is_paying_wallet_proved(tools: Toolbox, lightning: Payouts) -> bool:
     """Whether this very key was seen to open the wallet on record, or none is on record so far."""
-    with tools.database.transaction("wallets.proved") as session:
+    with tools.database.reading("wallets.proved") as session:
         proved = session.scalar(select(Tick.cursor).where(_PROOF))
     return proved is None or proved.partition(":")[2] == lightning.key_mark()
