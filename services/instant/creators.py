@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -29,6 +29,7 @@ API_KEY_PREFIX = "hwc_"
 _API_KEY = re.compile(rf"{API_KEY_PREFIX}[\w-]{{43}}", re.ASCII)
 KNOWN_NETWORKS = ("eip155:8453", "eip155:84532")
 """Base and Base Sepolia: an address may be given before its network is switched on."""
+_NO_NETWORK = "is no network that this service is paid on"
 RESERVED_HANDLES = frozenset(
     {"api", "admin", "creator", "creators", "instant", "resources", "runs"}
 )
@@ -145,8 +146,7 @@ def change(
         raise TypeError(f"no caps: {unknown}")
     with tools.database.transaction("creators.change") as session:
         _store(session, creator_id, checked)
-        for network in removed:
-            _remove(session, creator_id, network)
+        _remove(session, creator_id, removed, known=_networks(tools))
         if caps:
             _cap(session, creator_id, caps)
         return _account(session, creator_id)
@@ -181,12 +181,17 @@ def _check_handle(handle: str) -> None:
         raise Conflict("This handle is reserved.", code=ErrorCode.HANDLE_TAKEN)
 
 
+def _networks(tools: Toolbox) -> Set[str]:
+    return {*KNOWN_NETWORKS, *tools.settings.x402_networks}
+
+
 def _checked(tools: Toolbox, addresses: Mapping[str, str]) -> dict[str, str]:
     """In lower case. Raises InvalidRequest with everything that is wrong."""
     problems = []
+    known = _networks(tools)
     for network, address in addresses.items():
-        if network not in {*KNOWN_NETWORKS, *tools.settings.x402_networks}:
-            problems.append((network, "is no network that this service is paid on"))
+        if network not in known:
+            problems.append((network, _NO_NETWORK))
         elif (problem := evm.problem_of(address)) is not None:
             problems.append((network, problem))
     if problems:
@@ -218,12 +223,19 @@ def _store(session: Session, creator_id: int, addresses: Mapping[str, str]) -> N
         )
 
 
-def _remove(session: Session, creator_id: int, network: str) -> None:
-    session.execute(
-        delete(PayoutAddress).where(
-            PayoutAddress.creator_id == creator_id, PayoutAddress.network == network
-        )
-    )
+def _remove(
+    session: Session, creator_id: int, networks: Collection[str], *, known: Set[str]
+) -> None:
+    """Nothing happens where there is none. Raises InvalidRequest for what is no network at all."""
+    if not networks:
+        return
+    theirs = PayoutAddress.creator_id == creator_id
+    stored = set(session.scalars(select(PayoutAddress.network).where(theirs)))
+    unheard_of = [network for network in networks if network not in known | stored]
+    if unheard_of:
+        raise _invalid_addresses([(network, _NO_NETWORK) for network in unheard_of])
+    taken_away = stored.intersection(networks)
+    session.execute(delete(PayoutAddress).where(theirs, PayoutAddress.network.in_(taken_away)))
 
 
 def _cap(session: Session, creator_id: int, caps: Mapping[str, Decimal | None]) -> None:

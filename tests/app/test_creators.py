@@ -146,6 +146,19 @@ def test_an_address_that_would_lose_money_is_refused(
     assert refused.json["errors"][0]["pointer"].startswith("/payoutAddresses/")
 
 
+@pytest.mark.parametrize("network", ["eip155:1", "", "eip155:\0", "\ud800"])
+def test_from_what_is_no_network_nothing_can_be_taken_away(
+    client: CheckedClient, ada: Someone, network: str
+) -> None:
+    before = client.get("/api/creator", headers=ada.headers).json
+    body = {"payoutAddresses": {SEPOLIA: None, network: None}}
+
+    refused = client.patch("/api/creator", json=body, headers=ada.headers)
+
+    assert (refused.status_code, refused.json["code"]) == (400, "invalid_payout_address")
+    assert client.get("/api/creator", headers=ada.headers).json == before
+
+
 @pytest.mark.parametrize(
     "body",
     [
