@@ -82,11 +82,18 @@ def _judged(terms: dict[str, Any], amount: Msats) -> str:
     return _text(terms, "metadata")
 
 
-def _number(answer: dict[str, Any], name: str) -> int:
+def _number(answer: dict[str, Any], name: str) -> Decimal:
+    """A whole number, to be compared and never made an ``int``.
+
+    Writing out 1e999999999 takes hours, and no other thread of the process runs meanwhile.
+    """
     value = answer.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise Refused(f"{name} is no number", code="not_lnurl_pay")
-    return int(value)
+    number = Decimal(value)
+    if number != number.to_integral_value():
+        raise Refused(f"{name} is no whole number", code="not_lnurl_pay")
+    return number
 
 
 def _text(answer: dict[str, Any], name: str) -> str:

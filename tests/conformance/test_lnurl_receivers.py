@@ -110,6 +110,27 @@ def test_what_is_no_lnurl_pay_is_refused(
     assert error.code == "not_lnurl_pay"
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "is_within"),
+    [("0", "1e100000", True), ("1e100000", "1e100000", False), ("-1e100000", "1e-100000", False)],
+)
+def test_a_number_that_takes_ages_to_write_out_is_only_compared(
+    receivers: LnurlReceivers, internet: Internet, least: str, most: str, is_within: bool
+) -> None:
+    """Writing out 1e999999999 would hold every thread of the process for hours."""
+    terms = json.dumps(TERMS | {"minSendable": "least", "maxSendable": "most"})
+    terms = terms.replace('"least"', least).replace('"most"', most)
+    internet.wallet.says(answer(200, terms))
+    began = time.thread_time()
+
+    if is_within:
+        assert receivers.invoice(ADDRESS, Sats(10)).payment_request
+    else:
+        assert isinstance(trouble(receivers), Refused)
+
+    assert time.thread_time() - began < 0.5
+
+
 @pytest.mark.parametrize("offer", [{}, {"pr": None}, {"pr": 7}, {"pr": {"a": 1}}], ids=str)
 def test_an_answer_without_an_invoice_is_refused(
     receivers: LnurlReceivers, internet: Internet, offer: dict[str, Any]
