@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Interval, func, select, update
+from sqlalchemy import ColumnElement, Interval, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -250,6 +250,18 @@ def note_wallet_move(session: Session, state: MoveState, values: Mapping[str, An
             index_elements=["payment_hash", "kind", "wallet_id"],
             set_={"state": state, "amount_msats": values["amount_msats"]},
             where=WalletMove.state.in_([*OPEN_WALLET_MOVES, MoveState.VOID]),
+        )
+    )
+
+
+def void_wallet_moves(session: Session, *guard: ColumnElement[bool]) -> list[int]:
+    """Nothing has moved after all; returns which. Those that were explained stay as they are."""
+    return list(
+        session.scalars(
+            update(WalletMove)
+            .where(WalletMove.state.in_(OPEN_WALLET_MOVES), *guard)
+            .values(state=MoveState.VOID)
+            .returning(WalletMove.id)
         )
     )
 

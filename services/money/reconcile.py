@@ -89,6 +89,8 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
         everything=everything,
     )
     wallet_moves.take_note(tools, wallets)
+    if everything:
+        wallet_moves.void_what_vanished(tools, wallets)
     wallet_moves.pair_transfers(tools)
     adoption.adopt_what_fits(tools)
     with tools.database.transaction("reconcile.record") as session:

@@ -7,19 +7,23 @@ wallets) or waits for a person, who books it as the owner's with a note. It is n
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from gateways.lightning import Movement, MovementState
 from models import moves
+from models.database import ago
 from models.invoice import Invoice, Receipt
 from models.ledger import Account
 from models.money import Msats
 from models.payout import Payout, PayoutState
 from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.money import ledger
-from services.money.wallet_lists import Listed, Wallets
+from services.money.wallet_lists import OVERLAP, Listed, Wallets
 from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
 
 _OPEN = WalletMove.state.in_(moves.OPEN_WALLET_MOVES)
 _STATE_OF = {
@@ -42,11 +46,42 @@ def take_note(tools: Toolbox, wallets: Wallets) -> None:
 def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
     find_ours = _hashes_of_payouts if kind is MoveKind.SENT else _hashes_of_income
     ours = find_ours(tools, listed.movements)
+    failed: list[str] = []
     for movement in _strangers(listed, ours):
         if movement.state is MovementState.FAILED and movement.mark is None:
+            failed.append(movement.payment_hash)
             continue
         with tools.database.transaction("wallet_moves.note") as session:
             moves.note_wallet_move(session, _STATE_OF[movement.state], _values(kind, movement))
+    if failed:
+        with tools.database.transaction("wallet_moves.void") as session:
+            _void(session, WalletMove.kind == kind, WalletMove.payment_hash.in_(failed))
+
+
+def void_what_vanished(tools: Toolbox, wallets: Wallets) -> None:
+    """What was on its way and is in the paying wallet no more: the owner has deleted the row.
+
+    Wants the whole list. A row that was only overlooked is written down anew when it changes.
+    """
+    listed = {movement.payment_hash for movement in wallets.outgoing.movements}
+    with tools.database.transaction("wallet_moves.vanished") as session:
+        pending = session.execute(
+            select(WalletMove.id, WalletMove.payment_hash).where(
+                WalletMove.kind == MoveKind.SENT,
+                WalletMove.state == MoveState.PENDING,
+                WalletMove.wallet_id == wallets.paying_wallet_id,
+                ago(WalletMove.seen_at) > OVERLAP,  # by another run, after this one had read
+            )
+        )
+        vanished = [row.id for row in pending if row.payment_hash not in listed]
+        _void(session, WalletMove.id.in_(vanished))
+
+
+def _void(session: Session, *guard: ColumnElement[bool]) -> None:
+    """Money that was on its way out and came back is no loss any more."""
+    voided = moves.void_wallet_moves(session, *guard)
+    if voided:
+        logger.warning("moves of a wallet came to nothing", moves=voided)
 
 
 def _hashes_of_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:

@@ -3,14 +3,15 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text
 from structlog.testing import capture_logs
 
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
 from gateways.errors import OutsideError
 from gateways.http import HttpClient
+from gateways.lightning import PayoutOutcome
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
-from local.stand_in.faults import Fault, FaultKind
+from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
 from models.ledger import Account
 from models.money import Msats, Sats
@@ -24,7 +25,7 @@ from services.toolbox import Toolbox
 from tests.conftest import empty
 from tests.support.life import Life
 from tests.support.owing import claimed, owing
-from tests.support.rows import all_of, let_pass, only
+from tests.support.rows import HOUR, all_of, change, let_pass, only
 
 CLEAN, SHORTFALL, SURPLUS = Verdict.CLEAN, Verdict.SHORTFALL, Verdict.SURPLUS
 
@@ -155,6 +156,53 @@ def test_a_withdrawal_waits_for_a_person_and_stops_payouts_until_it_is_booked(li
     assert run(life) == (CLEAN, False)
     assert life.balances()[Account.OWNER] == -3000
     assert only(life.tools, WalletMove).note == "rent"
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def test_a_withdrawal_that_fails_after_all_stops_payouts_no_longer(life: Life) -> None:
+    life.complete()
+    run(life)
+    slow = Fault(
+        target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=1, then=PaymentEnd.FAILED
+    )
+    life.stand_in.arm(slow)
+    withdraw(life, 3)
+    assert run(life) == (SHORTFALL, False)
+    move = only(life.tools, WalletMove)
+    assert move.state is MoveState.PENDING
+
+    assert admin(life).read(move.payment_hash).outcome is PayoutOutcome.FAILED
+
+    assert run(life) == (CLEAN, False)
+    assert only(life.tools, WalletMove).state is MoveState.VOID
+    assert owner_moves.waiting(life.tools) == []
+
+
+def test_a_pending_withdrawal_whose_row_was_deleted_is_let_go_by_a_full_comparison(
+    life: Life,
+) -> None:
+    """LNbits calls a payment that its node never heard of pending for ever."""
+    life.complete()
+    run(life)
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=9))
+    withdraw(life, 3)
+    run(life)
+    move = only(life.tools, WalletMove)
+    assert move.state is MoveState.PENDING
+    life.stand_in.arm(
+        Fault(target="lnbits.feed", kind=FaultKind.MISSING_ROW, text=move.payment_hash, times=99)
+    )
+
+    reconcile.run(life.tools, everything=True)
+    assert only(life.tools, WalletMove).state is MoveState.PENDING, "another run may be at work"
+    change(life.tools, WalletMove, seen_at=func.now() - HOUR)
+    run(life)
+    assert only(life.tools, WalletMove).state is MoveState.PENDING, "it has not read the whole list"
+    reconcile.run(life.tools, everything=True)
+
+    assert only(life.tools, WalletMove).state is MoveState.VOID
+    assert owner_moves.waiting(life.tools) == []
     empty(life.tools)
     life.stand_in.reset()
 
