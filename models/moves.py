@@ -193,11 +193,17 @@ def adopt_payout(session: Session, payout: Payout, debts: list[int]) -> Payout:
     return payout
 
 
-def readopt_payout(session: Session, payout_id: int, debts: list[int]) -> Payout | None:
-    """The same for a payout that is known here as failed. None = it is not failed."""
+def readopt_payout(
+    session: Session, payout_id: int, debts: list[int], amount_sats: int
+) -> Payout | None:
+    """The same for a payout that is known here as failed. None = it is not failed.
+
+    ``amount_sats`` is what these debts make; what it was opened for may have been paid otherwise.
+    """
     payout = reopen_payout(session, payout_id)
     if payout is None:
         return None
+    payout.amount_sats = amount_sats
     payout.posts = 1
     payout.last_post_at = payout.due_at
     session.flush()

@@ -22,6 +22,7 @@ from services.money import ledger
 from services.toolbox import Toolbox
 
 DIGITS = 8
+UNEXPLAINED = (MoveState.WAITING, MoveState.PENDING, MoveState.VOID)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +38,17 @@ def adopt_what_fits(tools: Toolbox) -> int:
 
     Those that were paid come first, then those that may be, then those that LNbits calls failed.
     """
-    order = [MoveState.WAITING, MoveState.PENDING, MoveState.VOID]
     with tools.database.transaction("adoption.marked") as session:
         marked = session.execute(
             select(WalletMove.id, WalletMove.state)
             .where(
                 WalletMove.kind == MoveKind.SENT,
                 WalletMove.marked_job_id.is_not(None),
-                WalletMove.state.in_(order),
+                WalletMove.state.in_(UNEXPLAINED),
             )
             .order_by(WalletMove.changed_at)
         ).all()
-    ranked = sorted(marked, key=lambda row: order.index(row.state))
+    ranked = sorted(marked, key=lambda row: UNEXPLAINED.index(row.state))
     return sum(adopt(tools, row.id) for row in ranked)
 
 
@@ -64,7 +64,9 @@ def adopt(tools: Toolbox, move_id: int, *, rest_is_the_owners: bool = False) -> 
         ).one()
         invoice = _invoice(move)
         job_id = _marked_job(session, move)
-        if invoice is None or job_id is None or _is_under_way(session, job_id):
+        if move.state not in UNEXPLAINED or invoice is None or job_id is None:
+            return False
+        if _is_under_way(session, job_id):
             return False
         covered = _covered(session, job_id, Sats(int(invoice.amount or 0) // 1000))
         if not covered.debts or (covered.rest and not rest_is_the_owners):
@@ -128,14 +130,14 @@ def withdraw_unsent(session: Session, job_id: int) -> None:
 
 
 def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) -> Payout | None:
-    known = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
-    if known is not None and known.job_id == job_id:
-        return moves.readopt_payout(session, known.id, covered.debts)
-    if known is not None:
-        return None
     paid = session.scalars(
         select(func.sum(Debt.amount_sats)).where(Debt.id.in_(covered.debts))
     ).one()
+    known = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
+    if known is not None and known.job_id == job_id:
+        return moves.readopt_payout(session, known.id, covered.debts, int(paid))
+    if known is not None:
+        return None
     payout = Payout(
         job_id=job_id,
         payment_hash=invoice.payment_hash,

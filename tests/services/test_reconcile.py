@@ -9,22 +9,27 @@ from structlog.testing import capture_logs
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
 from gateways.errors import OutsideError
 from gateways.http import HttpClient
-from gateways.lightning import PayoutOutcome
+from gateways.lightning import PayoutMark, PayoutOutcome
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
+from models import moves
+from models.invoice import InvoiceKind
+from models.job import Job
 from models.ledger import Account
 from models.money import Msats, Sats
 from models.payout import Payout, PayoutState
 from models.reconciliation import Reconciliation, Verdict
 from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.errors import NotBooked
-from services.money import owner_moves, payouts, reconcile
+from services.jobs import intake
+from services.money import ledger, owner_moves, payouts, reconcile
+from services.operate import invariants
 from services.proof import Proof
 from services.toolbox import Toolbox
 from tests.conftest import empty
 from tests.support.life import Life
-from tests.support.owing import claimed, owing
+from tests.support.owing import claim, claimed, owing
 from tests.support.rows import HOUR, all_of, change, let_pass, only
 
 CLEAN, SHORTFALL, SURPLUS = Verdict.CLEAN, Verdict.SHORTFALL, Verdict.SURPLUS
@@ -370,3 +375,74 @@ def test_a_process_pays_nothing_before_it_has_read_the_wallet(life: Life) -> Non
     life.make_due()
     payouts.send(life.tools.with_(proof=Proof()), only(life.tools, Payout).id)
     assert only(life.tools, Payout).state is PayoutState.PAID
+
+
+def proved_failed(life: Life) -> Payout:
+    """A payout on its way that LNbits has called failed for so long that we had to believe it."""
+    payout: Payout = only(life.tools, Payout)
+    with life.tools.database.transaction("test.proved_failed") as session:
+        failed = moves.settle_payout(session, payout.id, payout.claim, state=PayoutState.FAILED)
+        assert failed is not None
+        ledger.take_back(session, failed)
+    return payout
+
+
+def test_a_person_can_say_that_a_failed_payout_which_was_paid_after_all_paid_what_came_later(
+    life: Life,
+) -> None:
+    """The caller has meanwhile been paid by another invoice, so it is worth a part of itself."""
+    life.stand_in.top_up(1000)
+    owner_moves.state(life.tools, 1_000_000, note="float")
+    price = life.awaiting_work_payment().invoices[InvoiceKind.WORK].amount_sats
+    view = life.create()
+    life.pay(view, InvoiceKind.EVAL, amount_msats=(10 + price + 7) * 1000)
+    life.poll()
+    life.work()
+    intake.cancel(life.tools, view.job.public_id)
+    claim(life, view)
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=2))
+    life.work()
+    first = proved_failed(life)
+    claim(life, view)
+    life.work()
+    life.pay(life.view(view), InvoiceKind.WORK)
+    life.poll()
+    assert admin(life).read(first.payment_hash).outcome is PayoutOutcome.PAID
+    assert run(life)[0] is SHORTFALL
+
+    owner_moves.book_as_payout(life.tools, owner_moves.waiting(life.tools)[0].reference)
+    life.make_due()
+    life.work()
+
+    assert [payout.amount_sats for payout in all_of(life.tools, Payout)] == [price, price + 7]
+    assert {payout.state for payout in all_of(life.tools, Payout)} == {PayoutState.PAID}
+    balances = life.balances()
+    assert (balances[Account.OWED], balances[Account.OWNER]) == (0, 1_000_000 - 7000)
+    assert invariants.sweep_everything(life.tools) == 0
+    assert run(life)[0] is CLEAN
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def test_what_was_booked_as_the_owners_is_no_refund_any_more(life: Life) -> None:
+    life.complete()
+    paid(life)
+    run(life)
+    mark = PayoutMark(job_id=owing(life).job.id, job_digits="0" * 8, payout_id=1)
+    admin(life).send(life.stand_in.payer_invoice(10), mark)
+    run(life)
+    (waits,) = owner_moves.waiting(life.tools)
+    change(life.tools, WalletMove, marked_job_digits=last_digits(life))
+    owner_moves.book(life.tools, waits.reference, note="mine")
+
+    with pytest.raises(NotBooked):
+        owner_moves.book_as_payout(life.tools, waits.reference)
+
+    assert len(all_of(life.tools, Payout)) == 1
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def last_digits(life: Life) -> str:
+    digits: str = all_of(life.tools, Job)[-1].public_id.hex[:8]
+    return digits
