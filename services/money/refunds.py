@@ -189,8 +189,7 @@ def uncovered(session: Session, job_id: int) -> Sats:
 def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) -> Payout:
     """A new payout, or the failed one of this invoice, opened again."""
     earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
-    is_spent = earlier is not None and earlier.state is PayoutState.PAID
-    if earlier is not None and earlier.job_id == job_id and not is_spent:
+    if earlier is not None and _can_repeat(earlier, job_id, invoice, amount):
         reopened = moves.reopen_payout(session, earlier.id)
         if reopened is None:
             raise _in_progress()
@@ -211,6 +210,16 @@ def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) ->
     session.add(payout)
     session.flush()  # the debts and the ledger need the number
     return payout
+
+
+def _can_repeat(earlier: Payout, job_id: int, invoice: Bolt11, amount: Sats) -> bool:
+    """Whether it is for the same money to the letter: another invoice may have the same hash."""
+    return (
+        earlier.job_id == job_id
+        and earlier.state is not PayoutState.PAID
+        and earlier.payment_request == invoice.payment_request
+        and earlier.amount_sats == amount
+    )
 
 
 def _is_ours(session: Session, payment_hash: str) -> bool:

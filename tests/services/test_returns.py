@@ -1,18 +1,20 @@
 """What is owed goes by itself to where the caller said, or it can be claimed (CONTRACT.md, 4)."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from coincurve import PrivateKey
 
 from config.queues import TaskName
 from gateways.errors import Refused, Unavailable
 from gateways.lnurl import OfferedInvoice
+from local.stand_in.bolt11_signing import InvoiceDraft, sign_invoice
 from local.stand_in.faults import Fault, FaultKind
 from models.invoice import InvoiceKind
 from models.ledger import Account
 from models.lifecycle import JobState
-from models.money import Sats
+from models.money import Sats, msats
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
 from services.errors import Conflict, ErrorCode
@@ -375,6 +377,44 @@ def test_an_invoice_that_was_paid_before_is_a_bad_one_and_the_claim_opens(life: 
     life.work()
     assert destination(life).state is DestinationState.PAID
     assert owe_more(life, view) == price
+
+    returns.attempt(tools, destination(life).id)
+
+    assert destination(life).state is DestinationState.GIVEN_UP
+    assert destination(life).last_error == Trouble.BAD_INVOICE
+    assert can_claim(life, view)
+
+
+class OneHash:
+    """A receiver whose invoices differ and all have one payment hash."""
+
+    def check(self, address: str) -> None:
+        """Takes any."""
+
+    def invoice(self, address: str, amount: Sats) -> OfferedInvoice:
+        draft = InvoiceDraft(
+            amount_msats=msats(amount),
+            payment_hash=bytes(32),
+            payment_secret=bytes(32),
+            created_at=datetime.now(UTC),
+            description="",
+        )
+        signed = sign_invoice(draft, PrivateKey(b"1" * 32))
+        return OfferedInvoice(payment_request=signed, description_hash="")
+
+
+def test_another_invoice_with_the_hash_of_a_failed_one_is_a_bad_one_and_the_claim_opens(
+    life: Life,
+) -> None:
+    view = overpaid(life)
+    life.stand_in.top_up(-15)
+    tools = life.tools.with_(receivers=OneHash())
+    returns.attempt(tools, destination(life).id)
+    life.work()
+    assert destination(life).last_error == Trouble.PAYMENT_FAILED
+    life.stand_in.top_up(15)
+    owe_more(life, view)
+    life.make_due()
 
     returns.attempt(tools, destination(life).id)
 
