@@ -1,6 +1,8 @@
 """The sweep over open invoices: finds what the feed missed, and expires what was never paid.
 
 Nothing expires on our word alone: LNbits is asked once more, and while it cannot say, nothing ends.
+What has ended is asked about until its BOLT11 has: LNbits may learn of a payment by that alone, and
+calls it failed for good when it is asked for the first time after that.
 """
 
 from datetime import timedelta
@@ -11,10 +13,10 @@ from sqlalchemy.orm import Session
 from gateways.lightning import InvoiceReading, InvoiceState
 from models import moves
 from models.database import ago
-from models.invoice import Invoice, InvoiceKind
+from models.invoice import Invoice, InvoiceKind, Receipt
 from models.job import ExpiredReason, Job
 from models.lifecycle import JobState
-from services.jobs.invoices import CHECKS
+from services.jobs.invoices import CHECKS, LATE_CHECKS
 from services.money import payments
 from services.toolbox import Toolbox
 
@@ -28,10 +30,16 @@ _IS_OPEN = or_(
     and_(Invoice.kind == InvoiceKind.EVAL, Job.state == JobState.AWAITING_EVAL_PAYMENT),
     and_(Invoice.kind == InvoiceKind.WORK, Job.state == JobState.AWAITING_WORK_PAYMENT),
 )
+_MAY_BE_PAID_LATE = and_(
+    Job.state == JobState.EXPIRED,
+    func.now() < Invoice.expires_at + payments.LATE_GRACE,
+    ~select(Receipt.id).where(Receipt.invoice_id == Invoice.id).exists(),
+)
+"""The BOLT11 of a job that has expired lives on, and its money is owed back or revives the job."""
 
 
 def sweep(tools: Toolbox) -> int:
-    """Ask about at most one page of open invoices whose time has come.
+    """Ask about at most one page of payable invoices whose time has come.
 
     Returns how many jobs expired.
 
@@ -63,26 +71,33 @@ def _claim_due(tools: Toolbox) -> list[Invoice]:
 
 
 def _reschedule(session: Session, due: list[int]) -> list[Invoice]:
-    """Put the next look on record; what is open no longer is asked about no more."""
-    is_open = select(Invoice.id).join(Job, Job.id == Invoice.job_id).where(_IS_OPEN)
+    """Put the next look on record; what nobody can pay any more is asked about no more."""
+    of_job = select(Invoice.id).join(Job, Job.id == Invoice.job_id).where(Invoice.id.in_(due))
+    is_open = Invoice.id.in_(of_job.where(_IS_OPEN))
     session.execute(
         update(Invoice)
-        .where(Invoice.id.in_(due), Invoice.id.not_in(is_open.where(Invoice.id.in_(due))))
+        .where(Invoice.id.in_(due), ~is_open, Invoice.id.not_in(of_job.where(_MAY_BE_PAID_LATE)))
         .values(check_at=None)
     )
     planned = [
         (func.now() < Invoice.created_at + check, Invoice.created_at + check) for check in CHECKS
     ]
     at_deadline = func.least(case(*planned, else_=Invoice.expires_at), Invoice.expires_at)
-    past_deadline = Invoice.expires_at <= func.now()
+    late = [
+        (func.now() < Invoice.expires_at + check, Invoice.expires_at + check)
+        for check in LATE_CHECKS
+    ]
+    next_check = case(
+        (func.now() < Invoice.expires_at, at_deadline),
+        (is_open, func.now() + ASK_AGAIN),
+        *late,
+        else_=None,
+    )
     return list(
         session.scalars(
             update(Invoice)
             .where(Invoice.id.in_(due), Invoice.check_at.is_not(None))
-            .values(
-                checks=Invoice.checks + 1,
-                check_at=case((past_deadline, func.now() + ASK_AGAIN), else_=at_deadline),
-            )
+            .values(checks=Invoice.checks + 1, check_at=next_check)
             .returning(Invoice)
         )
     )

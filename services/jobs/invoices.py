@@ -14,6 +14,8 @@ from services.toolbox import Toolbox
 
 CHECKS = (timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10))
 """How long after issue the node is asked whether a payment was missed; then at the deadline."""
+LATE_CHECKS = (timedelta(minutes=5), timedelta(minutes=9))
+"""How long after the deadline it is asked about what has expired; a minute later nobody can pay."""
 
 _PURPOSE = {InvoiceKind.EVAL: "evaluation", InvoiceKind.WORK: "work"}
 

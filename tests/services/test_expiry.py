@@ -17,6 +17,7 @@ from models.lifecycle import JobState
 from services.jobs import expiry, intake
 from services.jobs.intake import JobView
 from services.jobs.invoices import CHECKS
+from services.money.payments import LATE_GRACE
 from tests.support import rows
 from tests.support.life import Life
 
@@ -146,6 +147,43 @@ def test_what_is_open_no_longer_is_asked_about_no_more(life: Life) -> None:
     expiry.sweep(life.tools)
 
     assert _asked(life) == before
+    assert rows.only(life.tools, Invoice).check_at is None
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "unpaid"])
+def test_money_that_comes_late_is_found_although_lnbits_never_told_of_it(
+    life: Life, ending: str
+) -> None:
+    """LNbits may learn of a payment only by being asked, and only while its BOLT11 lives."""
+    view = life.create()
+    if ending == "cancelled":
+        intake.cancel(life.tools, view.job.public_id)
+    life.age_invoices(view, PAST)
+    expiry.sweep(life.tools)
+    assert life.state(view) is JobState.EXPIRED
+    life.pay(view, InvoiceKind.EVAL)  # and nobody polls
+
+    life.age_invoices(view, LATE_GRACE - timedelta(seconds=30))
+    expiry.sweep(life.tools)
+
+    found = {"cancelled": JobState.EXPIRED, "unpaid": JobState.EVALUATING}
+    assert life.state(view) is found[ending]
+    assert life.debts(view) == ([("late", 10, "owed")] if ending == "cancelled" else [])
+
+
+def test_what_has_expired_is_asked_about_a_few_times_more_and_never_after_its_bolt11_ended(
+    life: Life,
+) -> None:
+    view = life.create()
+    life.age_invoices(view, PAST)
+    assert expiry.sweep(life.tools) == 1
+    before = _asked(life)
+
+    for _ in range(20):
+        life.age_invoices(view, timedelta(seconds=60))
+        expiry.sweep(life.tools)
+
+    assert 2 <= _asked(life) - before <= 3
     assert rows.only(life.tools, Invoice).check_at is None
 
 
