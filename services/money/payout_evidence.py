@@ -64,13 +64,17 @@ def conclude(reading: PayoutOutcome, evidence: Evidence) -> Conclusion:
 
 
 def _after_failed(evidence: Evidence) -> Conclusion:
-    """LNbits has said "failed" of paid ones: asking again, a second look and expiry prove it."""
+    """LNbits has said "failed" of paid ones: asking again, a second look and expiry prove it.
+
+    Not a look right after the POST: what is read then may be the failure before, while LNbits is
+    still at work on a request whose answer was lost. It pays expired invoices of its own, too.
+    """
     seen_twice = (
         evidence.since_first_failed is not None
         and evidence.since_first_failed >= BETWEEN_POSTS
         and evidence.posted_since_failed
     )
-    if seen_twice and evidence.has_expired:
+    if seen_twice and evidence.has_expired and evidence.may_post:
         return Conclusion.FAILED
     if not evidence.posted_since_failed and evidence.may_post:
         return Conclusion.POST

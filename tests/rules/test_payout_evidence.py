@@ -69,19 +69,27 @@ R, C = PayoutOutcome, Conclusion
         _row(R.FAILED, REPOSTED, C.WAIT, "failed twice, but the BOLT11 can still be paid"),
         _row(
             R.FAILED,
-            replace(REPOSTED, since_expiry=SECOND, since_first_failed=MINUTE - SECOND),
+            replace(
+                REPOSTED, since_post=MINUTE, since_expiry=SECOND, since_first_failed=MINUTE - SECOND
+            ),
             C.WAIT,
             "two failed readings too close together",
         ),
         _row(
             R.FAILED,
             replace(REPOSTED, since_expiry=SECOND),
+            C.WAIT,
+            "failed as before, right after the POST: LNbits may still be at it",
+        ),
+        _row(
+            R.FAILED,
+            replace(REPOSTED, since_post=MINUTE, since_expiry=SECOND),
             C.FAILED,
             "failed twice, a minute and a POST between, and expired: proof",
         ),
         _row(
             R.FAILED,
-            replace(REPOSTED, since_expiry=timedelta(0)),
+            replace(REPOSTED, since_post=MINUTE, since_expiry=timedelta(0)),
             C.WAIT,
             "in the very second of its expiry it is not expired",
         ),
@@ -174,6 +182,7 @@ def test_failed_is_never_concluded_without_one_of_the_three_proofs(
     failed_twice = (
         reading is PayoutOutcome.FAILED
         and evidence.posted_since_failed
+        and evidence.may_post
         and (evidence.since_first_failed or timedelta(0)) >= BETWEEN_POSTS
         and evidence.since_expiry > timedelta(0)
     )

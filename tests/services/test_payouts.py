@@ -136,6 +136,17 @@ def test_given_a_payment_that_is_pending_and_then_fails_then_failed_needs_all_of
     assert _paid_out(life) == []
 
 
+def test_a_reading_right_after_the_second_post_proves_nothing(life: Life) -> None:
+    """Its answer may have been lost, and LNbits may be at work on it, expired or not."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+
+    assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
+    assert _posts(life) == 2
+    assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+
 def test_given_a_payout_that_failed_for_good_then_another_invoice_is_paid(life: Life) -> None:
     view = claimed(life)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
