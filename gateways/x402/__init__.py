@@ -34,6 +34,8 @@ class Reason(StrEnum):
     AMOUNT = "invalid_exact_evm_payload_authorization_value_mismatch"
     RECIPIENT = "invalid_exact_evm_payload_recipient_mismatch"
     SIGNATURE = "invalid_exact_evm_payload_signature"
+    NOT_JUDGED = "unexpected_verify_error"
+    """Only the facilitator could say whether it is good, and it cannot."""
 
 
 class PaymentRefused(Exception):

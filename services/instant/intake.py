@@ -223,7 +223,7 @@ def _put_on_record(
             _require_proof(payment)
             return _same_request(named, new, key)
         _check_limits(session, tools, sale, worst)
-        limits.check_payer(session, tools.settings, payment.key.payer)
+        limits.check_payer(session, tools.settings, payment.key.payer, payment.signature)
         return run_moves.begin(session, new)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
+from gateways.x402.signatures import ONE_KEY_SIGNATURE_CHARS, is_of_one_key
 from models.creator import Creator
 from models.database import ago
 from models.money import Usd, UsdMicros, usd_of
@@ -27,6 +28,11 @@ UNPAID_SHARE = Decimal("0.1")
 """Above that, what they may cost of what was earned in the same time."""
 SOON = timedelta(seconds=5)
 _IS_UNSETTLED = Run.state.in_(sorted(UNSETTLED_RUNS))
+_MAY_BE_MADE_UP = and_(
+    Run.state == RunState.RECEIVED,
+    func.length(Run.payment["payload"]["signature"].astext) != ONE_KEY_SIGNATURE_CHARS,
+)
+"""A smart wallet's payment before the facilitator has judged it: perhaps it is nobody's."""
 _OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
 """Advisory locks: always taken in this order."""
 
@@ -61,9 +67,14 @@ def crowded(session: Session, settings: Settings, resource_ids: Collection[int])
     return frozenset(session.scalars(full))
 
 
-def check_payer(session: Session, settings: Settings, payer: str) -> None:
-    """Raise TooManyRequests for who has too much unsettled, or had too many runs for nothing."""
-    if _unsettled(session, Run.payer == payer) >= settings.max_unsettled_per_payer:
+def check_payer(session: Session, settings: Settings, payer: str, signature: str) -> None:
+    """Raise TooManyRequests for who has too much unsettled, or had too many runs for nothing.
+
+    Against who has proved to be the payer counts nothing that anybody could have made up.
+    """
+    runs = Run.payer == payer
+    theirs = and_(runs, ~_MAY_BE_MADE_UP) if is_of_one_key(signature) else runs
+    if _unsettled(session, theirs) >= settings.max_unsettled_per_payer:
         raise TooManyRequests(
             "Other runs of this payer are not settled yet; nothing was charged.",
             code=ErrorCode.PAYER_LIMITED,

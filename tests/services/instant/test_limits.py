@@ -2,11 +2,13 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
+from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models.resource import ResourceType
 from models.run import Run, RunState
@@ -15,6 +17,13 @@ from services.instant.obstacles import Obstacle
 from services.toolbox import Toolbox
 from tests.support.life import Life
 from tests.support.market import BODY, Buyer, Market, open_market
+from tests.support.x402_payer import Payer, decoded, v2_headers
+
+NO_WALLETS = "0x" + "5a" * 64 + "6492" * 16
+"""A smart wallet's signature by its end, and nobody's: x402's own facilitator cannot even read it.
+
+Whoever shows it needs no key and no money.
+"""
 
 
 @pytest.fixture
@@ -88,6 +97,71 @@ def test_nothing_is_kept_of_what_came_with_a_payment_that_is_no_good(
     life.work()
 
     assert (market.run().state, market.run().inputs) == (RunState.REFUSED, None)
+
+
+def _made_up(client: FlaskClient, path: str, payer: str) -> int:
+    """Show a payment in the name of ``payer``, who has signed nothing."""
+    required = decoded(client.get(path).headers["PAYMENT-REQUIRED"])
+    payment = Payer().v2(required, **{"from": payer})
+    payment["payload"]["signature"] = NO_WALLETS
+    return int(client.post(path, json=BODY, headers=v2_headers(payment)).status_code)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"kind": "declined", "text": "invalid_exact_evm_failed_to_verify_signature"},
+        {"kind": "declined", "text": "unexpected_verify_error"},
+        {"kind": "status", "status": 400},
+        {"kind": "status", "status": 500},
+    ],
+    ids=str,
+)
+def test_a_payment_that_no_facilitator_can_judge_keeps_nobody_else_from_buying(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient, answer: Any
+) -> None:
+    """It costs nothing to make, and would wait for minutes in a place of the resource."""
+    path = market.publish()
+    stand_in.arm(Fault(target="x402.verify", times=2, **answer))
+    assert [_made_up(client, path, Payer().address) for _ in range(2)] == [202, 202]
+    assert _is_crowded(market, places=2)
+
+    life.work()
+
+    assert not _is_crowded(market, places=2)
+    assert {run.state for run in market.runs()} == {RunState.REFUSED}
+
+
+def _is_crowded(market: Market, *, places: int) -> bool:
+    settings = market.tools.settings.model_copy(update={"max_unsettled_per_resource": places})
+    with market.tools.database.reading("test.crowded") as session:
+        return limits.is_crowded(session, settings, market.runs()[0].resource_id)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_smart_wallet_waits_for_a_facilitator_that_has_no_time(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient, status: int
+) -> None:
+    path = market.publish()
+    stand_in.arm(Fault(target="x402.verify", kind=FaultKind.STATUS, status=status))
+    _made_up(client, path, Payer().address)
+
+    life.work()
+
+    assert market.run().state is RunState.RECEIVED
+
+
+def test_payments_made_up_in_a_payers_name_do_not_keep_the_payer_from_buying(
+    market: Market, client: FlaskClient
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    for _ in range(market.tools.settings.max_unsettled_per_payer):
+        assert _made_up(client, path, buyer.payer.address) == 202
+
+    assert _made_up(client, path, buyer.payer.address) == 429
+    assert buyer.buy(path).status_code == 202
+    assert buyer.buy(path).status_code == 202
+    assert buyer.buy(path).status_code == 429
 
 
 def _emptied(market: Market, client: FlaskClient, path: str, *, costing: str) -> None:
