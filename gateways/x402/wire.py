@@ -22,6 +22,7 @@ from gateways.x402 import (
     Reason,
 )
 from gateways.x402.networks import by_name, by_v1_name
+from gateways.x402.signatures import is_of_one_key
 
 REQUIRED_HEADER = "PAYMENT-REQUIRED"
 SIGNATURE_HEADER = "PAYMENT-SIGNATURE"
@@ -43,6 +44,11 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,77}", re.ASCII)
 _SIGNATURE = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
 _OFFER = re.compile(r"[A-Za-z0-9._-]{1,512}", re.ASCII)
 _IDENTIFIER = re.compile(r"[a-zA-Z0-9_-]{16,128}", re.ASCII)
+
+_PARITIES = {"00": "1b", "01": "1c"}
+"""As some wallets end a signature, and as the token wants it: a facilitator that took the one would
+settle in vain.
+"""
 
 _AUTHORIZATION_MEMBERS = {"from", "to", "value", "validAfter", "validBefore", "nonce"}
 
@@ -174,6 +180,8 @@ def _signature(inner: Mapping[str, Any]) -> str:
     signature = _matching(inner, "signature", _SIGNATURE).lower()
     if len(signature) > 2 + 2 * MAX_SIGNATURE_BYTES:
         raise MalformedPayment("The signature is too long.")
+    if is_of_one_key(signature):
+        return signature[:-2] + _PARITIES.get(signature[-2:], signature[-2:])
     return signature
 
 

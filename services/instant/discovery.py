@@ -3,12 +3,15 @@
 All of it is public: it stands in every 402, and a facilitator may publish it.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from models.resource import ResourceVersion
 from services.instant import templates
 
+MAX_CATALOGUE_CHARS = 10_000
+"""Of JSON. It is kept with every run, and many servers read no more than 100 kB of a request."""
 _SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 PAYMENT_IDENTIFIER = {
     "payment-identifier": {
@@ -122,6 +125,14 @@ def bazaar(version: ResourceVersion) -> dict[str, Any]:
             "required": ["input"],
         },
     }
+
+
+def for_catalogues(version: ResourceVersion) -> dict[str, Any]:
+    """``bazaar`` for a facilitator, unless it is longer than facilitators may take: a payment
+    would wait there in vain.
+    """
+    extensions = {"bazaar": bazaar(version)}
+    return extensions if len(json.dumps(extensions)) <= MAX_CATALOGUE_CHARS else {}
 
 
 def _example(fields: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -78,25 +78,23 @@ def check(
     return requirement.v2_without_offer()
 
 
-def for_facilitator(payment: Payment, version: ResourceVersion, url: str) -> dict[str, Any]:
+def for_facilitator(
+    payment: Payment, requirement: Mapping[str, Any], version: ResourceVersion, url: str
+) -> dict[str, Any]:
     """The payment as the facilitator is sent it, with what its catalogue may say of the resource.
 
-    Our own words: a payer's could list somebody else's resource as they please. And without the
-    offer, which is the payer's own proof that a payment on the chain is theirs.
+    Our own words: a payer's could list somebody else's resource as they please, or spell
+    ``requirement`` so that it is not understood. And without the offer, which is the payer's own
+    proof that a payment on the chain is theirs.
     """
     if payment.version == 1:
         return dict(payment.raw)
     return {
         **payment.raw,
-        "accepted": _without_offer(payment.accepted or {}),
+        "accepted": dict(requirement),
         "resource": discovery.resource(version, url),
-        "extensions": {"bazaar": discovery.bazaar(version)},
+        "extensions": discovery.for_catalogues(version),
     }
-
-
-def _without_offer(accepted: Mapping[str, Any]) -> dict[str, Any]:
-    extra = {name: value for name, value in accepted["extra"].items() if name != "offer"}
-    return {**accepted, "extra": extra}
 
 
 def as_v1(

@@ -304,6 +304,22 @@ def test_the_facilitator_is_sent_addresses_with_their_checksum_however_they_came
     assert sent["to"] == checksummed(stated["to"])
 
 
+@pytest.mark.parametrize(("parity", "sent"), [("00", "1b"), ("01", "1c"), ("1b", "1b")])
+def test_the_facilitator_is_sent_the_parity_that_the_token_takes(parity: str, sent: str) -> None:
+    """Some wallets write 0 and 1: the signature is good, and the token refuses it as it stands."""
+    signature = V2["payload"]["signature"][:-2]
+    payload = V2["payload"] | {"signature": signature + parity}
+
+    assert read(V2 | {"payload": payload}).raw["payload"]["signature"] == signature + sent
+
+
+def test_what_is_no_plain_signature_is_sent_as_it_came() -> None:
+    longer = V2["payload"]["signature"] + "00"
+    payload = V2["payload"] | {"signature": longer}
+
+    assert read(V2 | {"payload": payload}).raw["payload"]["signature"] == longer
+
+
 def test_the_facilitator_is_sent_what_was_read_and_nothing_beside_it() -> None:
     upper = authorization_with(nonce="0x" + V2["payload"]["authorization"]["nonce"][2:].upper())
     payment = read(upper | {"extensions": {"x": {}}, "more": 1})

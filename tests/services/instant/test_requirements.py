@@ -1,5 +1,6 @@
 """A payment is looked at before anything is stored: to whom, how much, where, when, by whom."""
 
+import json
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -127,7 +128,7 @@ def test_the_facilitator_hears_of_the_resource_in_our_words_and_not_the_payers(
     lie = {"bazaar": {"info": {"description": "free for everybody"}}}
     payment = presented(payer.v2(required(tools, sale)) | {"extensions": lie})
 
-    told = requirements.for_facilitator(payment, sale.version, URL)
+    told = requirements.for_facilitator(payment, check(tools, sale, payment), sale.version, URL)
 
     assert told["payload"] == payment.raw["payload"]
     assert told["resource"]["url"] == URL
@@ -139,6 +140,46 @@ def test_the_facilitator_hears_of_the_resource_in_our_words_and_not_the_payers(
     assert verified == Verified(payer=payer.address)
 
 
+def test_the_facilitator_is_sent_our_own_requirement_however_the_payer_spelled_it(
+    tools: Toolbox, sale: OnSale, payer: Payer
+) -> None:
+    """One that reads strictly would fail, and could not be told from one that is out of order."""
+    payment = payer.v2(required(tools, sale))
+    accepted = payment["accepted"]
+    accepted["payTo"] = "0X" + accepted["payTo"][2:].upper()
+    accepted["maxTimeoutSeconds"] = float(accepted["maxTimeoutSeconds"])
+    read = presented(payment)
+
+    requirement = check(tools, sale, read)
+    told = requirements.for_facilitator(read, requirement, sale.version, URL)
+
+    assert json.dumps(told["accepted"]) == json.dumps(requirement)
+
+
+def test_a_resource_that_has_much_to_say_of_itself_does_not_say_it_to_the_facilitator(
+    tools: Toolbox, market: Market, payer: Payer
+) -> None:
+    """What is sent stands in the log of runs, too, and a payment that is no good costs nothing."""
+    names = [f"parameter_{n}" for n in range(30)]
+    market.publish(
+        "long",
+        system_prompt="".join(f"{{{name}}}{{/{name}}}" for name in names),
+        parameters=[
+            {"name": name, "required": False, "description": "d" * 500, "default": "e" * 1500}
+            for name in names
+        ],
+    )
+    sale = market.sale("long")
+    payment = presented(payer.v2(required(tools, sale)))
+
+    requirement = check(tools, sale, payment)
+    told = requirements.for_facilitator(payment, requirement, sale.version, URL)
+
+    assert len(json.dumps(told)) < 16_000
+    assert tools.facilitator is not None
+    assert tools.facilitator.verify(told, requirement) == Verified(payer=payer.address)
+
+
 def test_the_facilitator_is_not_told_the_offer_which_opens_the_result(
     tools: Toolbox, sale: OnSale, payer: Payer
 ) -> None:
@@ -147,7 +188,7 @@ def test_the_facilitator_is_not_told_the_offer_which_opens_the_result(
     assert payment.offer is not None
 
     requirement = check(tools, sale, payment)
-    told = requirements.for_facilitator(payment, sale.version, URL)
+    told = requirements.for_facilitator(payment, requirement, sale.version, URL)
 
     assert payment.offer not in str(requirement) + str(told)
     assert told["accepted"] == requirement
