@@ -145,7 +145,9 @@ def buy(
         nonce=payment.key.nonce,
         valid_before=_instant(payment.authorization.valid_before),
         run_by=_instant(payment.authorization.valid_before) - TIME_TO_SETTLE,
-        payment=requirements.for_facilitator(payment, asked, version, url),
+        payment=requirements.for_facilitator(
+            payment, asked, version, url, is_listed=tools.settings.public_url is not None
+        ),
         requirement=dict(asked),
         offer_hash=None if payment.offer is None else _hash("offer", payment.offer),
         caller_key=None if key is None else key.hash,

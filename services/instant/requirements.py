@@ -79,13 +79,19 @@ def check(
 
 
 def for_facilitator(
-    payment: Payment, requirement: Mapping[str, Any], version: ResourceVersion, url: str
+    payment: Payment,
+    requirement: Mapping[str, Any],
+    version: ResourceVersion,
+    url: str,
+    *,
+    is_listed: bool,
 ) -> dict[str, Any]:
     """The payment as the facilitator is sent it, with what its catalogue may say of the resource.
 
     Our own words: a payer's could list somebody else's resource as they please, or spell
     ``requirement`` so that it is not understood. And without the offer, which is the payer's own
-    proof that a payment on the chain is theirs.
+    proof that a payment on the chain is theirs. Not ``is_listed`` = ``url`` may be of the payer's
+    making: then nothing is said for a catalogue.
     """
     if payment.version == 1:
         return dict(payment.raw)
@@ -93,7 +99,7 @@ def for_facilitator(
         **payment.raw,
         "accepted": dict(requirement),
         "resource": discovery.resource(version, url),
-        "extensions": discovery.for_catalogues(version),
+        "extensions": discovery.for_catalogues(version) if is_listed else {},
     }
 
 

@@ -18,7 +18,7 @@ from models.resource import ResourceType
 from services.toolbox import Toolbox
 from tests.app.conftest import Build
 from tests.app.contract import CheckedClient
-from tests.support.market import PAYEE, Market, open_market
+from tests.support.market import BODY, PAYEE, Market, open_market
 from tests.support.x402_payer import Payer, decoded, v2_headers
 
 
@@ -209,6 +209,23 @@ def test_the_address_is_the_public_one_behind_a_proxy(market: Market, client_wit
 
     assert found.resource is not None
     assert found.resource.url == f"https://api.example{path}"
+
+
+@pytest.mark.parametrize("public_url", [None, "https://api.example"])
+def test_no_caller_has_a_resource_listed_at_an_address_of_their_own(
+    market: Market, client_with: Build, public_url: str | None
+) -> None:
+    """Catalogues of facilitators list what was paid: a caller chooses the header Host."""
+    path = market.publish()
+    client = client_with(public_url=public_url, instant_wait_seconds=0)
+    elsewhere = {"base_url": "http://shop.elsewhere.example"}
+    payment = Payer().pays(client.post(path, **elsewhere))
+
+    assert client.post(path, json=BODY, headers=payment, **elsewhere).status_code == 202
+
+    told = market.run().payment
+    assert told is not None
+    assert ("bazaar" in told["extensions"]) is (public_url is not None)
 
 
 def test_a_402_is_kept_by_nobody(market: Market, client: CheckedClient) -> None:

@@ -128,7 +128,9 @@ def test_the_facilitator_hears_of_the_resource_in_our_words_and_not_the_payers(
     lie = {"bazaar": {"info": {"description": "free for everybody"}}}
     payment = presented(payer.v2(required(tools, sale)) | {"extensions": lie})
 
-    told = requirements.for_facilitator(payment, check(tools, sale, payment), sale.version, URL)
+    told = requirements.for_facilitator(
+        payment, check(tools, sale, payment), sale.version, URL, is_listed=True
+    )
 
     assert told["payload"] == payment.raw["payload"]
     assert told["resource"]["url"] == URL
@@ -151,7 +153,7 @@ def test_the_facilitator_is_sent_our_own_requirement_however_the_payer_spelled_i
     read = presented(payment)
 
     requirement = check(tools, sale, read)
-    told = requirements.for_facilitator(read, requirement, sale.version, URL)
+    told = requirements.for_facilitator(read, requirement, sale.version, URL, is_listed=True)
 
     assert json.dumps(told["accepted"]) == json.dumps(requirement)
 
@@ -173,7 +175,7 @@ def test_a_resource_that_has_much_to_say_of_itself_does_not_say_it_to_the_facili
     payment = presented(payer.v2(required(tools, sale)))
 
     requirement = check(tools, sale, payment)
-    told = requirements.for_facilitator(payment, requirement, sale.version, URL)
+    told = requirements.for_facilitator(payment, requirement, sale.version, URL, is_listed=True)
 
     assert len(json.dumps(told)) < 16_000
     assert tools.facilitator is not None
@@ -188,7 +190,7 @@ def test_the_facilitator_is_not_told_the_offer_which_opens_the_result(
     assert payment.offer is not None
 
     requirement = check(tools, sale, payment)
-    told = requirements.for_facilitator(payment, requirement, sale.version, URL)
+    told = requirements.for_facilitator(payment, requirement, sale.version, URL, is_listed=True)
 
     assert payment.offer not in str(requirement) + str(told)
     assert told["accepted"] == requirement
