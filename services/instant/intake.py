@@ -18,7 +18,7 @@ from gateways.x402 import Payment, PaymentKey, PaymentRefused, Reason
 from gateways.x402.signatures import is_of_one_key
 from models import run_moves
 from models.money import Usd
-from models.resource import ResourceVersion
+from models.resource import Resource, ResourceVersion
 from models.run import Run, RunState
 from services.errors import Conflict, ErrorCode, Gone, Mismatch, NotFound
 from services.instant import limits, offers, preflight, requirements, resources, templates
@@ -224,6 +224,7 @@ def _put_on_record(
         if named is not None:
             _require_proof(payment)
             return _same_request(named, new, key)
+        require_still_on_sale(session, sale)
         _check_limits(session, tools, sale, worst)
         limits.check_payer(session, tools.settings, payment.key.payer, payment.signature)
         return run_moves.begin(session, new)
@@ -270,6 +271,21 @@ def _same_request(known: Run, new: Run, key: CallerKey | None) -> Run:
         "This Idempotency-Key was used with another request; nothing was charged.",
         code=ErrorCode.IDEMPOTENCY_MISMATCH,
     )
+
+
+def require_still_on_sale(session: Session, sale: OnSale) -> None:
+    """Once more, and until the commit: who has paused a resource, or deleted its key, sells no more
+    of it. Raises CannotSell or NotFound.
+    """
+    paused_at, archived_at = session.execute(
+        select(Resource.paused_at, Resource.archived_at)
+        .where(Resource.id == sale.resource.id)
+        .with_for_update(read=True)
+    ).one()
+    if archived_at is not None:
+        raise resources.not_found()
+    if paused_at is not None:
+        raise CannotSell(Obstacle.PAUSED)
 
 
 def _check_limits(session: Session, tools: Toolbox, sale: OnSale, worst: Usd | None) -> None:

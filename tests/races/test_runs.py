@@ -1,6 +1,7 @@
 """One payment, one run, one settlement, however many copies of anything come at once."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -8,13 +9,19 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, text, update
+from sqlalchemy.exc import IntegrityError, OperationalError
 
+from gateways.x402 import wire
 from local.stand_in.testing import StandInClient
 from models import run_moves
+from models.creator import Provider
+from models.resource import Resource
 from models.run import Run, RunState
 from models.run_lifecycle import RUN_ARROWS, RunArrow, RunEvent
-from services.instant import creators, intake, limits, runs, settlement
+from services.errors import NotFound
+from services.instant import creators, intake, keys, limits, resources, runs, settlement
+from services.instant.preflight import CannotSell
 from services.toolbox import Toolbox
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.market import BODY, Buyer, Market, open_market
@@ -26,6 +33,10 @@ COPIES = 50
 @pytest.fixture
 def market(tools: Toolbox, stand_in: StandInClient) -> Market:
     return open_market(tools, stand_in)
+
+
+def _without_its_key(tools: Toolbox, creator_id: int, slug: str) -> None:
+    assert keys.delete(tools, creator_id, Provider.OPENROUTER) == [slug]
 
 
 def test_fifty_copies_of_a_payment_are_one_run(
@@ -72,6 +83,48 @@ def test_buyers_of_one_creator_do_not_wait_for_each_other(market: Market, web: F
         answer = Buyer(web.test_client()).buy(path)
 
     assert answer.status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("taken_off", "answer"),
+    [
+        pytest.param(resources.pause, CannotSell, id="paused"),
+        pytest.param(resources.archive, NotFound, id="archived"),
+        pytest.param(_without_its_key, CannotSell, id="without its key"),
+    ],
+)
+def test_what_goes_off_sale_while_a_payment_is_looked_at_is_not_sold(
+    market: Market,
+    web: Flask,
+    taken_off: Callable[[Toolbox, int, str], object],
+    answer: type[Exception],
+) -> None:
+    path = market.publish()
+    payment = wire.payment_of(Buyer(web.test_client()).payment(path)[wire.SIGNATURE_HEADER], None)
+    assert payment is not None
+    seen = market.sale()
+
+    taken_off(market.tools, market.creator.id, "haiku")
+
+    with pytest.raises(answer):
+        intake.buy(market.tools, seen, payment, BODY, key=None, url=f"http://localhost{path}")
+    assert market.runs() == []
+
+
+def test_nothing_is_taken_off_sale_in_the_middle_of_a_purchase(market: Market) -> None:
+    """Or a run could be on record that began after its creator was told of the pause."""
+    market.publish()
+
+    with market.tools.database.transaction("test.purchase") as session:
+        intake.require_still_on_sale(session, market.sale())
+        with pytest.raises(OperationalError, match="lock timeout"):
+            _archived_without_patience(market)
+
+
+def _archived_without_patience(market: Market) -> None:
+    with market.tools.database.transaction("test.archive") as session:
+        session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        session.execute(update(Resource).values(archived_at=func.now()))
 
 
 def test_two_payments_under_one_identifier_are_one_run(
