@@ -72,6 +72,8 @@ def delivered(reply: Reply) -> Delivered:
     if not text.strip():
         _fail("nothing", "empty")
     value = _json(text) if is_json(content_type) else text
+    if value is None or (isinstance(value, str) and not value.strip()):
+        _fail("nothing, in JSON", "empty")
     return Delivered(value=value, content_type=content_type)
 
 

@@ -99,6 +99,8 @@ def test_json_comes_back_as_what_it_means_and_anything_else_as_text(
         (said("", "application/json"), "empty"),
         (said(" \n", "text/plain"), "empty"),
         (answer(204, ""), "empty"),
+        (said("null", "application/json"), "empty"),
+        (said('" \\n"', "application/json"), "empty"),
         (said("NaN", "application/json"), "not_json"),
         (said("1e999", "application/json"), "not_json"),
         (said('"\\u0000"', "application/json"), "not_json"),
