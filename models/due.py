@@ -9,8 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, DateTime, func, select, tuple_, update
-from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    SQLColumnExpression,
+    func,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.database import Id
 
@@ -84,7 +93,7 @@ def put_off(
     claim_held: int,
     *,
     delay: timedelta,
-    at_latest: InstrumentedAttribute[datetime | None] | None = None,
+    at_latest: SQLColumnExpression[datetime | None] | SQLColumnExpression[datetime] | None = None,
 ) -> bool:
     """Let go of a claimed row and make it due again after ``delay``. False = it was ours no longer.
 

@@ -6,10 +6,10 @@ run which is taken over either has its result or begins its call anew.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import null, select
+from sqlalchemy import SQLColumnExpression, null, select
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
@@ -176,7 +176,15 @@ def _put_off_verifying(tools: Toolbox, held: _Held, error: OutsideError) -> None
     delay = retry.backoff(held.calls_so_far, retry_after=wish)
     with tools.database.transaction("runs.verify_failed") as session:
         _end_call(session, held, CallOutcome.UNAVAILABLE, code=error.code)
-        due.put_off(session, Run, held.run.id, held.claim, delay=delay)
+        due.put_off(
+            session, Run, held.run.id, held.claim, delay=delay, at_latest=_hopeless_at(tools)
+        )
+
+
+def _hopeless_at(tools: Toolbox) -> SQLColumnExpression[datetime]:
+    """When a run that is not verified comes to nothing."""
+    needed = timedelta(seconds=tools.settings.instant_run_seconds * SHARE_FOR_THE_CALL)
+    return Run.run_by - needed
 
 
 def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:

@@ -94,6 +94,23 @@ def test_while_the_facilitator_is_away_a_run_waits(
     assert market.calls()[:2] == [("verify", "unavailable"), ("verify", "answered")]
 
 
+def test_a_facilitator_that_wants_to_be_left_alone_for_long_is_not_waited_for_in_vain(
+    market: Market, buyer: Buyer, life: Life, stand_in: StandInClient
+) -> None:
+    """The caller would read "processing" for an hour, and the run hold a place for as long."""
+    fault = {"kind": FaultKind.STATUS, "status": 429, "retry_after": "3600"}
+    stand_in.arm(Fault(target="x402.verify", **fault))
+    buyer.buy(market.publish())
+
+    life.work()
+
+    run = market.run()
+    assert run.state is RunState.RECEIVED
+    assert run.due_at is not None
+    hopeless = timedelta(seconds=market.tools.settings.instant_run_seconds / 2)
+    assert run.due_at <= run.run_by - hopeless
+
+
 def test_a_facilitator_that_stays_away_ends_in_an_uncharged_failure(
     market: Market, buyer: Buyer, life: Life, stand_in: StandInClient
 ) -> None:
