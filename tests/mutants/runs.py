@@ -7,6 +7,7 @@ RUNS = "services/instant/runs.py"
 SETTLEMENT = "services/instant/settlement.py"
 BY_RACES = "tests/races/test_runs.py"
 BY_CALLERS = "tests/app/test_instant.py"
+BY_LIMITS = "tests/services/instant/test_limits.py"
 BY_WORK = "tests/services/instant/test_runs.py"
 BY_MONEY = "tests/services/instant/test_settlement.py"
 
@@ -31,6 +32,41 @@ def _one(name: str, file: str, old: str, new: str, *caught_by: str) -> Mutant:
 
 
 RUN_MUTANTS = (
+    _one(
+        "anybody fills up a payer's places",
+        "services/instant/limits.py",
+        "    theirs = and_(runs, ~_MAY_BE_MADE_UP) if is_of_one_key(signature) else runs\n",
+        "    theirs = runs\n",
+        *(BY_LIMITS, "-k", "made_up"),
+    ),
+    _one(
+        "what nobody can judge waits in a resource's places",
+        RUNS,
+        "        if is_of_one_key(_signature(held.run)) or error.code in MAY_BE_THE_HOUR:",
+        "        if error.code:",
+        *(BY_LIMITS, "-k", "judge"),
+    ),
+    _one(
+        "what was paused meanwhile is sold",
+        INTAKE,
+        "        require_still_on_sale(session, sale)\n",
+        "",
+        *(BY_RACES, "-k", "goes_off"),
+    ),
+    _one(
+        "a caller's Host is listed",
+        INTAKE,
+        "is_listed=tools.settings.public_url is not None",
+        "is_listed=True",
+        *("tests/app/test_payment_required.py", "-k", "address_of_their"),
+    ),
+    _one(
+        "a run sleeps for as long as the facilitator likes",
+        RUNS,
+        "delay=delay, at_latest=_hopeless_at(tools)",
+        "delay=delay",
+        *(BY_WORK, "-k", "in_vain"),
+    ),
     _one(
         "copies are counted at once",
         "services/instant/limits.py",

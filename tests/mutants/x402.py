@@ -15,6 +15,20 @@ def _one(name: str, file: str, old: str, new: str, caught_by: tuple[str, ...]) -
 
 X402_MUTANTS = (
     _one(
+        "x402: the facilitator is sent the payer's spelling",
+        CHECKS,
+        '        "accepted": dict(requirement),\n',
+        "",
+        CHECKED_BY,
+    ),
+    _one(
+        "x402: a parity that the token refuses",
+        WIRE,
+        '_PARITIES = {"00": "1b", "01": "1c"}',
+        '_PARITIES = {"": ""}',
+        READ_BY,
+    ),
+    _one(
         "x402: anybody's signature",
         CHECKS,
         "payment.signature) != authorization.payer:",
