@@ -172,9 +172,8 @@ class Control:
 
     def reset(self, _: Request) -> Reply:
         """A new world: no payments, no faults, no effects. Only the node's key stays."""
-        self.faults.disarm()
         self.weather.clear()
-        self.faults.release()
+        self.faults.begin_world()
         self.node.clear()
         self.feeds.reset()
         self.openrouter.reset()

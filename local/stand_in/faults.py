@@ -237,6 +237,14 @@ class Faults:
         self._by_chance = by_chance
         self._lock = threading.Lock()
         self._armed: list[Fault] = []
+        self._world = 0
+
+    def begin_world(self) -> None:
+        """Forget everything. Who has been made to wait until now leaves without an effect."""
+        with self._lock:
+            self._world += 1
+        self.disarm()
+        self.release()
 
     def arm(self, fault: Fault) -> None:
         with self._lock:
@@ -258,6 +266,7 @@ class Faults:
 
     def run(self, errand: Errand, act: Callable[[Fault | None], Reply]) -> Reply:
         """Do what was asked, spoilt by the first armed fault that hits it."""
+        world = self._world
         fault = self._take(errand) or self._by_chance(errand)
         if fault is None:
             return act(None)
@@ -266,6 +275,8 @@ class Faults:
             return act(fault)
         done = act(None) if fault.after_effect else None
         self._wait(fault, errand.client)
+        if world != self._world:
+            raise ClientLeft
         return self._spoil(fault, errand, lambda: done or act(None))
 
     def _take(self, errand: Errand) -> Fault | None:

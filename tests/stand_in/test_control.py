@@ -13,6 +13,7 @@ import simplejson
 from gateways import bolt11
 from local.stand_in.faults import TARGETS, Fault, FaultKind
 from local.stand_in.testing import StandInClient
+from tests.journeys.waiting import wait_until
 
 
 def quoted(world: StandInClient, feed: str) -> Any:
@@ -187,6 +188,21 @@ def test_a_payment_can_be_held_before_or_after_it_is_done(
             assert payer.read(invoice["payment_hash"]).json()["paid"] is after_effect
             world.release()
             assert answer.result().status_code == 201
+
+
+def test_who_was_made_to_wait_in_an_earlier_world_does_nothing_in_the_new_one(
+    income: Any, world: StandInClient
+) -> None:
+    world.arm(Fault(target="lnbits.create", kind=FaultKind.DELAY, seconds=0.3))
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(income.create)
+        wait_until("it is made to wait", lambda: world.armed() == [])
+
+        world.reset()
+
+        with pytest.raises(requests.ConnectionError):
+            late.result()
+    assert world.effects() == []
 
 
 @pytest.mark.parametrize("target", TARGETS)
