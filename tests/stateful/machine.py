@@ -62,6 +62,7 @@ from tests.stateful.world import (
     offering,
 )
 from tests.support.books import assert_balanced
+from tests.support.deadlines import wait_shortly_for
 from tests.support.doorbell import ANSWERS, RecordingDoorbell
 
 JOBS_MAX = 3
@@ -191,6 +192,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.effects_seen = 0
         self.sent: Counter[str] = Counter()
         self.patched = pytest.MonkeyPatch()
+        self.is_hasty = False
         self.stand_in.reset()
         self.stand_in.top_up(OPENING_SATS)
         self._use(bench.tools.with_(proof=self._new_proof()))
@@ -359,7 +361,7 @@ class Lifecycle(RuleBasedStateMachine):
         fault = TROUBLES[trouble]
         is_hanging = fault.kind is FaultKind.HANG
         if is_hanging:
-            self._hurry()
+            self._hurry(fault.target)
         self.excuses.models_failed |= fault.target == "anthropic"
         self.excuses.receivers_failed |= fault.target.startswith("lnurl")
         self.stand_in.arm(fault.model_copy(update={"times": 1 if is_hanging else times}))
@@ -699,6 +701,8 @@ class Lifecycle(RuleBasedStateMachine):
     @contextmanager
     def _a_process(self) -> Iterator[None]:
         """What one process does, which may be killed over it."""
+        if self.is_hasty:
+            self._is_fair()
         try:
             yield
         except Killed as killed:
@@ -757,7 +761,10 @@ class Lifecycle(RuleBasedStateMachine):
         return sum(self.sent[payment_hash] for payment_hash in job.payees)
 
     def _is_fair(self) -> bool:
-        return not self.stand_in.armed()
+        is_fair = not self.stand_in.armed()
+        if is_fair and self.is_hasty:
+            self._be_patient()
+        return is_fair
 
     def _make_due(self) -> None:
         make_everything_due(self.bench.tools.database)
@@ -766,15 +773,20 @@ class Lifecycle(RuleBasedStateMachine):
         let_time_pass(self.bench.tools.database, timedelta(seconds=seconds))
         self.now += seconds
 
-    def _hurry(self) -> None:
-        for name in ("GET_SECONDS", "CREATE_SECONDS", "PAY_SECONDS"):
-            self.patched.setattr(f"gateways.lightning.lnbits.{name}", HASTY_SECONDS)
-        self.patched.setattr("gateways.prices.feeds.FEED_SECONDS", HASTY_SECONDS)
-        self.patched.setattr("gateways.lnurl.receivers.ASK_SECONDS", HASTY_SECONDS)
-        self._use(self.tools.with_(language_model=self.bench.hasty_models))
+    def _hurry(self, target: str) -> None:
+        """Wait for nothing that is asked of what hangs, until nothing does."""
+        wait_shortly_for(target, HASTY_SECONDS, self.patched)
+        if target == "anthropic":
+            self._use(self.tools.with_(language_model=self.bench.hasty_models))
+        self.is_hasty = True
 
     def _clear_up(self) -> None:
         self.stand_in.disarm()
+        self._be_patient()
+
+    def _be_patient(self) -> None:
+        """A machine that stands still for a moment is no trouble."""
+        self.is_hasty = False
         self.patched.undo()
         self._use(self.tools.with_(language_model=self.bench.tools.language_model))
 

@@ -14,7 +14,7 @@ from models import tables
 from models.database import Database
 
 HASTY_SECONDS = 0.15
-"""How long every outside call may take while something hangs; else as long as in production."""
+"""How long what hangs may take; else, and everything else, as long as in production."""
 
 _ANYWHERE: dict[str, dict[str, Any]] = {
     "answers 500": {"kind": FaultKind.STATUS, "status": 500},

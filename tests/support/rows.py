@@ -1,6 +1,9 @@
 """Looking into rows, and ageing them: time passes by UPDATE, no test waits for it."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -67,6 +70,33 @@ def due_in(tools: Toolbox, model: Any) -> timedelta:
     with tools.database.transaction("test.due_in") as session:
         left: timedelta = session.scalars(select(model.due_at - func.now())).one()
         return left
+
+
+def now(tools: Toolbox) -> datetime:
+    """The database's clock."""
+    with tools.database.transaction("test.now") as session:
+        moment: datetime = session.execute(select(func.now())).scalar_one()
+        return moment
+
+
+@dataclass
+class Rest:
+    """How long the one row of a table is put off by what is done meanwhile.
+
+    The truth lies between both, however long the machine stood still before we looked.
+    """
+
+    at_least: timedelta = timedelta.min
+    at_most: timedelta = timedelta.max
+
+
+@contextmanager
+def measured_rest(tools: Toolbox, model: Any) -> Iterator[Rest]:
+    """Known when the body is done."""
+    rest, before = Rest(), now(tools)
+    yield rest
+    due_at: datetime = only(tools, model).due_at
+    rest.at_least, rest.at_most = due_at - now(tools), due_at - before
 
 
 def outcomes(tools: Toolbox, view: JobView) -> list[str | None]:

@@ -7,7 +7,8 @@ import pytest
 
 from local.stand_in.faults import Fault, FaultKind
 
-LONGER_THAN_ANY_DEADLINE = 0.7
+FAR_LONGER_THAN_A_DEADLINE = 10.0
+"""A caller that the machine does not let run for a moment finds no answer all the same."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,11 @@ class Storm:
 
     fault: Fault
     code: str
+
+    @property
+    def is_waited_out(self) -> bool:
+        """Whether whoever asks waits until its deadline."""
+        return self.code == "timeout"
 
 
 def _storm(code: str, kind: FaultKind, **more: Any) -> Storm:
@@ -29,7 +35,7 @@ STORMS = {
     "HTML": _storm("not_json", FaultKind.BODY),
     "JSON of another kind": _storm("not_an_object", FaultKind.BODY, text="[]"),
     "truncated JSON": _storm("not_json", FaultKind.TRUNCATED),
-    "too slow": _storm("timeout", FaultKind.DELAY, seconds=LONGER_THAN_ANY_DEADLINE),
+    "too slow": _storm("timeout", FaultKind.DELAY, seconds=FAR_LONGER_THAN_A_DEADLINE),
     "hung": _storm("timeout", FaultKind.HANG),
     "reset": _storm("connection", FaultKind.RESET),
 }

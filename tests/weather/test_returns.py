@@ -4,23 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from gateways.lnurl import receivers
 from local.stand_in.faults import Fault, FaultKind
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
 from services.money.returns import WINDOW
 from tests.support.owing import owing_to
 from tests.support.rows import all_of, let_pass, only
-from tests.weather.conftest import ALWAYS, DEADLINE_SECONDS, Sky
+from tests.weather.conftest import ALWAYS, Sky
 from tests.weather.storms import Storm, in_every_storm
 from tests.weather.test_money_out import pass_a_minute, payments_out
 
 STEPS = pytest.mark.parametrize("step", ["lnurl.terms", "lnurl.invoice"])
-
-
-@pytest.fixture(autouse=True)
-def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receivers, "ASK_SECONDS", DEADLINE_SECONDS)
 
 
 def now(sky: Sky) -> DestinationState:
