@@ -30,7 +30,7 @@ SHORT = 0.4
 """Seconds of deadline where it is meant to pass."""
 
 
-def fails(http: HttpClient, url: str, *, seconds: float = 5.0, **more: object) -> OutsideError:
+def fails(http: HttpClient, url: str, *, seconds: float = 30.0, **more: object) -> OutsideError:
     with pytest.raises(OutsideError) as caught:
         http.get(url, seconds=seconds, **more).required().object()
     return caught.value
@@ -41,7 +41,7 @@ def test_numbers_with_a_fraction_are_exact_decimals(
 ) -> None:
     server.says(answer(200, '{"price": 97123.10, "tiny": 1e-9, "whole": 3}'))
 
-    numbers = http.get(server.url, seconds=5).required().object()
+    numbers = http.get(server.url, seconds=30).required().object()
 
     assert numbers == {"price": Decimal("97123.10"), "tiny": Decimal("1e-9"), "whole": 3}
     assert type(numbers["price"]) is Decimal
@@ -136,8 +136,8 @@ def test_a_get_on_a_connection_gone_stale_is_asked_again_on_a_fresh_one(
     http = HttpClient()
     server.says(json_answer({"n": 1}), trouble, json_answer({"n": 2}))
 
-    first = http.get(server.url, seconds=5).object()
-    second = http.get(server.url, seconds=5).object()
+    first = http.get(server.url, seconds=30).object()
+    second = http.get(server.url, seconds=30).object()
 
     assert (first, second) == ({"n": 1}, {"n": 2})
     assert len(server.heard) == 3
@@ -158,7 +158,7 @@ def test_a_post_is_never_sent_twice(server: ScriptedServer, http: HttpClient, tr
     server.says(trouble, json_answer({}))
 
     with pytest.raises(Unavailable) as caught:
-        http.post(server.url, seconds=5, body={"pay": 1})
+        http.post(server.url, seconds=30, body={"pay": 1})
 
     assert caught.value.code == "connection"
     assert len(server.heard) == 1
@@ -168,11 +168,11 @@ def test_a_post_never_travels_on_a_used_connection(server: ScriptedServer) -> No
     http = HttpClient()
     server.says(json_answer({}))
 
-    http.get(server.url, seconds=5)
-    http.get(server.url, seconds=5)
+    http.get(server.url, seconds=30)
+    http.get(server.url, seconds=30)
     after_two_gets = server.connections
-    http.post(server.url, seconds=5)
-    http.post(server.url, seconds=5)
+    http.post(server.url, seconds=30)
+    http.post(server.url, seconds=30)
 
     assert after_two_gets == 1
     assert server.connections == 3
@@ -360,8 +360,8 @@ def test_a_key_that_cannot_be_a_header_stands_in_no_error(
 def test_cookies_are_not_kept(server: ScriptedServer, http: HttpClient) -> None:
     server.says(json_answer({}, headers={"Set-Cookie": "a=b; Path=/"}))
 
-    http.get(server.url, seconds=5)
-    http.get(server.url, seconds=5)
+    http.get(server.url, seconds=30)
+    http.get(server.url, seconds=30)
 
     assert "cookie" not in server.heard[-1].headers
 
@@ -377,7 +377,7 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(
     monkeypatch.setenv("no_proxy", "")
     server.says(json_answer({}))
 
-    HttpClient().get(server.url, seconds=5).required()
+    HttpClient().get(server.url, seconds=30).required()
 
     assert "authorization" not in server.heard[0].headers
 

@@ -97,11 +97,11 @@ def question(model: str, **changes: Any) -> Question:
 
 
 def ask(provider: Provider, server: ScriptedServer, **changes: Any) -> Answer:
-    model = provider.make(KEY, server.url, 5.0)
+    model = provider.make(KEY, server.url, 30.0)
     return model.ask(question(changes.pop("model", provider.model), **changes))
 
 
-def failure(provider: Provider, url: str, seconds: float = 5.0) -> OutsideError:
+def failure(provider: Provider, url: str, seconds: float = 30.0) -> OutsideError:
     with pytest.raises(OutsideError) as caught:
         provider.make(KEY, url, seconds).ask(question(provider.model))
     return caught.value
@@ -527,7 +527,7 @@ def test_a_call_ends_at_its_total_deadline_and_may_be_billed(
     server: ScriptedServer, provider: Provider, say: Say
 ) -> None:
     server.says(say)
-    model = provider.make(KEY, server.url, 0.4)
+    model = provider.make(KEY, server.url, 1.0)
     began = time.monotonic()
 
     with pytest.raises(Unavailable) as caught:
@@ -589,7 +589,7 @@ def test_an_answer_without_end_is_cut_off(
 
 @BOTH
 def test_every_call_has_a_connection_of_its_own(server: ScriptedServer, provider: Provider) -> None:
-    model = provider.make(KEY, server.url, 5.0)
+    model = provider.make(KEY, server.url, 30.0)
     server.says(json_answer(provider.reply()))
 
     model.ask(question(provider.model))
@@ -602,7 +602,7 @@ def test_every_call_has_a_connection_of_its_own(server: ScriptedServer, provider
 def test_a_key_that_cannot_be_a_header_is_trouble_and_no_crash(
     server: ScriptedServer, provider: Provider
 ) -> None:
-    model = provider.make("secret\nkey", server.url, 5.0)
+    model = provider.make("secret\nkey", server.url, 30.0)
 
     with pytest.raises(OutsideError) as caught:
         model.ask(question(provider.model))

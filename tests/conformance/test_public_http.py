@@ -25,7 +25,7 @@ URL = "https://wallet.example/x?y=1"
 OK = json_answer({"ok": True})
 
 
-def ask(internet: Internet, url: str = URL, *, seconds: float = 5.0, **more: object) -> object:
+def ask(internet: Internet, url: str = URL, *, seconds: float = 30.0, **more: object) -> object:
     client = internet.client(**more)
     return client.get(url, seconds=seconds, max_bytes=1000).required().object()
 
@@ -94,9 +94,9 @@ def test_a_name_that_changes_between_check_and_connection_changes_nothing(
         resolve=lambda *_: next(answers), dial=internet.dial, certificates=internet.certificates
     )
 
-    client.get(URL, seconds=5, max_bytes=1000).required()
+    client.get(URL, seconds=30, max_bytes=1000).required()
     with pytest.raises(Refused):
-        client.get(URL, seconds=5, max_bytes=1000)
+        client.get(URL, seconds=30, max_bytes=1000)
 
     assert internet.dialled == [(WALLET, 443)]
 
@@ -246,7 +246,7 @@ def test_a_name_that_cannot_be_found_is_no_refusal(
     client = PublicHttpClient(resolve=fail, dial=internet.dial)
 
     with pytest.raises(Unavailable) as caught:
-        client.get(URL, seconds=5, max_bytes=1000)
+        client.get(URL, seconds=30, max_bytes=1000)
     assert caught.value.code == code
 
 
@@ -273,10 +273,10 @@ def test_a_bench_may_be_asked_at_exactly_its_own_origin(server: ScriptedServer) 
     server.says(OK)
     client = PublicHttpClient(bench_origins=[server.url])
 
-    assert client.get(f"{server.url}/x", seconds=5, max_bytes=1000).object() == {"ok": True}
+    assert client.get(f"{server.url}/x", seconds=30, max_bytes=1000).object() == {"ok": True}
     for url in (f"{server.url}1/", f"{server.url}@evil.example/", "http://127.0.0.1:1/"):
         with pytest.raises(Refused):
-            client.get(url, seconds=5, max_bytes=1000)
+            client.get(url, seconds=30, max_bytes=1000)
 
 
 def test_without_a_bench_the_loopback_is_never_asked(server: ScriptedServer) -> None:
@@ -285,5 +285,5 @@ def test_without_a_bench_the_loopback_is_never_asked(server: ScriptedServer) -> 
 
     for url in (server.url, server.url.replace("http:", "https:"), "https://localhost/"):
         with pytest.raises(Refused):
-            client.get(url, seconds=5, max_bytes=1000)
+            client.get(url, seconds=30, max_bytes=1000)
     assert server.connections == 0

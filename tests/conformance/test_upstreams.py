@@ -21,7 +21,7 @@ GET, POST = UpstreamMethod.GET, UpstreamMethod.POST
 def ask(
     internet: Internet, method: UpstreamMethod = POST, url: str = URL, **more: Any
 ) -> Delivered:
-    given: dict[str, Any] = {"values": {}, "seconds": 5.0} | more
+    given: dict[str, Any] = {"values": {}, "seconds": 30.0} | more
     call = UpstreamCall(method=method, url=url, key="run-key", **given)
     return PublicUpstreams(internet.client()).ask(call)
 
@@ -124,7 +124,7 @@ def test_an_answer_that_cannot_be_sold_is_an_error_that_names_neither_answer_nor
 ) -> None:
     internet.wallet.says(say)
 
-    error = trouble(internet, seconds=0.5 if say is HANG else 5.0)
+    error = trouble(internet, seconds=0.5 if say is HANG else 30.0)
 
     assert error.code == code
     assert error.__cause__ is None or "wallet" not in str(error.__cause__)
@@ -197,7 +197,7 @@ def test_a_request_whose_answer_is_lost_is_not_sent_again(internet: Internet) ->
 
 def bench_call(stand_in: StandInClient, what: str, method: UpstreamMethod = POST) -> UpstreamCall:
     url = f"{stand_in.url}/upstream/{what}"
-    return UpstreamCall(method=method, url=url, values={"a": "b"}, key="k", seconds=5.0)
+    return UpstreamCall(method=method, url=url, values={"a": "b"}, key="k", seconds=30.0)
 
 
 def bench(stand_in: StandInClient) -> PublicUpstreams:
