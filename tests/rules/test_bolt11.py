@@ -342,12 +342,12 @@ def test_the_longest_invoice_is_read_in_under_five_milliseconds() -> None:
     assert 1300 < len(text) <= MAX_LENGTH
     times = sorted(_seconds_to_read(text) for _ in range(100))
 
-    # The median, so that a machine busy with other things does not fail the test.
+    # Our own time alone, and the median of it: a machine busy with other things fails no test.
     assert times[50] < 0.005
 
 
 def _seconds_to_read(text: str) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     invoice: Bolt11 = bolt11.read(text)
     assert invoice.description == "tea"
-    return time.perf_counter() - start
+    return time.thread_time() - start

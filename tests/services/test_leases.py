@@ -11,6 +11,9 @@ from services.leases import Leases
 from tests.support import rows
 from tests.support.life import Life
 
+LONG = timedelta(minutes=10)
+"""Longer than the lease that a claim begins with."""
+
 
 def _take(life: Life, job_id: int) -> Assignment:
     taken = steps.take(life.tools, job_id, Step.EVALUATE, model="m", prompt_version="p@1")
@@ -31,23 +34,23 @@ def test_a_row_that_is_held_stays_ours_however_long_the_call_takes(life: Life) -
 
 
 def test_a_row_that_is_held_no_longer_is_not_renewed(life: Life) -> None:
-    view, leases = life.evaluating(), Leases(timedelta(seconds=60))
+    view, leases = life.evaluating(), Leases(LONG)
     with leases.hold(Job, view.job.id, _take(life, view.job.id).claim):
         pass
 
     assert leases.renew(life.tools.database) == 0
-    assert rows.due_in(life.tools, Job) <= timedelta(seconds=2)
+    assert rows.due_in(life.tools, Job) <= life.tools.settings.lease
 
 
 def test_a_row_that_was_taken_over_is_lost_and_its_lease_is_not_touched(life: Life) -> None:
-    view, leases = life.evaluating(), Leases(timedelta(seconds=60))
+    view, leases = life.evaluating(), Leases(LONG)
     with leases.hold(Job, view.job.id, _take(life, view.job.id).claim):
         life.make_due()
         _take(life, view.job.id)
 
         assert leases.renew(life.tools.database) == 0
 
-    assert rows.due_in(life.tools, Job) <= timedelta(seconds=2)
+    assert rows.due_in(life.tools, Job) <= life.tools.settings.lease
 
 
 def test_a_row_that_ended_is_lost(life: Life) -> None:
@@ -82,7 +85,7 @@ def test_a_row_that_was_taken_over_cannot_be_put_off_by_its_old_holder(life: Lif
     with life.tools.database.transaction("test.put_off") as session:
         assert not due.put_off(session, Job, view.job.id, old, delay=timedelta(hours=1))
 
-    assert rows.due_in(life.tools, Job) <= timedelta(seconds=2)
+    assert rows.due_in(life.tools, Job) <= life.tools.settings.lease
 
 
 def test_an_idle_process_renews_nothing_and_asks_nothing(life: Life) -> None:

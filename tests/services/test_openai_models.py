@@ -30,7 +30,6 @@ def _with_models(life: Life, *, evaluating: str, working: str) -> Life:
             "EVAL_MODEL": evaluating,
             "WORK_MODEL": working,
             "MODEL_PRICES": MODEL_PRICES,
-            "LEASE_SECONDS": "2",
         }
     )
     built = toolbox.build(other, Role.MONEY)

@@ -62,7 +62,7 @@ def test_what_is_no_offer_is_refused(tools: Toolbox, change: str) -> None:
         offers.opened(tools, change)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=list(HealthCheck), max_examples=50)
 @given(text=st.text() | st.text(ALPHABET, min_size=60, max_size=200).map("o1.".__add__))
 def test_whatever_is_shown_as_an_offer_is_refused(tools: Toolbox, text: str) -> None:
     with pytest.raises(PaymentRefused):
