@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func
 
 from config.queues import TaskName
 from gateways.lightning import PayoutOutcome, PayoutReading, SettledPayment
@@ -355,8 +354,7 @@ def test_a_payout_that_many_read_back_as_paid_is_booked_once(life: Life) -> None
 
 def test_of_many_nudges_at_once_one_poll_comes(life: Life) -> None:
     ticks.run(life.tools, TaskName.POLL_PAYMENTS)
-    now, resting = func.now(), timedelta(seconds=1.2)
-    rows.change(life.tools, Tick, ran_at=now - timedelta(seconds=0.7), due_at=now + resting)
+    rows.change(life.tools, Tick, ran_at=Tick.ran_at - timedelta(seconds=0.7))
     before = _polls(life)
 
     results = all_at_once(lambda: ticks.hurry(life.tools, TaskName.POLL_PAYMENTS))
@@ -366,9 +364,12 @@ def test_of_many_nudges_at_once_one_poll_comes(life: Life) -> None:
     assert _polls(life) == before + 1
 
 
-def test_a_nudge_that_meets_a_poll_does_not_start_another_beside_it(life: Life) -> None:
+def test_a_nudge_that_meets_a_poll_does_not_start_another_beside_it(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "HURRY_AT_MOST_EVERY", timedelta(minutes=1))
     ticks.run(life.tools, TaskName.POLL_PAYMENTS)
-    rows.change(life.tools, Tick, due_at=Tick.ran_at, ran_at=Tick.ran_at - timedelta(seconds=1))
+    rows.change(life.tools, Tick, due_at=Tick.ran_at, ran_at=Tick.ran_at - timedelta(minutes=2))
     before = _polls(life)
 
     def nudge() -> bool:

@@ -113,6 +113,8 @@ def test_the_days_budget_counts_what_tries_cost_at_most_until_it_is_known(life: 
     tight = _with(life, demo_daily_budget_usd=worst * 2)
     _try_it(tight)
     _try_it(tight)
+    # of today all the same if midnight comes now
+    rows.change(life.tools, DemoRun, created_at=DemoRun.created_at + HOUR)
 
     with pytest.raises(NotNow) as refused:
         _try_it(tight)

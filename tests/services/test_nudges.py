@@ -4,16 +4,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from config.queues import TaskName
+from config.queues import EVERY, TaskName
 from models.database import Database
 from models.invoice import InvoiceKind
 from models.lifecycle import JobState
 from models.tick import Tick
 from services.operate import ticks
 from tests.support.life import Life
+
+
+@pytest.fixture(autouse=True)
+def _rests_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rests for an hour: a machine that stands still for seconds makes it due no sooner."""
+    monkeypatch.setitem(EVERY, TaskName.POLL_PAYMENTS, timedelta(hours=1))
+    monkeypatch.setattr(ticks, "TICK_LEASE", timedelta(hours=2))  # longer than a rest, as it is
 
 
 def _finished(life: Life, ago: timedelta) -> None:
@@ -36,7 +44,11 @@ def test_given_a_poll_that_rests_when_lnbits_nudges_then_the_next_one_is_due_at_
     assert life.state(view) is JobState.EVALUATING
 
 
-def test_given_a_poll_that_has_just_run_then_a_nudge_changes_nothing(life: Life) -> None:
+def test_given_a_poll_that_has_just_run_then_a_nudge_changes_nothing(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert timedelta(milliseconds=500) == ticks.HURRY_AT_MOST_EVERY
+    monkeypatch.setattr(ticks, "HURRY_AT_MOST_EVERY", timedelta(minutes=1))
     ticks.run(life.tools, TaskName.POLL_PAYMENTS)
 
     assert not ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
@@ -45,7 +57,7 @@ def test_given_a_poll_that_has_just_run_then_a_nudge_changes_nothing(life: Life)
 
 def test_given_a_poll_under_way_then_a_nudge_starts_no_second_one(life: Life) -> None:
     ticks.run(life.tools, TaskName.POLL_PAYMENTS)
-    _finished(life, timedelta(seconds=3))
+    _finished(life, timedelta(hours=2))
     ticks._claim(life.tools, TaskName.POLL_PAYMENTS)
 
     assert not ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
