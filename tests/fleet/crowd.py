@@ -80,7 +80,13 @@ class Crowd:
     def wait_until_all_are_refunded(self) -> None:
         self._timed(
             "refunds that took longer",
-            lambda: wait_until("all are refunded", self.refunded, JOBS.__eq__, every=0.5),
+            lambda: wait_until(
+                "all are refunded",
+                self.refunded,
+                JOBS.__eq__,
+                seconds=PATIENCE_SECONDS,
+                every=0.5,
+            ),
         )
 
     def jobs_in(self, state: JobState) -> int:

@@ -1,5 +1,7 @@
 """Hundreds of jobs at once through two of every process: each is done, paid and refunded once."""
 
+from functools import partial
+
 from local.stand_in.effects import EffectKind
 from local.stand_in.rows import Wallet
 from models.lifecycle import JobState
@@ -7,6 +9,7 @@ from tests.fleet.__main__ import SECOND
 from tests.fleet.crowd import JOBS, gather
 from tests.fleet.fleet import Fleet
 from tests.journeys.books import Books
+from tests.journeys.waiting import wait_until
 
 WORKED = {
     "worker-money": "payout posted",
@@ -33,5 +36,6 @@ def test_two_of_everything_do_each_job_once(fleet: Fleet, books: Books, measure:
     crowd.assert_money_moved_once()
     assert crowd.most_calls_of_one_step_at_once() == 1
     for process, text in WORKED.items():
-        assert fleet.lines_of(process, text)
-        assert fleet.lines_of(process + SECOND, text)
+        for each in (process, process + SECOND):
+            # the supervisor passes lines on, a moment after they were written
+            wait_until(f"{each} says: {text}", partial(fleet.lines_of, each, text))

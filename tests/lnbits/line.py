@@ -92,7 +92,7 @@ class Line:
         self._loop.close()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=60)
 
     def _bound(self) -> socket.socket:
         """Bound but not listening: the port stays ours, and the kernel refuses who calls."""

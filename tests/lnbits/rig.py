@@ -18,7 +18,7 @@ from tests.lnbits.wallet import Wallet
 
 RICH_SATS = 20_000_000
 OUR_SATS = 2_000_000
-ANNOUNCE_SECONDS = 30
+ANNOUNCE_SECONDS = 90
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class Shop:
             self.life.work()
             return self.life.state(view) is state
 
-        wait_until(is_there, 20, f"the job is {state.value}")
+        wait_until(is_there, 60, f"the job is {state.value}")
         return self.life.view(view)
 
     def complete(self) -> JobView:

@@ -64,7 +64,7 @@ def paid_invoice_of(rig: Rig, wallet: Wallet, income: LnbitsIncome, sats: int) -
     """An invoice whose payment B has heard of."""
     invoice = invoice_of(income, sats)
     rig.payer.pay(invoice.payment_request)
-    assert wallet.hears_of(invoice.payment_hash, seconds=10)
+    assert wallet.hears_of(invoice.payment_hash, seconds=60)
     return invoice
 
 
@@ -136,7 +136,7 @@ class TestIncome:
         first, second, third = (invoice_of(income, sats) for sats in (11, 12, 13))
         for invoice in (second, third, first):
             rig.payer.pay(invoice.payment_request)
-            assert wallet.hears_of(invoice.payment_hash, seconds=10)
+            assert wallet.hears_of(invoice.payment_hash, seconds=60)
 
         pages = [income.settled_payments(page=page, page_size=2) for page in range(3)]
 
@@ -164,7 +164,7 @@ class TestIncome:
         invoice = invoice_of(income, 21, timedelta(seconds=1))
         wait_until(
             lambda: wallet.payment(invoice.payment_hash)["status"] == "failed",
-            10,
+            60,
             "LNbits calls the expired invoice failed",
         )
 
@@ -391,7 +391,7 @@ class TestPayouts:
         had = rig.payer.balance_msats()
         bolt11_text = rig.payer.invoice(100)
 
-        with rig.line.slow(8):
+        with rig.line.slow(60):
             report = payouts.send(bolt11_text)
 
         assert report.outcome is SendOutcome.SENT
@@ -439,7 +439,7 @@ class TestPayouts:
 
         with ThreadPoolExecutor(1) as thread, front.slow(60):
             sending = thread.submit(payouts.send, bolt11_text)
-            wait_until(lambda: rig.payer.balance_msats() == had + 100_000, 10, "it is paid")
+            wait_until(lambda: rig.payer.balance_msats() == had + 100_000, 60, "it is paid")
             front.cut()
             report = sending.result()
 

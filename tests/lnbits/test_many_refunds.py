@@ -24,6 +24,7 @@ from services.jobs.intake import JobView
 from services.money import payments, payouts, reconcile, refunds
 from tests.lnbits.line import Line
 from tests.lnbits.shop import A_MINUTE, Shop
+from tests.lnbits.waiting import wait_until
 from tests.support.rows import all_of
 
 REFUNDS = 100
@@ -32,6 +33,8 @@ SEED = 20_261_122
 WORKERS = 4
 LONGER_THAN_LNBITS_WAITS = 6.0
 HASTY_SECONDS = 0.5
+MOST_STRIKES = 12
+"""Each hits what is on its way. A slow machine takes longer, and is not hit more often for it."""
 
 
 class Nemesis:
@@ -56,7 +59,9 @@ class Nemesis:
 
     def _rage(self) -> None:
         deeds: list[Callable[[], None]] = [self._cut, self._cut, self._refuse, self._delay]
-        while not self._over.wait(self._random.uniform(0.1, 0.7)):
+        while self.strikes.total() < MOST_STRIKES and not self._over.wait(
+            self._random.uniform(0.1, 0.7)
+        ):
             deed = self._random.choice(deeds)
             self.strikes[deed.__name__] += 1
             deed()
@@ -173,8 +178,7 @@ def test_given_b_is_killed_in_the_middle_of_refunds_then_each_is_paid_once_or_in
     sending = threading.Thread(target=send_all, args=(shop,))
 
     sending.start()
-    while shop.rig.payer.balance_msats() == had:
-        assert sending.is_alive()
+    wait_until(lambda: shop.rig.payer.balance_msats() != had, 60, "the first is paid")
     shop.rig.b.server.kill()
     sending.join()
     shop.rig.b.start()

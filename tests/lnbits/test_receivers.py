@@ -46,7 +46,7 @@ def test_it_is_paid_by_our_lnbits(rig: Rig, receivers: LnurlReceivers) -> None:
     assert payouts.send(offered.payment_request).outcome is SendOutcome.SENT
 
     wait_until(
-        lambda: payouts.read(payment_hash).outcome is PayoutOutcome.PAID, 20, "the address is paid"
+        lambda: payouts.read(payment_hash).outcome is PayoutOutcome.PAID, 60, "the address is paid"
     )
 
 

@@ -46,17 +46,17 @@ def test_given_an_invoice_that_lnbits_calls_failed_when_it_is_paid_all_the_same_
     payment_hash = issued.payment_hash
     # Asked in its last second, B would ask A, who would call it failed as well and not pay it.
     over = bolt11.read(issued.payment_request).expires_at + timedelta(seconds=1)
-    wait_until(lambda: datetime.now(UTC) > over, 10, "the invoice is over, by A's clock and B's")
+    wait_until(lambda: datetime.now(UTC) > over, 60, "the invoice is over, by A's clock and B's")
 
     def has_failed() -> bool:
         income.invoice_states([payment_hash])
         return wallet.payment(payment_hash).get("status") == "failed"
 
-    wait_until(has_failed, 10, "B calls the invoice failed")
+    wait_until(has_failed, 60, "B calls the invoice failed")
     assert income.invoice_states([payment_hash])[payment_hash].reading is InvoiceReading.UNPAID
     rig.payer.pay(issued.payment_request)
 
-    assert wallet.hears_of(payment_hash, seconds=10)
+    assert wallet.hears_of(payment_hash, seconds=60)
     assert [paid.payment_hash for paid in income.settled_payments(page=0, page_size=10)] == [
         payment_hash
     ]
@@ -105,7 +105,7 @@ def test_given_a_is_frozen_while_a_refund_is_sent_then_it_is_pending_and_settled
         with shop.rig.a.frozen():
             shop.life.work()
             assert (shop.payout.state, shop.payout.posts) == (PayoutState.SENDING, 1)
-        wait_until(lambda: shop.rig.payer.balance_msats() == had + amount, 20, "A has paid")
+        wait_until(lambda: shop.rig.payer.balance_msats() == had + amount, 60, "A has paid")
 
     assert shop.look_again() is PayoutState.PAID
     assert shop.payout.posts == 1
@@ -160,7 +160,7 @@ def test_given_lnbits_is_down_when_a_refund_is_claimed_then_it_is_paid_once_it_i
     finally:
         shop.rig.b.start()
     # Nothing is sent before the wallet was compared, which is not tried all the time.
-    wait_until(lambda: reconcile.is_proved(shop.tools), 30, "B has shown its payments")
+    wait_until(lambda: reconcile.is_proved(shop.tools), 90, "B has shown its payments")
 
     assert shop.look_again() is PayoutState.PAID
     assert shop.rig.payer.balance_msats() == had + amount

@@ -23,8 +23,8 @@ NETWORK = f"eip155:{CHAIN_ID}"
 USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
 """Where the real one lives on Base Sepolia: clients pay nothing else without being told to."""
 CODE = Path(__file__).parent / "contracts" / "TestUsd.json"
-START_SECONDS = 20
-BLOCK_SECONDS = 10
+START_SECONDS = 60
+BLOCK_SECONDS = 60
 STOP_SECONDS = 5
 BANK = "0x" + "ba" * 20
 

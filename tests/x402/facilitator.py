@@ -36,14 +36,14 @@ class Facilitator:
 
     def is_up(self) -> bool:
         try:
-            return requests.get(f"{self.url}/supported", timeout=5).status_code == 200
+            return requests.get(f"{self.url}/supported", timeout=30).status_code == 200
         except requests.RequestException:
             return False
 
     @contextmanager
     def broken(self, **faults: str) -> Iterator[None]:
         """``verify`` and ``settle`` go wrong as named, meanwhile."""
-        requests.put(f"{self.url}/faults", json=faults, timeout=5).raise_for_status()
+        requests.put(f"{self.url}/faults", json=faults, timeout=30).raise_for_status()
         try:
             yield
         finally:
@@ -51,15 +51,15 @@ class Facilitator:
 
     def mend(self) -> None:
         """No fault any more; who hangs is let go. Safe to repeat."""
-        requests.put(f"{self.url}/faults", json={}, timeout=5).raise_for_status()
+        requests.put(f"{self.url}/faults", json={}, timeout=30).raise_for_status()
 
     def calls(self, endpoint: str) -> list[Call]:
         """What was asked since ``forget``, in the order of the answers."""
-        calls = requests.get(f"{self.url}/calls", timeout=5).json()["calls"]
+        calls = requests.get(f"{self.url}/calls", timeout=30).json()["calls"]
         return [Call(**call) for call in calls if call["endpoint"] == endpoint]
 
     def forget(self) -> None:
-        requests.delete(f"{self.url}/calls", timeout=5).raise_for_status()
+        requests.delete(f"{self.url}/calls", timeout=30).raise_for_status()
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class NaiveShop:
         return True
 
     def _ran(self) -> Json:
-        made: Json = requests.get(f"{self.address}/ran", timeout=5).json()
+        made: Json = requests.get(f"{self.address}/ran", timeout=30).json()
         return made
 
 
@@ -208,7 +208,8 @@ def market(rig: Rig, **settings: str) -> Iterator[Market]:
         "X402_RPC_URLS": f'{{"{NETWORK}": "{rig.chain.url}"}}',
         "OPS_TOKEN": ops_token,
         "VAULT_KEYS": vault_key,
-        "LEASE_SECONDS": "2",
+        # Long enough that nobody is thought dead on a busy machine.
+        "LEASE_SECONDS": "6",
         "INSTANT_WAIT_SECONDS": "2",
         "PLATFORM_FEE_PCT": "2.5",
     }

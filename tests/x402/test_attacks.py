@@ -21,7 +21,8 @@ from tests.x402.shops import PRICE_MICROS, Creator, Market, NaiveShop
 def test_an_attack_works_on_a_shop_that_trusts_the_middleware(
     rig: Rig, naive: NaiveShop, attack: str
 ) -> None:
-    assert WORKS_ON_THE_NAIVE[attack](rig, naive) is not None
+    # some are races, which a thief may lose once on a busy machine
+    assert any(WORKS_ON_THE_NAIVE[attack](rig, naive) is not None for _ in range(3))
 
 
 @pytest.mark.parametrize("attack", WORKS_ON_THE_NAIVE)

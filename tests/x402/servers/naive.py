@@ -15,7 +15,7 @@ from x402.mechanisms.evm.exact import ExactEvmServerScheme
 
 NETWORK = "eip155:84532"
 PRICE = "$0.01"
-PATIENCE_SECONDS = 3.0
+PATIENCE_SECONDS = 8.0
 
 
 def make_app(facilitator_url: str, pay_to: str) -> Flask:
