@@ -20,7 +20,7 @@ from tests.local.running import is_running, wait_until_gone
 from tests.support.canary import assert_tells_nothing
 
 START_SECONDS = 120
-STOP_SECONDS = 45
+STOP_SECONDS = 120
 LOG_SHOWN = 6000
 ENTRY_POINT = "local.supervisor"
 
@@ -116,7 +116,7 @@ def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator
         product = _start(folder, entry_point, settings)
         try:
             wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
-            assert requests.get(f"{product.url}/api/healthz", timeout=10).ok
+            assert requests.get(f"{product.url}/api/healthz", timeout=60).ok
             yield product
             assert product.stop() == 0
             assert_tells_nothing(product.log, confidential=product.confidential)

@@ -140,9 +140,11 @@ def test_given_redis_is_emptied_between_payment_and_evaluation_then_the_job_comp
         caller.pay(created["evalInvoice"])
         caller.wait_for(created["jobId"], "evaluating")
         assert wait_until("a worker was rung for", lambda: redis.llen(queue))
-        with product.frozen("worker-money"):
-            redis.flushall()
-            assert redis.llen(queue) == 0
+        # in one go: beat rings the models, too
+        with product.frozen("worker-money"), redis.pipeline() as in_one_go:
+            in_one_go.flushall()
+            in_one_go.llen(queue)
+            assert in_one_go.execute() == [True, 0]
 
     quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
     complete(caller, quoted)

@@ -49,7 +49,7 @@ class Eavesdropper:
                 yield
             finally:
                 redis.Redis.from_url(self.url).echo("the end of it")
-                thread.join(10)
+                thread.join(60)
         assert not thread.is_alive()
 
     def _listen(self, monitor: Any) -> None:

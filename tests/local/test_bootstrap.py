@@ -54,7 +54,7 @@ def start(checkout: Path, *arguments: str, **environ: str) -> "subprocess.Popen[
 
 def bootstrap(checkout: Path, *arguments: str, **environ: str) -> tuple[int, str]:
     process = start(checkout, *arguments, **environ)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     return process.returncode, said
 
 
@@ -98,7 +98,7 @@ def test_when_many_are_called_at_once_then_one_installs(checkout: Path) -> None:
     several = [start(checkout) for _ in range(4)]
 
     for process in several:
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
     assert [process.returncode for process in several] == [0] * 4
     assert installs(checkout) == ["requirements.lock"]

@@ -62,7 +62,7 @@ def test_given_committed_data_when_the_servers_are_killed_then_it_is_still_there
     postgres, valkey = PostgreSQL(data).start(), Valkey(data).start()
     write_row(postgres)
     client(valkey).set("kept", "a value")
-    client(valkey).waitaof(1, 0, 5000)
+    client(valkey).waitaof(1, 0, 60_000)
     assert postgres.pid
     assert valkey.pid
     os.kill(postgres.pid, signal.SIGKILL)

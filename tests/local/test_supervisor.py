@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 
 
 def get(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         body: bytes = answer.read()
     return body.decode()
 
@@ -34,7 +34,7 @@ def refused(data_dir: Path, **environ: str) -> str:
         env=environment(data_dir, free_port()) | environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert answer.returncode == 2, answer.stdout + answer.stderr

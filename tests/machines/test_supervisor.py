@@ -25,7 +25,7 @@ def test_when_processes_die_then_they_are_started_again_at_the_same_address(fold
 
 
 def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(folder: Path) -> None:
-    with running(folder / "data", SLOW_SECONDS="25") as system:
+    with running(folder / "data", SLOW_SECONDS="300") as system:
         system.wait_for("slow work begins")
         system.wait_for("ready in")
 

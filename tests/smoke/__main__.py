@@ -30,7 +30,7 @@ from tests.machines.pythons import Interpreter, as_user, found_pythons, reachabl
 
 INSTALL_SECONDS = 600
 """A first start fetches everything."""
-STOP_SECONDS = 60
+STOP_SECONDS = 120
 LINES = "docs/life-of-a-job.sh"
 
 
@@ -156,7 +156,7 @@ def _press_ctrl_c(somebody: Newcomer, make: subprocess.Popen[bytes], port: int) 
     os.killpg(make.pid, signal.SIGINT)  # a terminal tells all that are in the foreground
     make.wait(STOP_SECONDS)
     wait_until_gone(family)
-    assert somebody.processes() == []
+    wait_until("nothing of theirs runs", somebody.processes, lambda left: left == [])
     assert is_free(port)
     assert "Traceback" not in somebody.log.read_text(errors="replace")
 

@@ -82,7 +82,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
 
@@ -110,7 +110,7 @@ def test_it_ends_at_once_when_told_to(tmp_path: Path, number: signal.Signals) ->
         process.stdout.readline()
         process.send_signal(number)
 
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_it_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> N
     ) as parent:
         assert parent.stdout is not None
         port = urlsplit(parent.stdout.readline().strip()).port
-        with socket.create_connection(("127.0.0.1", port or 0), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port or 0), timeout=60) as connection:
             parent.kill()
 
             assert _was_closed(connection)

@@ -1,5 +1,7 @@
 """A connection to the broker ends: nobody puts its messages back, and soon there is another."""
 
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from kombu import Connection
 
 from config.broker import CONNECT_AGAIN, KEY_PREFIX, make_celery
 from config.queues import QueueName
-from local.processes import LOOPBACK, free_port
+from local.processes import LOOPBACK
 from services.toolbox import Toolbox
 
 
@@ -41,10 +43,17 @@ class _SeenEnoughError(Exception):
     pass
 
 
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address that refuses connections: bound, so that nobody else gets it."""
+    with socket.socket() as bound:
+        bound.bind((LOOPBACK, 0))
+        yield f"redis://{LOOPBACK}:{bound.getsockname()[1]}/0"
+
+
 def test_while_the_broker_is_away_a_worker_tries_again_at_least_every_second(
-    tools: Toolbox,
+    tools: Toolbox, nobody: str
 ) -> None:
-    nobody = f"redis://{LOOPBACK}:{free_port()}/0"
     celery = make_celery(tools.settings.model_copy(update={"redis_url": nobody}))
     connection: Any = celery.connection_for_read()
     pauses: list[float] = []
