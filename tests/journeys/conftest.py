@@ -27,8 +27,11 @@ def product() -> Iterator[Product]:
 
 @pytest.fixture(scope="session")
 def impatient_product() -> Iterator[Product]:
-    """One that takes over the work of the dead after two seconds, not after a minute."""
-    with running_product(LEASE_SECONDS="2") as running:
+    """One that takes over the work of the dead after some seconds, not after a minute.
+
+    Long enough that nobody is thought dead on a busy machine.
+    """
+    with running_product(LEASE_SECONDS="5") as running:
         yield running
 
 

@@ -9,8 +9,9 @@ from typing import TypeVar
 from uuid import uuid4
 
 from celery import Celery
+from redis import Redis
 
-from config.broker import make_celery
+from config.broker import KEY_PREFIX, make_celery
 from config.queues import QUEUE_OF, TaskName
 from config.settings import Settings
 from local.stand_in.effects import EffectKind
@@ -31,6 +32,9 @@ ASKS_LIGHTNING = (
     TaskName.CHECK_INCOME,
 )
 
+QUEUE = QUEUE_OF[TaskName.POLL_PAYMENTS].value
+"""Of all of them."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -40,6 +44,7 @@ class PlayedBeat:
     """Beat, played by the test: a duty comes round when the test says so, and no other does."""
 
     celery: Celery
+    redis: Redis
     caller: Caller
     books: Books
 
@@ -48,8 +53,7 @@ class PlayedBeat:
         before = [self.books.runs(duty).begun for duty in ASKS_LIGHTNING]
         asked = self._feed_requests()
         self.books.make_due(TaskName.POLL_PAYMENTS)
-        queue = QUEUE_OF[TaskName.POLL_PAYMENTS].value
-        self.celery.send_task(TaskName.POLL_PAYMENTS.value, queue=queue)
+        self.celery.send_task(TaskName.POLL_PAYMENTS.value, queue=QUEUE)
         wait_until("payments were polled", lambda: self._has_run(before[0] + 1))
         assert [self.books.runs(duty).begun for duty in ASKS_LIGHTNING] == [
             before[0] + 1,
@@ -64,7 +68,8 @@ class PlayedBeat:
         def is_quiet() -> bool:
             runs = [self.books.runs(duty) for duty in ASKS_LIGHTNING]
             seen.append([run.begun for run in runs])
-            return all(run.is_resting for run in runs) and seen[-1:] == seen[-2:-1]
+            is_heard = not self.redis.llen(KEY_PREFIX + QUEUE)
+            return is_heard and all(run.is_resting for run in runs) and seen[-1:] == seen[-2:-1]
 
         wait_until("nobody asks Lightning", is_quiet, every=0.3)
 
@@ -78,10 +83,11 @@ class PlayedBeat:
 
 @contextmanager
 def played_beat(product: Product, caller: Caller, books: Books) -> Iterator[PlayedBeat]:
-    celery = make_celery(Settings.load(product.environ("web")))
+    settings = Settings.load(product.environ("web"))
+    celery = make_celery(settings)
     try:
-        with product.frozen("beat"):
-            beat = PlayedBeat(celery, caller, books)
+        with product.frozen("beat"), Redis.from_url(settings.redis_url) as redis:
+            beat = PlayedBeat(celery, redis, caller, books)
             beat.wait_for_rest()
             yield beat
     finally:

@@ -6,6 +6,7 @@ import psycopg2
 import pytest
 from sqlalchemy import event, text
 
+from models import liveness
 from models.database import Database
 
 
@@ -46,8 +47,9 @@ def test_given_a_backend_was_terminated_when_its_connection_is_used_again_then_i
 
 
 def test_given_a_connection_was_used_just_now_when_it_is_used_again_then_nothing_is_asked_first(
-    narrow: Database,
+    narrow: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(liveness, "IDLE_SECONDS", 60)  # longer than a machine stands still
     before = _backend(narrow)
     asked = _questions(narrow)
 
