@@ -151,12 +151,20 @@ def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) 
 
 def _book(session: Session, move: WalletMove, payout: Payout, rest: Sats) -> None:
     ledger.send(session, payout)
+    if rest:
+        _book_rest(session, move, Msats(msats(rest)))
+    moves.end_wallet_moves(session, [move.id], MoveState.ADOPTED)
+
+
+def _book_rest(session: Session, of: WalletMove, rest: Msats) -> None:
+    """A move of its own, so that the books can be told again without the ledger."""
+    stated = WalletMove(kind=MoveKind.STATED, wallet_id=of.wallet_id, amount_msats=-rest)
+    moves.add_booked_wallet_move(session, stated, f"more than was owed: the rest of m{of.id}")
     ledger.post(
         session,
-        f"owner:move:{move.id}",
+        f"owner:move:{stated.id}",
         debit=Account.OWNER,
         credit=Account.WALLET,
-        amount=Msats(msats(rest)),
+        amount=rest,
         job_id=None,
     )
-    moves.end_wallet_moves(session, [move.id], MoveState.ADOPTED)

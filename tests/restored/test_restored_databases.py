@@ -275,7 +275,9 @@ def test_a_refund_that_does_not_fit_is_decided_by_a_person(deployment: Deploymen
 
     assert len(deployment.sent()) == 1
     assert refunds.owed(deployment.life.view(view).debts) == 0
-    assert only(deployment.life.tools, WalletMove).state is MoveState.ADOPTED
+    states = [move.state for move in all_of(deployment.life.tools, WalletMove)]
+    assert states == [MoveState.ADOPTED, MoveState.BOOKED], "the refund, and what it was too much"
+    assert audit.complaints(deployment.life.tools) == []
     assert reconcile.run(deployment.life.tools).verdict is Verdict.CLEAN
 
 

@@ -28,6 +28,8 @@ from services.operate import invariants
 from services.proof import Proof
 from services.toolbox import Toolbox
 from tests.conftest import empty
+from tests.support import audit
+from tests.support.books import assert_balanced
 from tests.support.life import Life
 from tests.support.owing import claim, claimed, owing
 from tests.support.rows import HOUR, all_of, change, let_pass, only
@@ -419,6 +421,8 @@ def test_a_person_can_say_that_a_failed_payout_which_was_paid_after_all_paid_wha
     balances = life.balances()
     assert (balances[Account.OWED], balances[Account.OWNER]) == (0, 1_000_000 - 7000)
     assert invariants.sweep_everything(life.tools) == 0
+    assert audit.complaints(life.tools) == []
+    assert_balanced(life.tools)
     assert run(life)[0] is CLEAN
     empty(life.tools)
     life.stand_in.reset()
