@@ -101,7 +101,7 @@ class Run(Due, Base):
             "ix_runs_unpaid",
             "creator_id",
             "created_at",
-            postgresql_where=text("error_code = 'settlement_failed'"),
+            postgresql_where=text("state = 'failed' AND model_cost_usd > 0"),
         ),
         Index("ix_runs_resource", "resource_id", "id"),
         Index("ix_runs_payer", "payer", "created_at", postgresql_where=text("payer IS NOT NULL")),

@@ -23,7 +23,7 @@ TESTS_AT_ONCE = 8
 """Of a creator: nobody pays for them, and each can hold a place of a worker for minutes."""
 UNPAID_WINDOW = timedelta(days=1)
 UNPAID_ANYWAY = Decimal(1)
-"""Dollars of a creator's that empty wallets may cost, whatever is earned."""
+"""Dollars of a creator's that runs may cost for nothing, whatever is earned."""
 UNPAID_SHARE = Decimal("0.1")
 """Above that, what they may cost of what was earned in the same time."""
 SOON = timedelta(seconds=5)
@@ -140,14 +140,17 @@ def _spent_today(session: Session, creator_id: int) -> Decimal:
 
 
 def is_drained(session: Session, creator_id: int) -> bool:
-    """Whether runs whose payment turned out empty cost a creator more than can be borne.
+    """Whether runs that nobody paid for cost a creator more than can be borne.
 
-    A payer's failures are counted by address, and addresses cost nothing.
+    A wallet that is emptied has them for nothing, and so has who asks for an empty answer. A
+    payer's failures are counted by address, and addresses cost nothing.
     """
     lost = session.scalar(
         select(func.sum(Run.model_cost_usd)).where(
             Run.creator_id == creator_id,
-            Run.error_code == RunFailure.SETTLEMENT_FAILED,
+            Run.state == RunState.FAILED,
+            Run.model_cost_usd > 0,
+            ~Run.is_owner_test,
             Run.created_at > func.now() - UNPAID_WINDOW,
         )
     ) or Decimal(0)

@@ -35,7 +35,7 @@ class Obstacle(StrEnum):
     COST_CAP = "cost_cap"
     """A call may cost more than the creator's caps allow, or leave of today."""
     UNPAID = "too_much_unpaid"
-    """Empty wallets have cost the creator too much within a day (services.instant.limits)."""
+    """What nobody paid for has cost the creator too much within a day (services.instant.limits)."""
     CROWDED = "too_many_unsettled"
 
 

@@ -502,7 +502,7 @@ def upgrade() -> None:
         "runs",
         ["creator_id", "created_at"],
         unique=False,
-        postgresql_where=sa.text("error_code = 'settlement_failed'"),
+        postgresql_where=sa.text("state = 'failed' AND model_cost_usd > 0"),
     )
     op.create_index("ix_runs_resource", "runs", ["resource_id", "id"], unique=False)
     op.create_index(

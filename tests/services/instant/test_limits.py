@@ -172,6 +172,11 @@ def _emptied(market: Market, client: FlaskClient, path: str, *, costing: str) ->
     market.stand_in.set_tokens(buyer.payer.address, 0)
     settlement.settle(market.tools, market.runs()[-1].id)
     assert market.runs()[-1].error_code == "settlement_failed"
+    _costing(market, costing)
+
+
+def _costing(market: Market, costing: str) -> None:
+    """So much the last run did cost its creator."""
     with market.tools.database.transaction("test.cost") as session:
         session.execute(
             update(Run).where(Run.id == market.runs()[-1].id).values(model_cost_usd=costing)
@@ -191,6 +196,40 @@ def test_empty_wallets_cost_a_creator_so_much_a_day_and_no_more(
     assert owned.obstacles == (Obstacle.UNPAID,)
 
     market.age_runs(created_at=timedelta(hours=25))
+    assert client.post(path).status_code == 402
+
+
+def test_answers_that_cannot_be_sold_cost_a_creator_so_much_a_day_and_no_more(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    """Who asks for an empty answer has it for nothing, and goes on with the same money under
+    another address.
+    """
+    path = market.publish()
+    stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.EMPTY, times=2))
+    for _ in range(2):
+        assert client.post(path).status_code == 402
+        Buyer(client).buy(path)
+        life.work()
+        assert market.runs()[-1].error_code == "empty_output"
+        _costing(market, "0.6")
+
+    assert client.post(path).status_code == 503
+    owned = listing.read(market.tools, market.creator.id, "haiku")
+    assert owned.obstacles == (Obstacle.UNPAID,)
+
+
+def test_what_a_creators_own_tests_cost_stops_no_sales(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    path = market.publish()
+    stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.EMPTY))
+    headers = {"Authorization": f"Bearer {market.api_key}", "X-Owner-Test": "true"}
+    client.post(path, json=BODY, headers=headers)
+    life.work()
+    assert market.run().state is RunState.FAILED
+    _costing(market, "5")
+
     assert client.post(path).status_code == 402
 
 
