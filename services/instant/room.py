@@ -4,11 +4,14 @@ Who finds no room leaves the row due; dispatch rings for it again within a secon
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 WORKING = 60
 """Of the hundred threads of the models worker: a provider that hangs leaves some for jobs."""
+OF_ONE_CREATOR = 30
+"""Of those: a creator whose server hangs, or who lets it hang, leaves some for the others."""
 SETTLING = 4
 """Of the eight of the money worker: a facilitator that hangs leaves some for Lightning."""
 
@@ -16,15 +19,32 @@ SETTLING = 4
 class Room:
     """For so many at a time, in this process."""
 
-    def __init__(self, places: int) -> None:
-        self._places = threading.BoundedSemaphore(places)
+    def __init__(self, places: int, *, each: int | None = None) -> None:
+        """Of ``places`` nobody has more than ``each``."""
+        self._places = places
+        self._each = places if each is None else each
+        self._taken: Counter[int | None] = Counter()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def place(self) -> Iterator[bool]:
-        """Take a place if one is free; False = none is."""
-        is_taken = self._places.acquire(blocking=False)
+    def place(self, of: int | None = None) -> Iterator[bool]:
+        """Take a place for ``of`` if one is free; False = none is."""
+        is_taken = self._take(of)
         try:
             yield is_taken
         finally:
             if is_taken:
-                self._places.release()
+                self._leave(of)
+
+    def _take(self, of: int | None) -> bool:
+        with self._lock:
+            is_free = self._taken.total() < self._places and self._taken[of] < self._each
+            if is_free:
+                self._taken[of] += 1
+            return is_free
+
+    def _leave(self, of: int | None) -> None:
+        with self._lock:
+            self._taken[of] -= 1
+            if not self._taken[of]:
+                del self._taken[of]

@@ -26,13 +26,13 @@ from services.instant import breakers, failures, journal, making
 from services.instant.failures import RunFailure
 from services.instant.journal import CRASHES_ARE_POISON
 from services.instant.making import Made, NotMade
-from services.instant.room import WORKING, Room
+from services.instant.room import OF_ONE_CREATOR, WORKING, Room
 from services.recording import insist
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-AT_ONCE = Room(WORKING)
+AT_ONCE = Room(WORKING, each=OF_ONE_CREATOR)
 AT_WORK = frozenset({RunState.RECEIVED, RunState.RUNNING})
 LEAST_SECONDS = 1.0
 """No call is begun that has less time than this."""
@@ -61,10 +61,15 @@ class _Held:
 
 def execute(tools: Toolbox, run_id: int) -> None:
     """Take a run on as far as it goes. Safe to call any number of times, anywhere, at once."""
-    with AT_ONCE.place() as is_free:
+    with AT_ONCE.place(_creator_of(tools, run_id)) as is_free:
         held = _take(tools, run_id) if is_free else None
         if held is not None:
             _work(tools, held)
+
+
+def _creator_of(tools: Toolbox, run_id: int) -> int | None:
+    with tools.database.reading("runs.creator") as session:
+        return session.scalar(select(Run.creator_id).where(Run.id == run_id))
 
 
 def _work(tools: Toolbox, held: _Held) -> None:

@@ -1,5 +1,6 @@
 """What is done for a payment: verified first, made once, kept sealed; and never charged in vain."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,8 @@ from local.stand_in.testing import StandInClient
 from models.creator import Breaker, Provider
 from models.resource import ResourceType
 from models.run import RunState
-from services.instant import breakers, keys, runs
+from services.instant import breakers, keys, room, runs
+from services.instant.room import Room
 from services.toolbox import Toolbox
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
@@ -360,6 +362,34 @@ def test_failures_in_a_row_stop_sales_before_payment(
     assert answer.status_code == 503
     assert answer.get_json()["error"] == "Resource unavailable"
     assert "Retry-After" in answer.headers
+
+
+def test_a_creator_whose_calls_hang_leaves_threads_for_the_others(
+    market: Market, client: FlaskClient, stand_in: StandInClient, life: Life
+) -> None:
+    Buyer(client).buy(market.publish())
+    other = open_market(market.tools, stand_in, "bob")
+    Buyer(client).buy(other.publish())
+
+    with ExitStack() as hanging:
+        for _ in range(room.OF_ONE_CREATOR):
+            assert hanging.enter_context(runs.AT_ONCE.place(market.creator.id))
+        life.work()
+        states = {run.creator_id: run.state for run in market.runs()}
+    _later(life)
+
+    assert states == {market.creator.id: RunState.RECEIVED, other.creator.id: RunState.SUCCEEDED}
+    assert {run.state for run in market.runs()} == {RunState.SUCCEEDED}
+
+
+def test_all_creators_together_leave_threads_for_jobs() -> None:
+    few = Room(3, each=2)
+
+    with few.place(1) as first, few.place(1) as second, few.place(1) as third:
+        with few.place(2) as fourth, few.place(3) as fifth:
+            assert (first, second, third, fourth, fifth) == (True, True, False, True, False)
+        with few.place(3) as sixth:
+            assert sixth
 
 
 def test_nothing_is_rung_for_a_run_that_has_ended(
