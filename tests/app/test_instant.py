@@ -202,6 +202,32 @@ def test_a_refused_payment_is_told_no_price_while_nothing_can_be_bought(
     assert (answer.status_code, answer.get_json()["error"]) == (503, "Resource unavailable")
 
 
+@pytest.mark.parametrize(
+    ("spelled", "status"),
+    [
+        ("/api/instant/ada/%68aiku", 402),
+        ("//api/instant/ada/haiku", 404),
+        ("/api//instant/ada/haiku", 404),
+        ("/api/instant/ada/haiku/", 402),
+        ("/api/instant/ada/./haiku", 404),
+        ("/api/instant/ADA/haiku", 404),
+        ("/api/instant/ada/HAIKU", 404),
+        ("/api/instant/ada%2Fhaiku", 402),
+        ("/api/instant/ada/haiku%2f", 402),
+        ("/api/instant/ada/haiku%20", 404),
+        ("/api/instant/ada/haiku%5c", 404),
+        ("/api/instant/ada/haiku;x=1", 404),
+    ],
+)
+def test_there_is_no_spelling_of_the_address_that_asks_for_no_payment(
+    market: Market, client: CheckedClient, spelled: str, status: int
+) -> None:
+    market.publish()
+
+    assert client.post(spelled, json=BODY).status_code == status
+    assert market.runs() == []
+
+
 def test_a_paid_get_is_refused_and_not_charged(market: Market, buyer: Buyer) -> None:
     path = market.publish()
 
