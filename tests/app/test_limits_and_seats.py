@@ -7,7 +7,11 @@ from flask import Flask
 
 from app.limits import UNKNOWN, count_as
 from app.waiting import Turnstile, WaitingRoom
+from config.broker import make_celery
+from services.doorbell import CeleryDoorbell
 from services.jobs.demo import Client
+from services.toolbox import Toolbox
+from tests.app.conftest import Build, BusyDoorbell
 from tests.app.contract import CheckedClient
 
 ADDRESSES = [
@@ -28,6 +32,78 @@ ADDRESSES = [
 @pytest.mark.parametrize(("address", "client"), ADDRESSES)
 def test_ipv4_counts_by_address_and_ipv6_by_64_and_48_bits(address: str, client: Client) -> None:
     assert count_as(address) == client
+
+
+PEER = "192.0.2.9"
+SOMEBODY, SOMEBODY_ELSE = "198.51.100.1", "198.51.100.2"
+HERE, HERE_TOO, ELSEWHERE = "2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"
+INNER = "10.0.0.1"
+"""The proxy that the one next to us hears of, where there are two."""
+BEHIND_PROXIES = [
+    # hops, X-Forwarded-For of two requests, whether they count as one client's
+    (0, SOMEBODY, SOMEBODY_ELSE, True),
+    (0, HERE, ELSEWHERE, True),
+    (1, SOMEBODY, SOMEBODY_ELSE, False),
+    (1, f"1.1.1.1, {SOMEBODY}", f"9.9.9.9, 8.8.8.8,{SOMEBODY}", True),
+    (1, f"{SOMEBODY}:4711", f"{SOMEBODY}:4712", True),
+    (1, "", "", True),
+    (1, HERE, HERE_TOO, True),
+    (1, HERE, ELSEWHERE, False),
+    (1, f"[{HERE}]:4711", HERE_TOO.upper(), True),
+    (1, f"{ELSEWHERE}, {HERE}", f"{HERE_TOO}", True),
+    (1, f"::ffff:{SOMEBODY}", SOMEBODY, True),
+    (2, f"{SOMEBODY}, {INNER}", f"{SOMEBODY_ELSE}, {INNER}", False),
+    (2, f"1.1.1.1, {SOMEBODY}, {INNER}", f"9.9.9.9, {SOMEBODY}, 10.0.0.2", True),
+    (2, f"{HERE}, {INNER}", f"{HERE_TOO}, {INNER}", True),
+    (2, f"{HERE}, {INNER}", f"{ELSEWHERE}, {INNER}", False),
+    # who did not come through both was forwarded by nobody whom we trust
+    (2, SOMEBODY, SOMEBODY_ELSE, True),
+]
+
+
+@pytest.mark.parametrize(("hops", "first", "second", "is_one"), BEHIND_PROXIES)
+def test_limits_count_who_stands_behind_as_many_proxies_as_are_ours(
+    client_with: Build, hops: int, first: str, second: str, is_one: bool
+) -> None:
+    client = client_with(trusted_proxy_hops=hops, open_invoices_per_client=1)
+
+    def opened(addresses: str) -> int:
+        return client.post(
+            "/api/jobs",
+            json={"request": "Hello?"},
+            headers={"X-Forwarded-For": addresses},
+            environ_base={"REMOTE_ADDR": PEER},
+        ).status_code
+
+    assert opened(first) == 201
+    assert opened(second) == (429 if is_one else 201)
+
+
+def test_given_a_lost_valkey_then_nobody_is_locked_out_and_every_limit_holds(
+    client_with: Build, tools: Toolbox, busy_workers: BusyDoorbell
+) -> None:
+    limits = {"open_invoices_per_client": 2, "demo_limit_per_hour": 1, "demo_wait_seconds": 0}
+    address = {"redis_url": "redis://127.0.0.1:1/0"}
+    nowhere = make_celery(tools.settings.model_copy(update=address))
+    mute = CeleryDoorbell(nowhere)
+    lost = client_with(**limits, collaborators={"doorbell": mute})
+
+    jobs = [lost.post("/api/jobs", json={"request": "Hello?"}).status_code for _ in range(3)]
+    unheard = [lost.get("/api/demo?request=hello") for _ in range(2)]
+    found = client_with(
+        **limits | {"demo_wait_seconds": 60}, collaborators={"doorbell": busy_workers}
+    )
+    heard = found.get("/api/demo?request=hello")
+    lost_again = client_with(**limits, collaborators={"doorbell": mute})
+    refused = lost_again.get("/api/demo?request=hello")
+
+    assert jobs == [201, 201, 429]
+    # nobody comes, which costs no try
+    assert [answer.status_code for answer in unheard] == [503, 503]
+    assert heard.status_code == 200
+    assert refused.status_code == 429
+    mute.answered()
+    nowhere.close()
 
 
 def test_there_are_as_many_seats_as_there_are_and_a_left_one_is_free_again() -> None:
