@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 from hypothesis import HealthCheck, settings
 
 from app import context
@@ -24,6 +23,7 @@ from models import database, migrate, schema, tables
 from services import toolbox
 from services.money import reconcile
 from services.toolbox import Role, Toolbox
+from tests.app.contract import CheckedClient, client_of
 from tests.support.canary import Listener, secrets_in
 from tests.support.confidential import texts_in
 from tests.support.creators import OPS_TOKEN, VAULT_KEY
@@ -231,5 +231,6 @@ def web(built_web: Flask, tools: Toolbox) -> Flask:
 
 
 @pytest.fixture
-def client(web: Flask) -> FlaskClient:
-    return web.test_client()
+def client(web: Flask) -> CheckedClient:
+    """Holds every answer, and every request that is taken, against the OpenAPI document."""
+    return client_of(web)

@@ -1,4 +1,4 @@
-"""A client that holds every answer, and every request, against the OpenAPI document."""
+"""Deployments with other settings, workers that answer at once, and rooms that are full."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,12 +9,11 @@ import pytest
 from flask import Flask
 
 from app import context
-from app.api import document
 from app.waiting import WaitingRoom
 from config.queues import TaskName
 from services.toolbox import Toolbox
 from tasks import base
-from tests.app.contract import CheckedClient, Contract
+from tests.app.contract import CheckedClient, client_of
 from tests.support.doorbell import ANSWERS
 
 Build = Callable[..., CheckedClient]
@@ -43,12 +42,6 @@ def busy_workers() -> Iterator[BusyDoorbell]:
     workers.finish()
 
 
-@pytest.fixture
-def client(web: Flask) -> CheckedClient:
-    """Overrides the plain one: in this folder no answer goes unchecked."""
-    return client_of(web)
-
-
 @pytest.fixture(scope="session")
 def built_webs() -> dict[object, Flask]:
     """An application for each set of other settings: building one costs more than a test does."""
@@ -73,15 +66,6 @@ def client_with(tools: Toolbox, built_webs: dict[object, Flask]) -> Build:
         return client_of(web)
 
     return build
-
-
-def client_of(web: Flask) -> CheckedClient:
-    """A test client of an application, with its own document as judge."""
-    made = CheckedClient(web, web.response_class)
-    if "judge" not in web.extensions:
-        web.extensions["judge"] = Contract(document.published(web.extensions["openapi"]))
-    made.contract = web.extensions["judge"]
-    return made
 
 
 @contextmanager

@@ -1,18 +1,56 @@
-"""The OpenAPI document as a judge: what it does not say must not be answered."""
+"""The OpenAPI document as a judge: what it does not say must not be answered.
+
+Nor may any answer give away what only its server knows, or what somebody else has said to it.
+"""
 
 import json
 import re
 from copy import deepcopy
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
+from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from werkzeug.test import TestResponse
+
+from app.api import document
+from tests.support.canary import told_by_mistake
 
 UNDOCUMENTED = {404, 405, 500}
 """May be answered without being documented: other paths, other methods, our own faults."""
 OUTSIDE = ("/api/openapi.json", "/api/docs", "/api/dev/", "/api/hooks/")
 """Paths of the service that the document does not name."""
+OF_OTHERS = "/api/docs/static/"
+"""Released files, whose examples are nobody's secrets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """An answer and what it answers, however they travelled."""
+
+    method: str
+    path: str
+    status_code: int
+    mimetype: str
+    headers: Any
+    text: str
+
+    @classmethod
+    def of_client(cls, response: TestResponse) -> Self:
+        asked = response.request
+        return cls(
+            method=asked.method,
+            path=asked.path,
+            status_code=response.status_code,
+            mimetype=response.mimetype or "",
+            headers=response.headers,
+            text=response.get_data(as_text=True),
+        )
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
 
 
 class Contract:
@@ -25,18 +63,26 @@ class Contract:
             for path, methods in spec["paths"].items()
         ]
 
-    def judge(self, response: TestResponse, sent: Any) -> None:
+    def judge(self, response: Seen, sent: Any) -> None:
         """Raise AssertionError when an answer, or the taking of a request, is not as documented."""
-        request = response.request
-        if request.method == "HEAD" or (request.method == "OPTIONS" and response.status_code < 400):
-            assert response.data == b""
+        if response.method == "HEAD" or (
+            response.method == "OPTIONS" and response.status_code < 400
+        ):
+            assert response.text == ""
             return
-        operation = self._operation(request.path, request.method.lower())
+        self._judge_discretion(response, sent)
+        operation = self._operation(response.path, response.method.lower())
         if operation is None:
             self._judge_outside(response)
             return
         self._judge_answer(operation, response)
         self._judge_request(operation, response, sent)
+
+    def _judge_discretion(self, response: Seen, sent: Any) -> None:
+        if response.path.startswith(OF_OTHERS):
+            return
+        found = told_by_mistake(response, sent)
+        assert not found, f"the answer gives away {', '.join(found)}: {response.text}"
 
     def _operation(self, path: str, method: str) -> dict[str, Any] | None:
         for pattern, methods in self._paths:
@@ -45,13 +91,13 @@ class Contract:
                 return found
         return None
 
-    def _judge_outside(self, response: TestResponse) -> None:
+    def _judge_outside(self, response: Seen) -> None:
         if response.status_code >= 400:
             self._valid(response.json, "ErrorResponse")
         elif response.status_code != 204:
-            assert response.request.path.startswith(OUTSIDE), "an answer from nowhere"
+            assert response.path.startswith(OUTSIDE), "an answer from nowhere"
 
-    def _judge_answer(self, operation: dict[str, Any], response: TestResponse) -> None:
+    def _judge_answer(self, operation: dict[str, Any], response: Seen) -> None:
         said = operation["responses"].get(str(response.status_code))
         if said is None:
             assert response.status_code in UNDOCUMENTED - {405}, (
@@ -61,12 +107,12 @@ class Contract:
             return
         assert response.mimetype in said["content"]
         schema = said["content"][response.mimetype]["schema"]
-        if str(response.mimetype).endswith("json"):
+        if response.mimetype.endswith("json"):
             self._valid(response.json, schema["$ref"].rpartition("/")[2])
         for name in said.get("headers", {}):
             assert name in response.headers, f"{name} is documented, and missing"
 
-    def _judge_request(self, operation: dict[str, Any], response: TestResponse, sent: Any) -> None:
+    def _judge_request(self, operation: dict[str, Any], response: Seen, sent: Any) -> None:
         """The document must allow what was taken, and forbid what was refused for its shape."""
         body = operation.get("requestBody")
         if body is None or sent is None:
@@ -75,7 +121,7 @@ class Contract:
         is_allowed = not list(self._validator(name).iter_errors(sent))
         if response.status_code < 300:
             assert is_allowed, f"taken, though the document forbids it: {sent!r}"
-        if response.json and response.json.get("code") == "invalid_request":
+        if response.status_code == 400 and response.json["code"] == "invalid_request":
             assert not is_allowed, f"refused, though the document allows it: {sent!r}"
 
     def _valid(self, value: Any, name: str) -> None:
@@ -109,7 +155,9 @@ class CheckedClient(FlaskClient):
 
     def open(self, *args: Any, **kwargs: Any) -> Answer:
         response = super().open(*args, **kwargs)
-        self.contract.judge(response, kwargs.get("json"))
+        seen = Seen.of_client(response)
+        response.close()  # what was read of a file
+        self.contract.judge(seen, kwargs.get("json"))
         return cast("Answer", response)
 
     def get(self, *args: Any, **kwargs: Any) -> Answer:
@@ -126,3 +174,12 @@ class CheckedClient(FlaskClient):
 
     def delete(self, *args: Any, **kwargs: Any) -> Answer:
         return self.open(*args, method="DELETE", **kwargs)
+
+
+def client_of(web: Flask) -> CheckedClient:
+    """A test client of an application, with its own document as judge."""
+    made = CheckedClient(web, web.response_class)
+    if "judge" not in web.extensions:
+        web.extensions["judge"] = Contract(document.published(web.extensions["openapi"]))
+    made.contract = web.extensions["judge"]
+    return made

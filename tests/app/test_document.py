@@ -13,8 +13,8 @@ from openapi_spec_validator import validate
 from app import openapi
 from config.settings import Settings
 from models.lifecycle import JobState
-from tests.app.conftest import Build, client_of
-from tests.app.contract import CheckedClient, Contract
+from tests.app.conftest import Build
+from tests.app.contract import CheckedClient, Contract, client_of
 
 OPERATIONS = {
     "healthCheck": ("get", "/healthz", "health", {"200"}),

@@ -228,7 +228,8 @@ def test_as_it_is_it_is_taken(world: World, make: Callable[[World], Request]) ->
 def test_a_member_of_any_other_value_is_refused_or_means_what_the_document_says(
     world: World, make: Callable[[World], Request]
 ) -> None:
-    request, before = make(world), []
+    request = make(world)
+    before: list[tuple[Any, ...]] = []
     for place in places(request.body):
         for value in VALUES:
             before = before or contents(world.life.tools)

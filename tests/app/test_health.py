@@ -8,8 +8,8 @@ from local.stand_in.testing import StandInClient
 from models.database import Database
 from services.operate import ticks
 from services.toolbox import Toolbox
-from tests.app.conftest import Build, client_of
-from tests.app.contract import CheckedClient
+from tests.app.conftest import Build
+from tests.app.contract import CheckedClient, client_of
 from tests.support.life import Life
 
 

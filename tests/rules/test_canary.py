@@ -1,9 +1,13 @@
-"""The watch over the logs is itself seen to bark."""
+"""The watch over logs and answers is itself seen to bark."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from config.settings import STAND_IN_ADMIN_KEY
-from tests.support.canary import assert_tells_nothing, secrets_in
+from tests.support.canary import assert_tells_nothing, secrets_in, told_by_mistake
 
 
 @pytest.mark.parametrize(
@@ -63,3 +67,65 @@ def test_a_message_has_an_id_that_may_be_logged_unless_it_is_a_jobs() -> None:
         assert_tells_nothing(line, confidential=[JOB])
     with pytest.raises(AssertionError):
         assert_tells_nothing(f"worker-money | job[{JOB}]")
+
+
+@dataclass
+class Said:
+    """An answer of ours."""
+
+    body: Any
+    path: str = f"/api/jobs/{JOB}"
+    status_code: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return json.dumps(self.body)
+
+
+HASH, INVOICE = "ab" * 32, "lnbcrt210n1p4syn3rpp52728heynym2wn3krerpxamatxujf7c7kksyyt"
+API_KEY = "hwc_" + "x-Y_" * 10
+OTHERS = "5b0e3a52-0d0e-4f6c-8f0b-6a4c8b6f1d2e"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Said({"jobId": OTHERS}),
+        Said({"error": f"{OTHERS} has it already"}, status_code=409),
+        Said({"preimage": HASH}),
+        Said({"debts": [{"note": HASH}]}),
+        Said({"error": f"{INVOICE} is not right"}, status_code=400),
+        Said({"reason": f"LNbits says {STAND_IN_ADMIN_KEY}"}),
+        Said({"last4": "sk-or-v1-tests-provider-key-0001"}),
+        Said({"sealed": "1.k3yId_-9." + "n" * 16 + "." + "c" * 40}),
+        Said({"apiKey": API_KEY}, path="/api/creator"),
+        Said({"error": "no way to postgresql://honestwork:s3cret@db/x"}, status_code=503),
+        Said({"signature": "0x" + "1b" * 65}),
+    ],
+)
+def test_an_answer_that_gives_something_away_is_noticed(answer: Said) -> None:
+    assert told_by_mistake(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Said({"jobId": JOB, "evalInvoice": {"paymentRequest": INVOICE, "paymentHash": HASH}}),
+        Said({"jobId": OTHERS}, path="/api/jobs", headers={"Location": f"/api/jobs/{OTHERS}"}),
+        Said({"statusUrl": f"https://x.example/runs/{OTHERS}"}, path="/api/instant/ada/poem"),
+        Said({"receipt": {"transaction": f"0x{HASH}"}}, path="/api/instant/ada/poem"),
+        Said({"apiKey": API_KEY}, path="/api/creators", status_code=201),
+    ],
+)
+def test_what_an_answer_is_for_is_let_through(answer: Said) -> None:
+    assert not told_by_mistake(answer)
+
+
+def test_an_error_that_repeats_what_was_said_in_confidence_is_noticed() -> None:
+    said = "a birthday poem for my mother"
+    refused = Said({"error": f"I will not write {said}."}, status_code=400)
+
+    assert told_by_mistake(refused, {"request": said})
+    assert not told_by_mistake(refused, {"metadata": {"order": "7"}})
+    assert not told_by_mistake(Said({"result": said}), {"request": said})

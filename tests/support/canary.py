@@ -1,8 +1,10 @@
 """What must never stand in a log line: what opens a job, moves money, was said in confidence."""
 
+import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY, STAND_IN_MODEL_KEY
 
@@ -50,6 +52,90 @@ def assert_tells_nothing(log: str, *, confidential: Iterable[str] = ()) -> None:
         found = secrets_in(_MESSAGE.sub(r"\1", line))
         found += [f"of a caller: {text}" for text in texts if text in line]
         assert not found, f"the log gives away {', '.join(found)}: {line}"
+
+
+class Answer(Protocol):
+    """What is looked at of an answer."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Any: ...
+    @property
+    def text(self) -> str: ...
+
+
+_NOBODYS = ("a provider's key", "an envelope of the vault", "the password of a server")
+"""In no answer to anybody."""
+_SHOWN_ONCE = ("/api/creators", "/api/creator/api-key")
+_BELONGS_IN = {
+    "an invoice": {"paymentRequest"},
+    "a preimage, a whole hash or a nonce": {"paymentHash", "transaction"},
+    "a signature": set[str](),
+}
+"""Members that may hold it."""
+_SAID_IN_CONFIDENCE = ("request", "invoice", "key", "systemPrompt", "content", "upstreamUrl")
+
+
+def told_by_mistake(answer: Answer, sent: Any = None) -> list[str]:
+    """What an answer of ours gives away, in words; empty = nothing.
+
+    ``sent`` is the body that it answers: no error repeats what may be confidential in it.
+    """
+    found = [what for what in _NOBODYS if _FORBIDDEN[what].search(answer.text)]
+    found += [f"the key {key}" for key in KEYS if key in answer.text]
+    if _FORBIDDEN["a creator's API key"].search(answer.text) and answer.path not in _SHOWN_ONCE:
+        found.append("a creator's API key")
+    found += [f"the id {id_}, which was not asked for" for id_ in _foreign_ids(answer)]
+    for name, text in _texts(answer):
+        found += [
+            what
+            for what, members in _BELONGS_IN.items()
+            if name not in members and _FORBIDDEN[what].search(text)
+        ]
+    return found + list(_repeated(answer, sent))
+
+
+def _foreign_ids(answer: Answer) -> set[str]:
+    """Ids of jobs and runs but for the one in the address, or the one that was just made."""
+    pattern = _FORBIDDEN["a whole job id"]
+    made = answer.headers.get("Location", "") + _made(answer)
+    ours = {match[0] for match in pattern.finditer((answer.path + made).lower())}
+    return {match[0] for match in pattern.finditer(answer.text)} - ours
+
+
+def _made(answer: Answer) -> str:
+    return " ".join(text for name, text in _texts(answer) if name == "statusUrl")
+
+
+def _texts(answer: Answer) -> Iterator[tuple[str, str]]:
+    """Every text in a JSON answer, with its member's name; without the caller's own address."""
+    if answer.text.startswith("{"):
+        for name, text in _texts_in("", json.loads(answer.text)):
+            yield name, text.replace(answer.path, "")
+
+
+def _texts_in(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for inner_name, inner in value.items():
+            yield from _texts_in(inner_name, inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts_in(name, inner)
+
+
+def _repeated(answer: Answer, sent: Any) -> Iterator[str]:
+    """Of an error: what the caller had said, and anybody may read who sees the error."""
+    if answer.status_code < 400 or not isinstance(sent, dict):
+        return
+    for name in _SAID_IN_CONFIDENCE:
+        said = sent.get(name)
+        if isinstance(said, str) and len(said) >= RECOGNISABLE and said in answer.text:
+            yield f"what was said as {name}"
 
 
 class Listener(logging.Handler):
