@@ -16,6 +16,7 @@ from tests.weather.storms import STORMS, Storm, in_every_storm
 
 SWEEP = TaskName.SWEEP_INVOICES
 PAST_THE_DEADLINE = 3601
+NOBODY_CAN_PAY = 3600 + 600 + 1
 A_MINUTE = 61
 STATES = "GET /api/v1/payments/paginated"
 
@@ -89,13 +90,14 @@ def test_given_more_invoices_than_fit_a_page_then_each_page_is_one_request(
     assert sky.life.stand_in.counts().requests[STATES] - before == 3
 
 
-def test_an_invoice_is_asked_about_at_30_s_2_min_10_min_and_at_its_deadline_and_then_no_more(
+def test_an_invoice_is_asked_about_at_30_s_2_min_10_min_at_its_deadline_and_while_payable(
     sky: Sky,
 ) -> None:
+    """It can be paid for ten minutes longer than the job waits; after that it is left alone."""
     sky.life.create()
     asked: list[tuple[int, int]] = []
 
-    for age in (10, 40, 100, 140, 570, 630, 3500, 3660, 4000):
+    for age in (10, 40, 100, 140, 570, 630, 3500, 3660, 3730, 3880, 3910, 4130, 4150, 4250, 9000):
         already = asked[-1][0] if asked else 0
         sky.let_invoices_age(age - already)
         sky.come_round(SWEEP)
@@ -110,16 +112,22 @@ def test_an_invoice_is_asked_about_at_30_s_2_min_10_min_and_at_its_deadline_and_
         (630, 3),
         (3500, 3),
         (3660, 4),
-        (4000, 4),
+        (3730, 5),
+        (3880, 5),
+        (3910, 6),
+        (4130, 6),
+        (4150, 7),
+        (4250, 7),
+        (9000, 7),
     ]
 
 
-def test_a_cancelled_job_is_asked_about_no_more(sky: Sky) -> None:
+def test_a_cancelled_job_is_asked_about_no_more_once_nobody_can_pay_it(sky: Sky) -> None:
     view = sky.life.create()
     intake.cancel(sky.tools, view.job.public_id)
     before = sky.life.stand_in.counts().requests.get(STATES, 0)
 
-    sky.let_invoices_age(PAST_THE_DEADLINE)
+    sky.let_invoices_age(NOBODY_CAN_PAY)
     sky.come_round(SWEEP, SWEEP)
 
     assert sky.life.stand_in.counts().requests.get(STATES, 0) == before
