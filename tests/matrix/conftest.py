@@ -38,7 +38,7 @@ def bench(
     emptying = Database(settings.database_url, connections=1)
 
     def start_over() -> None:
-        log_listener.lines.clear()
+        log_listener.judge()
         empty(emptying)
 
     with ExitStack() as until_the_end:
@@ -58,6 +58,7 @@ def bench(
         yield bench
         bench.close()
     emptying.close()
+    log_listener.judge()
 
 
 def empty(database: Database) -> None:

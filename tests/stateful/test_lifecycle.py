@@ -1,5 +1,6 @@
 """The whole lifecycle against a world that answers, loses answers, lies, hangs and kills."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -24,7 +25,8 @@ LEASE = timedelta(seconds=60)
 
 
 @pytest.fixture
-def bench(built_tools: Toolbox, stand_in: StandInClient, log_listener: Listener) -> Bench:
+def bench(built_tools: Toolbox, stand_in: StandInClient, log_listener: Listener) -> Iterator[Bench]:
+    log_listener.lines.clear()
     given = built_tools.settings.model_copy(
         update={"btc_price_usd_fallback": None, "lease_seconds": LEASE.seconds}
     )
@@ -36,12 +38,13 @@ def bench(built_tools: Toolbox, stand_in: StandInClient, log_listener: Listener)
         price_feeds=known_feeds(named, HttpClient()),
     )
     hasty = given.model_copy(update={"model_timeout_seconds": HASTY_SECONDS})
-    return Bench(
+    yield Bench(
         tools=tools,
         web=create_app(tools, schema_revision=schema.HEAD),
         stand_in=stand_in,
         hasty_models=toolbox.build(hasty, Role.MODELS).language_model,
     )
+    log_listener.judge()
 
 
 @pytest.mark.parametrize("begins", OPENINGS)

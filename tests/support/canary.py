@@ -147,3 +147,8 @@ class Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+
+    def judge(self) -> None:
+        """Hold every line so far against what must not stand there, and forget them."""
+        lines, self.lines[:] = self.lines[:], []
+        assert_tells_nothing("\n".join(lines))
