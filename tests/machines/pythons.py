@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +67,7 @@ def _places(version: str) -> Iterator[str]:
     managers = (
         Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions",
         Path.home() / ".local/share/uv/python",
+        Path(sys.base_prefix).parent,  # of whichever manager ours is from, in an empty home too
     )
     for manager in managers:
         yield from (str(path) for path in sorted(manager.glob(f"*{version}*/bin/python{version}")))
