@@ -66,8 +66,7 @@ def why_undeliverable(answer: Answer) -> Failure | None:
     """A refusal or an empty answer is no work. An answer that was cut is."""
     if answer.stop is Stop.REFUSED:
         return failure.REFUSED
-    visible = answer.text.replace("\x00", "").strip()  # PostgreSQL stores no NUL
-    return None if visible else failure.EMPTY
+    return None if answer.text.strip() else failure.EMPTY
 
 
 def locked_quote(job: Job) -> Quote:

@@ -15,7 +15,7 @@ from models.job import Job
 from models.ledger import Account
 from models.lifecycle import JobState
 from models.money import Sats, Usd
-from services.jobs import execution, failure, steps
+from services.jobs import execution, steps
 from services.money import pricing
 from services.money.pricing import CostTerms, Quote, TokenBound
 from tests.support import rows
@@ -112,13 +112,6 @@ def test_given_a_whole_answer_then_nothing_is_called_incomplete(life: Life) -> N
     view = life.complete()
 
     assert life.view(view).job.incomplete_reason is None
-
-
-@pytest.mark.parametrize("text", ["", " \n", "\x00", " \x00\x00 \n"])
-def test_what_nobody_can_see_is_no_work(text: str) -> None:
-    answer = Answer(text=text, stop=Stop.DONE, input_tokens=1, output_tokens=1)
-
-    assert execution.why_undeliverable(answer) is failure.EMPTY
 
 
 @pytest.mark.parametrize(
