@@ -57,7 +57,8 @@ class Contract:
     """Judges answers strictly: a member that the document does not name is a breach."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
-        self._spec = _closed(spec)
+        self._components = {"components": _closed(spec)["components"]}
+        self._validators: dict[str, Draft202012Validator] = {}
         self._paths = [
             (re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape("/api" + path)) + "/?"), methods)
             for path, methods in spec["paths"].items()
@@ -129,8 +130,11 @@ class Contract:
         assert not problems, f"not a {name}: {problems} in {json.dumps(value)}"
 
     def _validator(self, name: str) -> Draft202012Validator:
-        reference = {"$ref": f"#/components/schemas/{name}", "components": self._spec["components"]}
-        return Draft202012Validator(reference)
+        """Made once for each schema: making one costs more than the answer that it judges."""
+        if name not in self._validators:
+            place = {"$ref": f"#/components/schemas/{name}"}
+            self._validators[name] = Draft202012Validator(place | self._components)
+        return self._validators[name]
 
 
 def _closed(spec: dict[str, Any]) -> dict[str, Any]:
