@@ -7,7 +7,7 @@ claims adds one, and whoever records must still hold the same number.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -32,8 +32,18 @@ class Due:
     claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
 
 
+class Kept(Protocol):
+    """A row with a lease, whatever it is due for; ``id`` is its key."""
+
+    id: Any
+    due_at: Any
+    claim: Any
+
+
 DueRow = type[Due]
 Row = TypeVar("Row", bound=Due)
+Key = int | str
+"""A row's number; a periodic duty has its name instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +81,11 @@ def claim(
 
 def keep(
     session: Session,
-    model: DueRow,
-    held: Iterable[tuple[int, int]],
+    model: type[Kept],
+    held: Iterable[tuple[Key, int]],
     *,
     lease: timedelta,
-) -> set[tuple[int, int]]:
+) -> set[tuple[Key, int]]:
     """Renew the lease of all rows held as (id, claim). What is missing in the answer is lost."""
     kept = session.execute(
         update(model)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from sqlalchemy import BigInteger, DateTime, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, synonym
 
 from models.database import Base, Instant
 
@@ -14,6 +14,7 @@ class Tick(Base):
     __tablename__ = "ticks"
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = synonym("name")
     due_at: Mapped[Instant]
     claim: Mapped[int] = mapped_column(BigInteger, server_default="0", comment="fencing token")
     cursor: Mapped[str | None] = mapped_column(

@@ -14,11 +14,11 @@ class Leases:
 
     def __init__(self, lease: timedelta) -> None:
         self.lease = lease
-        self._held: set[tuple[due.DueRow, int, int]] = set()
+        self._held: set[tuple[type[due.Kept], due.Key, int]] = set()
         self._lock = threading.Lock()
 
     @contextmanager
-    def hold(self, model: due.DueRow, row_id: int, claim: int) -> Iterator[None]:
+    def hold(self, model: type[due.Kept], row_id: due.Key, claim: int) -> Iterator[None]:
         """Keep a claimed row while the body calls outside."""
         entry = (model, row_id, claim)
         with self._lock:
@@ -36,7 +36,7 @@ class Leases:
         """
         with self._lock:
             held = set(self._held)
-        kept: set[tuple[due.DueRow, int, int]] = set()
+        kept: set[tuple[type[due.Kept], due.Key, int]] = set()
         for model in {entry[0] for entry in held}:
             rows = [(row_id, claim) for of, row_id, claim in held if of is model]
             with database.transaction("leases.renew") as session:

@@ -21,7 +21,8 @@ from services.toolbox import Toolbox
 logger = structlog.get_logger(__name__)
 
 TICK_LEASE = timedelta(seconds=15)
-"""A duty run twice does no harm, so a killed worker may be replaced soon."""
+"""A duty run twice does no harm, so a killed worker may be replaced soon. The heartbeat renews it:
+a first comparison with a wallet full of history takes minutes, and is not begun again beside."""
 SLOWED_DOWN = timedelta(seconds=5)
 """How long a duty rests at least after LNbits or a feed turned it away."""
 HURRY_AT_MOST_EVERY = timedelta(milliseconds=500)
@@ -77,7 +78,8 @@ def run(tools: Toolbox, name: TaskName) -> bool:
     if held is None:
         return False
     try:
-        DUTIES[name](tools, held.since_last_run)
+        with tools.leases.hold(Tick, name.value, held.claim):
+            DUTIES[name](tools, held.since_last_run)
     except OutsideError as error:
         wish = error.retry_after if isinstance(error, Unavailable) else None
         # what was refused will be refused again: that is for a person
@@ -132,7 +134,12 @@ def _finish(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta) -> Non
         session.execute(
             update(Tick)
             .where(Tick.name == name.value, Tick.claim == held.claim)
-            .values(due_at=func.now() + rest, ran_at=func.now(), last_error=None)
+            .values(
+                claim=Tick.claim + 1,  # a heartbeat that still counts it as held passes it by
+                due_at=func.now() + rest,
+                ran_at=func.now(),
+                last_error=None,
+            )
         )
 
 
@@ -141,7 +148,7 @@ def _rest(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta, code: st
         session.execute(
             update(Tick)
             .where(Tick.name == name.value, Tick.claim == held.claim)
-            .values(due_at=func.now() + rest, last_error=code)
+            .values(claim=Tick.claim + 1, due_at=func.now() + rest, last_error=code)
         )
 
 

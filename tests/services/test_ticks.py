@@ -9,7 +9,9 @@ from local.stand_in.faults import Fault
 from models.invoice import InvoiceKind
 from models.lifecycle import JobState
 from models.tick import Tick
+from services.leases import Leases
 from services.operate import ticks
+from services.toolbox import Toolbox
 from tests.support import rows
 from tests.support.life import Life
 
@@ -55,7 +57,7 @@ def test_a_finished_run_is_on_record(life: Life) -> None:
     ticks.run(life.tools, POLL)
 
     tick = _tick(life)
-    assert (tick.name, tick.claim, tick.last_error) == ("payments.poll", 1, None)
+    assert (tick.name, tick.last_error) == ("payments.poll", None)
     assert tick.ran_at is not None
     assert ticks.ages(life.tools)["payments.poll"].age is not None
 
@@ -105,6 +107,43 @@ def test_a_duty_whose_worker_died_is_taken_over_when_its_lease_is_over(life: Lif
 
     assert ticks.run(life.tools, POLL) is False
     assert _later(life, after=ticks.TICK_LEASE) is True
+
+
+@pytest.mark.usefixtures("rests_long")
+def test_a_duty_that_takes_longer_than_its_lease_is_not_begun_by_another_worker_meanwhile(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a first comparison with a long history would soon be under way in every thread."""
+    begun: list[bool] = []
+
+    def takes_long(tools: Toolbox, _: timedelta | None) -> None:
+        for _hour in range(3):
+            rows.let_pass(tools, Tick, ticks.TICK_LEASE - timedelta(minutes=5))
+            assert leases.renew(tools.database) == 1
+            begun.append(ticks.run(life.tools, POLL))
+
+    leases = Leases(ticks.TICK_LEASE)
+    monkeypatch.setitem(ticks.DUTIES, POLL, takes_long)
+
+    assert ticks.run(life.tools.with_(leases=leases), POLL) is True
+
+    assert begun == [False, False, False]
+    assert _tick(life).ran_at is not None
+
+
+@pytest.mark.usefixtures("rests_long")
+def test_a_heartbeat_that_comes_a_moment_late_does_not_put_off_a_duty_that_is_done(
+    life: Life,
+) -> None:
+    leases = Leases(timedelta(hours=24))
+    held = ticks._claim(life.tools, POLL)
+    assert held is not None
+
+    with leases.hold(Tick, POLL.value, held.claim):
+        ticks._finish(life.tools, POLL, held, timedelta(minutes=5))
+        leases.renew(life.tools.database)
+
+    assert rows.due_in(life.tools, Tick) <= timedelta(minutes=5)
 
 
 def test_a_worker_that_comes_back_late_does_not_overwrite_its_successors_record(
