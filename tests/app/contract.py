@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 from app.api import document
 from tests.support.canary import told_by_mistake
 
-UNDOCUMENTED = {404, 405, 500}
-"""May be answered without being documented: other paths, other methods, our own faults."""
+UNDOCUMENTED = {404, 405, 414, 500}
+"""May be answered undocumented: other paths, other methods, endless addresses, our own faults."""
 OUTSIDE = ("/api/openapi.json", "/api/docs", "/api/dev/", "/api/hooks/")
 """Paths of the service that the document does not name."""
 OF_OTHERS = "/api/docs/static/"

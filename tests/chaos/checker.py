@@ -421,6 +421,16 @@ def the_auditor_agrees(evidence: Evidence) -> Sentences:
     yield from evidence.complaints
 
 
+# --- I16: what is said is documented
+
+
+def answers_are_documented(evidence: Evidence) -> Sentences:
+    """Whatever happens behind the doors, and nothing of anybody else stands in an answer."""
+    for line in evidence.callers:
+        if line["what"] == "breach":
+            yield f"{line['route']}: {line['said']}"
+
+
 RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I1 the ledger is balanced": ledger_is_balanced,
     "I2 the books are the world": books_are_the_world,
@@ -437,4 +447,5 @@ RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I13 every run ends": sales.every_run_ends,
     "I14 buyers are told the truth": sales.buyers_are_told_the_truth,
     "I15 earnings are the transfers": sales.earnings_are_the_transfers,
+    "I16 answers are as documented": answers_are_documented,
 }

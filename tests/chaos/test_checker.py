@@ -319,6 +319,10 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I9",
         lambda t, e, c: c.append(answered(route="POST /api/jobs", status=500)),
     ),
+    "an answer is not as documented": (
+        "I16",
+        lambda t, e, c: c.append({"what": "breach", "route": "GET /", "said": "no", "at": AT}),
+    ),
     "a payment is transferred twice": ("I11", lambda t, e, c: e.append(transfer())),
     "a transfer that has bought nothing": (
         "I11",

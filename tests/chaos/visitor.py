@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.http import Answer, ask
+from tests.chaos.judge import Judge
 from tests.chaos.log import Log
 
 PATIENCE_SECONDS = 30.0
@@ -35,6 +36,7 @@ class Street:
     """By time.time(): when whoever is still waiting gives up."""
     asked: Counter[str] = field(default_factory=Counter)
     """Requests at our doors, by route."""
+    judge: Judge = field(default_factory=Judge)
 
 
 @dataclass(kw_only=True)
@@ -87,6 +89,9 @@ class Visitor:
                 retry_after=answer.headers.get("retry-after"),
                 job=self.its_id,
             )
+        breach = self.street.judge.breach(method, path, route, answer, body)
+        if breach:
+            self.street.log.write_at(answer.began, "breach", route=route, said=breach[:400])
         return answer
 
     async def ask_world(self, method: str, path: str, body: object = None, **more: Any) -> Answer:

@@ -18,8 +18,8 @@ from services.toolbox import Toolbox
 class Runs:
     """How a duty fares."""
 
-    begun: int
-    """How often, one that is under way included."""
+    turns: int
+    """Two for each: one when it is begun, one when it is over."""
     is_resting: bool
     """Its last run went well and is over."""
 
@@ -63,7 +63,7 @@ class Books:
             tick = session.get_one(Tick, duty.value)
         # Whoever claims a duty moves its time further away than it ever is between two runs.
         is_resting = tick.ran_at is not None and tick.due_at <= tick.ran_at + EVERY[duty]
-        return Runs(begun=tick.claim, is_resting=is_resting and tick.last_error is None)
+        return Runs(turns=tick.claim, is_resting=is_resting and tick.last_error is None)
 
     def make_due(self, duty: TaskName) -> None:
         """Let the time of a duty come now."""

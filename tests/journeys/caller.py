@@ -10,8 +10,9 @@ from local.stand_in.lnbits import PAYER_INVOICE_KEY
 from local.stand_in.testing import StandInClient
 from tests.journeys.product import LOG_SHOWN, Product
 from tests.journeys.waiting import wait_until
+from tests.support import wire
+from tests.support.wire import TIMEOUT_SECONDS
 
-TIMEOUT_SECONDS = 60
 FINAL = frozenset({"rejected", "complete", "failed", "expired"})
 
 Json = dict[str, Any]
@@ -40,15 +41,13 @@ class Caller:
         return f"caller@{self.product.stand_in_url.removeprefix('http://')}"
 
     def job(self, job_id: str) -> Json:
-        answer = requests.get(f"{self.product.url}/api/jobs/{job_id}", timeout=TIMEOUT_SECONDS)
+        answer = wire.get(f"{self.product.url}/api/jobs/{job_id}")
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def answers(self, job_id: str) -> bool:
         """Whether a job can be read now. An outage must say so, and blame no caller."""
-        status = requests.get(
-            f"{self.product.url}/api/jobs/{job_id}", timeout=TIMEOUT_SECONDS
-        ).status_code
+        status = wire.get(f"{self.product.url}/api/jobs/{job_id}").status_code
         assert status in {200, 503}, status
         return status == 200
 
@@ -81,7 +80,7 @@ class Caller:
         return self.post(f"/api/jobs/{job['jobId']}/refund", {"invoice": invoice})
 
     def post(self, path: str, body: Json | None = None) -> requests.Response:
-        return requests.post(self.product.url + path, json=body, timeout=TIMEOUT_SECONDS)
+        return wire.post(self.product.url + path, json=body)
 
     def balance_msats(self) -> int:
         """What the caller's wallet holds."""

@@ -9,9 +9,9 @@ import requests
 
 from tests.journeys.product import Product
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 from tests.support.x402_payer import Payer, decoded, v2_headers
 
-TIMEOUT_SECONDS = 60
 NETWORK = "eip155:84532"
 PAYEE = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 """The first example of EIP-55; nobody's."""
@@ -31,13 +31,12 @@ class Visitor:
         self, method: str, path: str, body: Any = None, *, headers: Any = None, raw: Any = None
     ) -> requests.Response:
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        response = requests.request(
+        response = wire.ask(
             method,
             path if path.startswith("http") else self.product.url + path,
             json=body,
             data=raw,
             headers=key | (headers or {}),
-            timeout=TIMEOUT_SECONDS,
         )
         names = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
         self.heard.append(f"{method} {path}\n{response.status_code}\n{names}\n{response.text}")

@@ -50,13 +50,13 @@ class PlayedBeat:
 
     def requests_of_one_poll(self) -> int:
         """Let payments be polled once; how often Lightning was asked for it."""
-        before = [self.books.runs(duty).begun for duty in ASKS_LIGHTNING]
+        before = [self.books.runs(duty).turns for duty in ASKS_LIGHTNING]
         asked = self._feed_requests()
         self.books.make_due(TaskName.POLL_PAYMENTS)
         self.celery.send_task(TaskName.POLL_PAYMENTS.value, queue=QUEUE)
-        wait_until("payments were polled", lambda: self._has_run(before[0] + 1))
-        assert [self.books.runs(duty).begun for duty in ASKS_LIGHTNING] == [
-            before[0] + 1,
+        wait_until("payments were polled", lambda: self._has_run(before[0] + 2))
+        assert [self.books.runs(duty).turns for duty in ASKS_LIGHTNING] == [
+            before[0] + 2,
             *before[1:],
         ]
         return self._feed_requests() - asked
@@ -67,15 +67,15 @@ class PlayedBeat:
 
         def is_quiet() -> bool:
             runs = [self.books.runs(duty) for duty in ASKS_LIGHTNING]
-            seen.append([run.begun for run in runs])
+            seen.append([run.turns for run in runs])
             is_heard = not self.redis.llen(KEY_PREFIX + QUEUE)
             return is_heard and all(run.is_resting for run in runs) and seen[-1:] == seen[-2:-1]
 
         wait_until("nobody asks Lightning", is_quiet, every=0.3)
 
-    def _has_run(self, begun: int) -> bool:
+    def _has_run(self, turns: int) -> bool:
         runs = self.books.runs(TaskName.POLL_PAYMENTS)
-        return runs.begun >= begun and runs.is_resting
+        return runs.turns >= turns and runs.is_resting
 
     def _feed_requests(self) -> int:
         return self.caller.wallet.counts().requests.get(FEED, 0)

@@ -3,10 +3,9 @@
 from decimal import Decimal
 from math import ceil
 
-import requests
-
 from tests.journeys.caller import Caller
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 
 
 def test_a_job_is_paid_done_and_refunded_to_the_sat(caller: Caller) -> None:
@@ -78,9 +77,7 @@ def test_a_declined_job_says_why_and_has_cost_its_evaluation_only(caller: Caller
 def test_the_demo_answers_without_any_payment(caller: Caller) -> None:
     before = caller.balance_msats()
 
-    answer = requests.get(
-        f"{caller.product.url}/api/demo", params={"request": "Say hello."}, timeout=60
-    )
+    answer = wire.get(f"{caller.product.url}/api/demo", params={"request": "Say hello."})
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["result"]
@@ -88,7 +85,7 @@ def test_the_demo_answers_without_any_payment(caller: Caller) -> None:
 
 
 def test_an_address_that_is_too_long_is_refused_in_the_apis_shape(caller: Caller) -> None:
-    answer = requests.get(f"{caller.product.url}/api/demo?request={9000 * 'a'}", timeout=60)
+    answer = wire.get(f"{caller.product.url}/api/demo?request={9000 * 'a'}")
 
     assert (answer.status_code, answer.json()["code"]) == (414, "http_error")
     # the supervisor passes lines on, a moment after they were written

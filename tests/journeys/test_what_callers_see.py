@@ -10,6 +10,7 @@ import requests
 from tests.journeys.caller import Caller, Json
 from tests.journeys.product import Product
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 
 FOR_VALKEY_SECONDS = 5.0
 """What waiting for a frozen Valkey costs at least (``socket_timeout`` in config.broker)."""
@@ -55,9 +56,7 @@ def _slowest_answer_beside(product: Product, caller: Caller) -> float:
     """While Valkey is frozen; then the job is done."""
     with product.frozen("valkey"):
         created, creating = timed(lambda: create(caller))
-        job, reading = timed(
-            lambda: requests.get(f"{product.url}/api/jobs/{created.json()['jobId']}", timeout=60)
-        )
+        job, reading = timed(lambda: wire.get(f"{product.url}/api/jobs/{created.json()['jobId']}"))
 
         assert created.status_code == 201, created.text
         assert job.json()["state"] == "awaiting_eval_payment"
@@ -85,12 +84,12 @@ def test_given_a_frozen_lnbits_then_jobs_can_be_read_and_new_ones_are_turned_awa
 
 
 def _poll_error(product: Product) -> str | None:
-    health = requests.get(f"{product.url}/api/readyz", timeout=60).json()
+    health = wire.get(f"{product.url}/api/readyz").json()
     error = health["checks"]["duties"]["errors"].get("payments.poll")
     return None if error is None else str(error)
 
 
 def _state(caller: Caller, job: Json) -> requests.Response:
-    answer = requests.get(f"{caller.product.url}/api/jobs/{job['jobId']}", timeout=60)
+    answer = wire.get(f"{caller.product.url}/api/jobs/{job['jobId']}")
     assert answer.json()["state"] == "awaiting_eval_payment"
     return answer

@@ -16,6 +16,7 @@ from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import NotInTime, wait_until
 from tests.lnbits.wallet import Wallet
+from tests.support import wire
 from tests.support.canary import assert_tells_nothing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +42,7 @@ class Product:
 
     def is_up(self) -> bool:
         try:
-            return requests.get(f"{self.url}/api/healthz", timeout=5).status_code == 200
+            return wire.get(f"{self.url}/api/healthz", timeout=5).status_code == 200
         except requests.RequestException:
             return False
 
@@ -53,18 +54,18 @@ class Product:
         return body
 
     def try_to_create(self, request: str) -> requests.Response:
-        return requests.post(
+        return wire.post(
             f"{self.url}/api/jobs", json={"request": request}, timeout=PATIENCE_SECONDS
         )
 
     def job(self, job_id: str) -> Json:
-        answer = requests.get(f"{self.url}/api/jobs/{job_id}", timeout=PATIENCE_SECONDS)
+        answer = wire.get(f"{self.url}/api/jobs/{job_id}", timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, answer.text
         body: Json = answer.json()
         return body
 
     def claim(self, job_id: str, bolt11: str) -> requests.Response:
-        return requests.post(
+        return wire.post(
             f"{self.url}/api/jobs/{job_id}/refund",
             json={"invoice": bolt11},
             timeout=PATIENCE_SECONDS,

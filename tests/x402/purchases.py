@@ -8,6 +8,7 @@ from typing import TypeVar
 import requests
 
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 from tests.support.x402_payer import Json, decoded
 
 PATIENCE_SECONDS = 90
@@ -19,8 +20,10 @@ T = TypeVar("T")
 def ask(
     url: str, headers: dict[str, str] | None = None, body: object | None = None
 ) -> requests.Response:
-    """One POST, as any program would send it."""
-    return requests.post(url, json=body or {}, headers=headers, timeout=PATIENCE_SECONDS)
+    """One POST, as any program would send it; what the product answers is judged."""
+    sent = body or {}
+    answer = requests.post(url, json=sent, headers=headers, timeout=PATIENCE_SECONDS)
+    return wire.judged(answer, sent) if "X-Request-Id" in answer.headers else answer
 
 
 def required(url: str) -> Json:
@@ -43,7 +46,7 @@ def ended(status_url: str) -> requests.Response:
     """What is told of a run when it is over."""
     return wait_until(
         "the run ends",
-        lambda: requests.get(status_url, timeout=PATIENCE_SECONDS),
+        lambda: wire.get(status_url, timeout=PATIENCE_SECONDS),
         lambda told: told.status_code != 202,
         seconds=FOLLOW_SECONDS,
         every=0.2,

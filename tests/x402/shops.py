@@ -13,6 +13,7 @@ from local.processes import free_port
 from local.stand_in.testing import StandInClient
 from tests.journeys.product import Product, running_product
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 from tests.support.x402_payer import Json, Payer
 from tests.x402.chain import NETWORK
 from tests.x402.facilitator import started
@@ -151,7 +152,7 @@ class Creator:
 
     def ask(self, method: str, path: str, body: object = None) -> Json:
         """One request with the creator's key, which must succeed."""
-        answer = requests.request(
+        answer = wire.ask(
             method,
             f"{self.product.url}/api{path}",
             json=body,
@@ -176,13 +177,13 @@ class Market:
         return StandInClient(self.product.stand_in_url)
 
     def has_models(self) -> bool:
-        answer = requests.get(f"{self.product.url}/api/models", timeout=PATIENCE_SECONDS)
+        answer = wire.get(f"{self.product.url}/api/models")
         return bool(answer.json()["models"])
 
     def creator(self) -> Creator:
         """A new one, whose address nobody has paid to."""
         handle, payee = f"shop-{uuid4().hex[:12]}", Payer().address
-        answer = requests.post(
+        answer = wire.post(
             f"{self.product.url}/api/creators",
             json={"handle": handle, "payoutAddresses": {NETWORK: payee}},
             headers={"Authorization": f"Bearer {self.ops_token}"},
