@@ -18,6 +18,9 @@ from services.toolbox import Toolbox
 from workers import command
 from workers.reconcile import line_of
 
+_DIGITS_MAX = 18
+"""Before the point; with a thousand million of them, a number takes longer than anybody waits."""
+
 
 def main(arguments: list[str]) -> int:
     wish = _parser().parse_args(arguments)
@@ -41,10 +44,13 @@ def _parser() -> argparse.ArgumentParser:
 def _sats(said: str) -> int:
     """In msats, exactly."""
     try:
-        msats = Decimal(said) * MSATS_PER_SAT
+        sats = Decimal(said)
     except InvalidOperation:
         raise argparse.ArgumentTypeError(f"{said} is no number of sats") from None
-    if not msats.is_finite() or msats != int(msats):
+    if not sats.is_finite() or sats.adjusted() > _DIGITS_MAX:
+        raise argparse.ArgumentTypeError("there are not so many bitcoin")
+    msats = sats * MSATS_PER_SAT
+    if msats != int(msats):
         raise argparse.ArgumentTypeError("a sat has three places")
     return int(msats)
 

@@ -3,19 +3,21 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import moves
 from models.invoice import Receipt
 from models.ledger import Account
-from models.money import Msats
+from models.money import MSATS_PER_SAT, SATS_PER_BITCOIN, Msats
 from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.errors import NotBooked
 from services.money import adoption, ledger, wallet_moves
 from services.toolbox import Toolbox
 
+ALL_BITCOIN = Msats(21_000_000 * SATS_PER_BITCOIN * MSATS_PER_SAT)
 _SHOWN_MAX = 1000
+_ONE_STATEMENT_AT_A_TIME = 721_122
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +96,34 @@ def book_as_payout(tools: Toolbox, reference: str) -> None:
 
 
 def state(tools: Toolbox, amount: Msats | int, *, note: str) -> None:
-    """Book what no row of a wallet shows; below zero for what was taken out."""
+    """Book what no row of a wallet shows; below zero for what was taken out.
+
+    Raises NotBooked, also for the same amount in the same words: what is said twice, because the
+    first answer was lost, is booked once.
+    """
     _want_note(note)
     if amount == 0:
         raise NotBooked("Nothing moved.")
+    if abs(amount) > ALL_BITCOIN:
+        raise NotBooked("There are not so many bitcoin.")
     with tools.database.transaction("owner_moves.state") as session:
+        session.execute(select(func.pg_advisory_xact_lock(_ONE_STATEMENT_AT_A_TIME)))
+        _check_unsaid(session, amount, note.strip())
         move = WalletMove(kind=MoveKind.STATED, wallet_id="", amount_msats=amount)
         moves.add_booked_wallet_move(session, move, note.strip())
         _post(session, f"owner:move:{move.id}", Msats(int(amount)), wallet=Account.WALLET)
+
+
+def _check_unsaid(session: Session, amount: int, note: str) -> None:
+    said = session.scalar(
+        select(WalletMove.id).where(
+            WalletMove.kind == MoveKind.STATED,
+            WalletMove.amount_msats == amount,
+            WalletMove.note == note,
+        )
+    )
+    if said is not None:
+        raise NotBooked(f"m{said} says so already. If as much moved again, give it another note.")
 
 
 def _number(reference: str) -> int:

@@ -259,6 +259,23 @@ def test_what_no_row_shows_can_be_stated_by_a_person(life: Life) -> None:
     assert life.balances()[Account.OWNER] == 70_000
 
 
+def test_what_is_stated_twice_because_the_answer_was_lost_is_booked_once(life: Life) -> None:
+    owner_moves.state(life.tools, 70_000, note="opening balance")
+
+    with pytest.raises(NotBooked, match="says so already"):
+        owner_moves.state(life.tools, 70_000, note=" opening balance ")
+
+    assert life.balances()[Account.OWNER] == 70_000
+    owner_moves.state(life.tools, 70_000, note="opening balance of the second wallet")
+    assert life.balances()[Account.OWNER] == 140_000
+
+
+@pytest.mark.parametrize("amount", [10**19, -(10**19), 10**400])
+def test_more_than_all_bitcoin_cannot_be_stated(life: Life, amount: int) -> None:
+    with pytest.raises(NotBooked):
+        owner_moves.state(life.tools, amount, note="a slip of the keyboard")
+
+
 def transfer(life: Life, key_from: str, invoice_key: str, sats: int) -> None:
 
     income = LnbitsIncome(life.stand_in.url, invoice_key, HttpClient())
