@@ -19,7 +19,12 @@ from models.event import JobEventRow
 from models.job import ExpiredReason, Job
 from models.lifecycle import AWAITING, WORKING, JobEvent, JobState, target_of
 from models.payout import Payout, PayoutState
-from models.refund_destination import DestinationState, RefundDestination
+from models.refund_destination import (
+    LONGEST_DELAY,
+    WINDOW,
+    DestinationState,
+    RefundDestination,
+)
 from models.wallet_move import MoveState, WalletMove
 
 logger = structlog.get_logger(__name__)
@@ -397,7 +402,9 @@ def _settle_return(session: Session, payout: Payout) -> None:
     """A payout to a destination has ended: paid there, or to be tried again."""
     is_paid = payout.state is PayoutState.PAID
     an_eighth = ago(RefundDestination.trying_since).op("/", precedence=8, return_type=Interval())(8)
-    later = func.now() + func.greatest(AFTER_FAILED_PAYOUT, an_eighth)
+    delay = func.greatest(AFTER_FAILED_PAYOUT, func.least(an_eighth, LONGEST_DELAY))
+    end = func.greatest(RefundDestination.trying_since + WINDOW, func.now())
+    later = func.least(func.now() + delay, end)  # not past when the caller was told to claim
     again = {
         "state": DestinationState.TRYING,
         "due_at": later,

@@ -1,6 +1,6 @@
 """Where owed money goes by itself: what the caller named as ``refundTo``, and how that fares."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Index, Text, text
@@ -8,6 +8,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.database import Base, CreatedAt, one_of, stored_by_value
 from models.due import Due
+
+WINDOW = timedelta(days=3)
+"""Tried so long; then the caller may claim."""
+LONGEST_DELAY = timedelta(hours=6)
+"""Between two tries."""
 
 
 class DestinationState(StrEnum):

@@ -6,7 +6,7 @@ from models.debt import Debt, DebtState
 from models.invoice import Invoice, InvoiceKind
 from models.job import Job
 from models.lifecycle import JobState
-from models.refund_destination import DestinationState, RefundDestination
+from models.refund_destination import WINDOW, DestinationState, RefundDestination
 from services.jobs.intake import JobView
 from services.money import refunds, returns
 
@@ -147,7 +147,7 @@ def _refund_to(destination: RefundDestination | None) -> dict[str, Any]:
     }
     if destination.state is DestinationState.TRYING and destination.trying_since is not None:
         shown["next_try_at"] = destination.due_at
-        shown["claimable_at"] = destination.trying_since + returns.WINDOW
+        shown["claimable_at"] = destination.trying_since + WINDOW
     return {"refund_to": {name: value for name, value in shown.items() if value is not None}}
 
 

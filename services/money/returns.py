@@ -21,7 +21,12 @@ from gateways.errors import OutsideError, Refused, Unavailable
 from models import due, moves
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
-from models.refund_destination import DestinationState, RefundDestination
+from models.refund_destination import (
+    LONGEST_DELAY,
+    WINDOW,
+    DestinationState,
+    RefundDestination,
+)
 from services import retry
 from services.errors import Conflict, ErrorCode, InvalidRequest
 from services.money import refund_invoice, refunds
@@ -29,13 +34,10 @@ from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-WINDOW = timedelta(days=3)
-"""Tried so long; then the caller may claim."""
 AMBIGUOUS = timedelta(hours=1)
 """Tried so long when it may be a wrong address and may be a bad hour of the receiver."""
 AT_ONCE = timedelta(0)
 FIRST_DELAY = timedelta(seconds=10)
-LONGEST_DELAY = timedelta(hours=6)
 BUSY_DELAY = timedelta(seconds=5)
 BEHIND_ANOTHER_PAYOUT = timedelta(seconds=30)
 

@@ -16,12 +16,12 @@ from models.ledger import Account
 from models.lifecycle import JobState
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
-from models.refund_destination import DestinationState, RefundDestination
+from models.refund_destination import WINDOW, DestinationState, RefundDestination
 from services.errors import Conflict, ErrorCode
 from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import refunds, returns
-from services.money.returns import AMBIGUOUS, WINDOW, Trouble
+from services.money.returns import AMBIGUOUS, Trouble
 from services.operate import dispatch
 from tests.support import rows
 from tests.support.books import assert_balanced
@@ -327,6 +327,30 @@ def test_payouts_that_go_on_failing_are_given_up_after_three_days(life: Life) ->
     assert try_now(life) is DestinationState.GIVEN_UP
     assert destination(life).last_error == Trouble.PAYMENT_FAILED
     assert can_claim(life, view)
+
+
+@pytest.mark.parametrize(
+    ("tried_for", "comes_within"),
+    [
+        (timedelta(hours=60), timedelta(hours=6)),
+        (WINDOW - timedelta(hours=1), timedelta(hours=1)),
+        (WINDOW + timedelta(hours=1), timedelta(0)),
+    ],
+)
+def test_a_payout_that_fails_late_puts_off_nothing_past_when_the_caller_was_told_to_claim(
+    life: Life, tried_for: timedelta, comes_within: timedelta
+) -> None:
+    """The window may end while a payout is in doubt; then it is over at once."""
+    owing_to(life)
+    life.stand_in.top_up(-10)
+    returns.attempt(life.tools, destination(life).id)
+    assert destination(life).state is DestinationState.PAYING
+    rows.let_pass(life.tools, RefundDestination, tried_for)
+
+    life.work()
+
+    assert destination(life).last_error == Trouble.PAYMENT_FAILED
+    assert rows.due_in(life.tools, RefundDestination) <= comes_within
 
 
 def test_a_payout_in_doubt_is_never_replaced_however_long_it_takes(life: Life) -> None:

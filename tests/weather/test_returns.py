@@ -6,8 +6,7 @@ import pytest
 
 from local.stand_in.faults import Fault, FaultKind
 from models.payout import Payout, PayoutState
-from models.refund_destination import DestinationState, RefundDestination
-from services.money.returns import WINDOW
+from models.refund_destination import WINDOW, DestinationState, RefundDestination
 from tests.support.owing import owing_to
 from tests.support.rows import all_of, let_pass, only
 from tests.weather.conftest import ALWAYS, Sky
