@@ -6,6 +6,7 @@
 import os
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 from celery.signals import setup_logging, worker_init, worker_ready
@@ -22,6 +23,7 @@ from tasks import base, instant, jobs, money, ticks
 from workers import heartbeat
 
 TASK_MODULES = (instant, jobs, money, ticks)
+WARM_UP_AFTER_SECONDS = 3.0
 
 
 def _settings() -> Settings:
@@ -59,13 +61,18 @@ def _do_every_duty(tools: Toolbox) -> None:
 
 
 def _warm_up(tools: Toolbox) -> None:
-    """Load the models' SDKs while the worker already serves: they take seconds to import."""
+    """Load the models' SDKs soon, so that no caller waits for an import, which takes seconds.
+
+    Not at once: the processes that start beside this one need the CPU first.
+    """
     models = {settings.eval_model, settings.work_model}
-    for model in models:
-        threading.Thread(target=tools.language_model, args=(model,), daemon=True).start()
-    if tools.vault is not None:  # the first caller waits for no import
-        no_key = (Provider.OPENROUTER, "none")
-        threading.Thread(target=tools.creator_model, args=no_key, daemon=True).start()
+    loads = [partial(tools.language_model, model) for model in models]
+    if tools.vault is not None:
+        loads.append(partial(tools.creator_model, Provider.OPENROUTER, "none"))
+    for load in loads:
+        timer = threading.Timer(WARM_UP_AFTER_SECONDS, load)
+        timer.daemon = True
+        timer.start()
 
 
 settings = _settings()
