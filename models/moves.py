@@ -278,9 +278,14 @@ def void_wallet_moves(session: Session, *guard: ColumnElement[bool]) -> list[int
 
 
 def end_wallet_moves(session: Session, ids: list[int], state: MoveState) -> None:
-    """They were explained."""
+    """They were explained. What a person has booked stays as it is."""
     session.execute(
-        update(WalletMove).where(WalletMove.id.in_(ids)).values(state=state, ended_at=func.now())
+        update(WalletMove)
+        .where(
+            WalletMove.id.in_(ids),
+            WalletMove.state.in_([*OPEN_WALLET_MOVES, MoveState.VOID]),
+        )
+        .values(state=state, ended_at=func.now())
     )
 
 

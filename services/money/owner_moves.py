@@ -146,11 +146,9 @@ def _book_move(session: Session, number: int, note: str) -> None:
 
 
 def _book_receipt(session: Session, number: int, note: str) -> None:
-    receipt = session.scalar(
-        select(Receipt)
-        .where(Receipt.id == number, wallet_moves.is_nobodys())
-        .with_for_update(of=Receipt)
-    )
+    session.execute(select(Receipt.id).where(Receipt.id == number).with_for_update())
+    # read once it is ours: who held it before may have explained it
+    receipt = session.scalar(select(Receipt).where(Receipt.id == number, wallet_moves.is_nobodys()))
     if receipt is None:
         raise NotBooked(f"r{number} does not wait to be booked.")
     move = WalletMove(

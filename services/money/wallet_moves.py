@@ -170,6 +170,8 @@ def _pair_with_top_ups(session: Session) -> None:
             arrived.state == MoveState.WAITING,
             sent.amount_msats + arrived.amount_msats == 0,
         )
+        .order_by(sent.id)
+        .with_for_update()  # whom a person books meanwhile is looked at again, and left out
     ).all()
     ids = [number for pair in pairs for number in pair]
     moves.end_wallet_moves(session, ids, MoveState.TRANSFER)
@@ -177,7 +179,7 @@ def _pair_with_top_ups(session: Session) -> None:
 
 def _pair_with_receipts(session: Session) -> None:
     """Into the income wallet: the arriving end is a receipt without an invoice, booked as such."""
-    pairs = session.execute(
+    pairs = (
         select(WalletMove.id, Receipt)
         .join(Receipt, Receipt.payment_hash == WalletMove.payment_hash)
         .where(
@@ -186,9 +188,11 @@ def _pair_with_receipts(session: Session) -> None:
             Receipt.amount_msats + WalletMove.amount_msats == 0,
             is_nobodys(),
         )
-        .with_for_update(of=WalletMove)
-    ).all()
-    for move_id, receipt in pairs:
+        .order_by(WalletMove.id)
+    )
+    locked = {move_id for move_id, _ in session.execute(pairs.with_for_update())}
+    # read anew: while it waited for the lock, a person may have booked the receipt
+    for move_id, receipt in session.execute(pairs.where(WalletMove.id.in_(locked))).all():
         ledger.post(
             session,
             f"transfer:{receipt.id}",
