@@ -3,24 +3,38 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from models import due
 from models.database import Database
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    model: type[due.Kept]
+    key: due.Key
+    claim: int
+    lease: timedelta
+
+
 class Leases:
-    """Thread-safe. ``renew`` is called by one thread per process, four times a lease."""
+    """Thread-safe. ``renew`` is called by one thread per process, four times in the shortest lease.
+
+    A row is kept for the lease of its process, or for the one that it is held with.
+    """
 
     def __init__(self, lease: timedelta) -> None:
         self.lease = lease
-        self._held: set[tuple[type[due.Kept], due.Key, int]] = set()
+        self._held: set[_Entry] = set()
         self._lock = threading.Lock()
 
     @contextmanager
-    def hold(self, model: type[due.Kept], row_id: due.Key, claim: int) -> Iterator[None]:
+    def hold(
+        self, model: type[due.Kept], key: due.Key, claim: int, *, lease: timedelta | None = None
+    ) -> Iterator[None]:
         """Keep a claimed row while the body calls outside."""
-        entry = (model, row_id, claim)
+        entry = _Entry(model=model, key=key, claim=claim, lease=lease or self.lease)
         with self._lock:
             self._held.add(entry)
         try:
@@ -36,11 +50,12 @@ class Leases:
         """
         with self._lock:
             held = set(self._held)
-        kept: set[tuple[type[due.Kept], due.Key, int]] = set()
-        for model in {entry[0] for entry in held}:
-            rows = [(row_id, claim) for of, row_id, claim in held if of is model]
+        kept: set[_Entry] = set()
+        for model, lease in {(entry.model, entry.lease) for entry in held}:
+            entries = [entry for entry in held if (entry.model, entry.lease) == (model, lease)]
             with database.transaction("leases.renew") as session:
-                kept |= {(model, *row) for row in due.keep(session, model, rows, lease=self.lease)}
+                ours = due.keep(session, model, [(e.key, e.claim) for e in entries], lease=lease)
+            kept |= {entry for entry in entries if (entry.key, entry.claim) in ours}
         with self._lock:
             self._held -= held - kept
         return len(kept)

@@ -1,10 +1,12 @@
 """One thread per process keeps every row that this process holds."""
 
 import threading
+from datetime import timedelta
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.operate import ticks
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -23,9 +25,13 @@ def start(tools: Toolbox) -> threading.Event:
     return stop
 
 
+def interval(lease: timedelta) -> timedelta:
+    """Duties have a lease of their own, which may be the shorter one."""
+    return min(lease, ticks.TICK_LEASE) / BEATS_PER_LEASE
+
+
 def _beat(tools: Toolbox, stop: threading.Event) -> None:
-    interval = tools.leases.lease.total_seconds() / BEATS_PER_LEASE
-    while not stop.wait(interval):
+    while not stop.wait(interval(tools.leases.lease).total_seconds()):
         try:
             tools.leases.renew(tools.database)
         except SQLAlchemyError as error:

@@ -78,7 +78,7 @@ def run(tools: Toolbox, name: TaskName) -> bool:
     if held is None:
         return False
     try:
-        with tools.leases.hold(Tick, name.value, held.claim):
+        with tools.leases.hold(Tick, name.value, held.claim, lease=TICK_LEASE):
             DUTIES[name](tools, held.since_last_run)
     except OutsideError as error:
         wish = error.retry_after if isinstance(error, Unavailable) else None

@@ -2,14 +2,18 @@
 
 from datetime import timedelta
 
+import pytest
+
 from models import due
 from models.attempt import Step
 from models.job import Job
 from services.jobs import steps
 from services.jobs.steps import Assignment
 from services.leases import Leases
+from services.operate.ticks import TICK_LEASE
 from tests.support import rows
 from tests.support.life import Life
+from workers import heartbeat
 
 LONG = timedelta(minutes=10)
 """Longer than the lease that a claim begins with."""
@@ -86,6 +90,13 @@ def test_a_row_that_was_taken_over_cannot_be_put_off_by_its_old_holder(life: Lif
         assert not due.put_off(session, Job, view.job.id, old, delay=timedelta(hours=1))
 
     assert rows.due_in(life.tools, Job) <= life.tools.settings.lease
+
+
+@pytest.mark.parametrize("seconds", [4, 15, 60, 300])
+def test_the_heart_beats_four_times_in_the_shortest_of_all_leases(seconds: int) -> None:
+    shortest = min(timedelta(seconds=seconds), TICK_LEASE)
+
+    assert heartbeat.interval(timedelta(seconds=seconds)) * 4 <= shortest
 
 
 def test_an_idle_process_renews_nothing_and_asks_nothing(life: Life) -> None:

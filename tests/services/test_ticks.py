@@ -120,9 +120,10 @@ def test_a_duty_that_takes_longer_than_its_lease_is_not_begun_by_another_worker_
         for _hour in range(3):
             rows.let_pass(tools, Tick, ticks.TICK_LEASE - timedelta(minutes=5))
             assert leases.renew(tools.database) == 1
+            assert rows.due_in(tools, Tick) <= ticks.TICK_LEASE, "or a dead worker is missed late"
             begun.append(ticks.run(life.tools, POLL))
 
-    leases = Leases(ticks.TICK_LEASE)
+    leases = Leases(timedelta(days=1))
     monkeypatch.setitem(ticks.DUTIES, POLL, takes_long)
 
     assert ticks.run(life.tools.with_(leases=leases), POLL) is True
