@@ -7,7 +7,7 @@ calls it failed for good when it is asked for the first time after that.
 
 from datetime import timedelta
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from gateways.lightning import InvoiceReading, InvoiceState
@@ -23,6 +23,8 @@ from services.toolbox import Toolbox
 PAGE = 100
 ASK_AGAIN = timedelta(minutes=1)
 """While LNbits does not answer."""
+ASK_BEFORE_IT_IS_TOO_LATE = timedelta(seconds=20)
+"""While LNbits does not answer for the last time that somebody may have paid."""
 ASK_RARELY = timedelta(hours=1)
 """At least so often about an invoice of which LNbits has known nothing for hours."""
 
@@ -49,7 +51,8 @@ def sweep(tools: Toolbox) -> int:
     if not invoices:
         return 0
     states = tools.income.invoice_states([invoice.payment_hash for invoice in invoices])
-    _ask_later(tools, [row.id for row in invoices if not _is_answer(states.get(row.payment_hash))])
+    answered = {row.id for row in invoices if _is_answer(states.get(row.payment_hash))}
+    _plan_on(tools, answered, {row.id for row in invoices} - answered)
     return sum(_act_on(tools, invoice, states.get(invoice.payment_hash)) for invoice in invoices)
 
 
@@ -91,7 +94,7 @@ def _reschedule(session: Session, due: list[int]) -> list[Invoice]:
         (func.now() < Invoice.expires_at, at_deadline),
         (is_open, func.now() + ASK_AGAIN),
         *late,
-        else_=None,
+        else_=func.now() + ASK_BEFORE_IT_IS_TOO_LATE,  # an answer ends it
     )
     return list(
         session.scalars(
@@ -108,26 +111,47 @@ def _is_answer(state: InvoiceState | None) -> bool:
     return state is not None and state.reading is not InvoiceReading.UNKNOWN
 
 
-def _ask_later(tools: Toolbox, unanswered: list[int]) -> None:
+def _plan_on(tools: Toolbox, answered: set[int], unanswered: set[int]) -> None:
+    """Let the answers say when each invoice is asked about next."""
+    with tools.database.transaction("expiry.plan_on") as session:
+        _ask_no_more(session, answered)
+        _ask_later(session, unanswered)
+
+
+def _ask_no_more(session: Session, answered: set[int]) -> None:
+    """What LNbits has answered for when it was asked for the last time."""
+    session.execute(
+        update(Invoice)
+        .where(
+            Invoice.id.in_(answered),
+            Invoice.id.not_in(_open(answered)),
+            Invoice.expires_at + LATE_CHECKS[-1] <= func.now(),
+        )
+        .values(check_at=None)
+    )
+
+
+def _open(invoices: set[int]) -> Select[int]:
+    return (
+        select(Invoice.id)
+        .join(Job, Job.id == Invoice.job_id)
+        .where(Invoice.id.in_(invoices), _IS_OPEN)
+    )
+
+
+def _ask_later(session: Session, unanswered: set[int]) -> None:
     """Ask ever more rarely about what LNbits knows nothing of: after an eighth of the time since.
 
     The job waits on: only LNbits' word ends it, or its caller.
     """
-    if not unanswered:
-        return
     eighth = func.extract("epoch", ago(Invoice.expires_at)) / 8
     in_seconds = func.make_interval(0, 0, 0, 0, 0, 0, eighth)
     rest = func.least(func.greatest(in_seconds, ASK_AGAIN), ASK_RARELY)
-    with tools.database.transaction("expiry.ask_later") as session:
-        session.execute(
-            update(Invoice)
-            .where(
-                Invoice.id.in_(unanswered),
-                Invoice.check_at.is_not(None),
-                Invoice.expires_at <= func.now(),
-            )
-            .values(check_at=func.now() + rest)
-        )
+    session.execute(
+        update(Invoice)
+        .where(Invoice.id.in_(_open(unanswered)), Invoice.expires_at <= func.now())
+        .values(check_at=func.now() + rest)
+    )
 
 
 def _act_on(tools: Toolbox, invoice: Invoice, state: InvoiceState | None) -> bool:

@@ -1,6 +1,7 @@
 """Nothing expires on our word alone: LNbits is asked once more, and an outage expires nothing."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from models.job import ExpiredReason, Job
 from models.lifecycle import JobState
 from services.jobs import expiry, intake
 from services.jobs.intake import JobView
-from services.jobs.invoices import CHECKS
+from services.jobs.invoices import CHECKS, LATE_CHECKS
 from services.money.payments import LATE_GRACE
 from tests.support import rows
 from tests.support.life import Life
@@ -169,6 +170,31 @@ def test_money_that_comes_late_is_found_although_lnbits_never_told_of_it(
     found = {"cancelled": JobState.EXPIRED, "unpaid": JobState.EVALUATING}
     assert life.state(view) is found[ending]
     assert life.debts(view) == ([("late", 10, "owed")] if ending == "cancelled" else [])
+
+
+@pytest.mark.parametrize(
+    "outage", [_outage(status=503, times=99), _outage("missing_row", times=99)]
+)
+def test_an_outage_around_the_last_questions_loses_no_money(life: Life, outage: Fault) -> None:
+    """After the BOLT11 has ended LNbits calls it failed for good, paid or not."""
+    view = life.create()
+    intake.cancel(life.tools, view.job.public_id)
+    life.age_invoices(view, PAST)
+    expiry.sweep(life.tools)
+    life.pay(view, InvoiceKind.EVAL)  # and nobody polls
+    life.stand_in.arm(outage)
+    for late in (*LATE_CHECKS, LATE_CHECKS[-1] + timedelta(seconds=25)):
+        so_far = rows.now(life.tools) - rows.only(life.tools, Invoice).expires_at
+        life.age_invoices(view, late - so_far)
+        with suppress(OutsideError):
+            expiry.sweep(life.tools)
+    assert life.debts(view) == []
+
+    life.stand_in.disarm()
+    life.age_invoices(view, timedelta(seconds=21))
+    expiry.sweep(life.tools)
+
+    assert life.debts(view) == [("late", 10, "owed")]
 
 
 def test_what_has_expired_is_asked_about_a_few_times_more_and_never_after_its_bolt11_ended(
