@@ -65,8 +65,9 @@ def _take_on(tools: Toolbox, lightning: Payouts, held: _Held) -> None:
     else:
         reading, known = _read(tools, lightning, known)
         next_step = payout_evidence.conclude(reading.outcome, known.evidence)
-    if next_step is Conclusion.POST and _are_stopped(tools):
-        reading, next_step = _nothing_read("payouts_stopped"), Conclusion.WAIT
+    held_back = _held_back(tools) if next_step is Conclusion.POST else None
+    if held_back is not None:
+        reading, next_step = _nothing_read(held_back), Conclusion.WAIT
     if next_step is Conclusion.POST:
         posted = _post(tools, lightning, known)
         if posted is None:
@@ -85,6 +86,14 @@ def _obstacle(tools: Toolbox, lightning: Payouts, held: _Held) -> str | None:
         # a restored database has forgotten payouts, and that it sent this one
         return "database_not_proved"
     return None
+
+
+def _held_back(tools: Toolbox) -> str | None:
+    """Why nothing may be sent now, nor sent again; what was sent may be read all the same."""
+    if not reconcile.is_proved(tools):
+        # a restored database has forgotten how this one ended, and what was paid in its stead
+        return "database_not_proved"
+    return "payouts_stopped" if _are_stopped(tools) else None
 
 
 def _nothing_read(code: str) -> PayoutReading:

@@ -3,13 +3,16 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
 import pytest
 
 from config.settings import Settings
+from gateways.lightning import PayoutMark, Payouts, SendReport
 from local.servers.postgresql import postgres_binaries
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.testing import StandInClient
@@ -26,7 +29,7 @@ from services.jobs.intake import JobView
 from services.money import owner_moves, payments, reconcile, refunds
 from services.toolbox import Role
 from tests.conftest import Servers
-from tests.support import audit
+from tests.support import audit, rows
 from tests.support.books import assert_balanced
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
@@ -127,6 +130,50 @@ def claimed_anew(deployment: Deployment, view: JobView) -> None:
     except Conflict:
         return
     deployment.life.work()
+
+
+@dataclass
+class BackedUpWhilePaying:
+    """A paying wallet: the moment before it is told to pay is the moment of the backup."""
+
+    deployment: Deployment
+    wallet: Payouts
+
+    def send(self, payment_request: str, mark: PayoutMark) -> SendReport:
+        self.deployment.back_up()
+        return self.wallet.send(payment_request, mark)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wallet, name)
+
+
+def test_a_payout_that_was_refused_after_the_backup_is_not_sent_again_beside_its_successor(
+    deployment: Deployment,
+) -> None:
+    """The backup knows that it was handed over, and not that the caller was paid otherwise."""
+    view = owing(deployment.life)
+    payouts = deployment.life.tools.payouts
+    assert payouts is not None
+    backing_up = BackedUpWhilePaying(deployment, payouts)
+    life = deployment.life
+    reconcile.run(life.tools)
+    deployment.life = Life(life.tools.with_(payouts=backing_up), life.doorbell, life.stand_in)
+    deployment.stand_in.top_up(-10)
+    claim(deployment.life, view)
+    deployment.life.work()
+    assert [payout.state for payout in all_of(life.tools, Payout)] == [PayoutState.FAILED]
+    deployment.life = life
+    deployment.stand_in.top_up(100)  # there would be enough for both
+    claim(life, view)
+    life.work()
+    assert deployment.sent() == [10]
+
+    deployment.restore()
+    assert only(deployment.life.tools, Payout).state is PayoutState.SENDING
+    rows.let_pass(deployment.life.tools, Payout, timedelta(seconds=61))
+    deployment.work()
+
+    assert deployment.sent() == [10]
 
 
 def test_a_refund_that_the_backup_has_forgotten_is_not_paid_again(deployment: Deployment) -> None:
