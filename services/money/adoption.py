@@ -56,7 +56,8 @@ def adopt(tools: Toolbox, move_id: int, *, rest_is_the_owners: bool = False) -> 
     """Take in one forgotten payout; False = it does not fit, and nothing was written.
 
     ``rest_is_the_owners``: a person decided that it paid as many of the debts as it can have paid,
-    and that the rest of it is the owner's loss. It covers one debt at least.
+    and that the rest of it is the owner's loss. It covers one debt at least, and is gone for good:
+    what is still on its way may come back, the rest with it.
     """
     with tools.database.transaction("adoption.adopt") as session:
         move = session.scalars(
@@ -69,7 +70,8 @@ def adopt(tools: Toolbox, move_id: int, *, rest_is_the_owners: bool = False) -> 
         if _is_under_way(session, job_id):
             return False
         covered = _covered(session, job_id, Sats(int(invoice.amount or 0) // 1000))
-        if not covered.debts or (covered.rest and not rest_is_the_owners):
+        is_gone = move.state is MoveState.WAITING
+        if not covered.debts or (covered.rest and not (rest_is_the_owners and is_gone)):
             return False
         withdraw_unsent(session, job_id)
         payout = _take_in(session, job_id, invoice, covered)

@@ -92,7 +92,10 @@ def book_as_payout(tools: Toolbox, reference: str) -> None:
     if not reference.startswith("m"):
         raise NotBooked("Only money that left can have been a refund.")
     if not adoption.adopt(tools, _number(reference), rest_is_the_owners=True):
-        raise NotBooked("It names no job of ours that is owed so much and has no other payout.")
+        raise NotBooked(
+            "It names no job of ours that is owed something and has no other payout, or it is more"
+            " than is owed there and still on its way."
+        )
 
 
 def state(tools: Toolbox, amount: Msats | int, *, note: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
+from gateways.errors import Refused
 from gateways.lightning import SettledPayment
 from models import moves
 from models.database import ago
@@ -24,6 +25,8 @@ from services.toolbox import Toolbox
 logger = structlog.get_logger(__name__)
 
 FEED_PAGE = 100
+FEED_PAGE_OF_A_DAY = 1000
+"""As large as LNbits allows: it may be asked 200 times a minute, by all duties together."""
 FEED_PAGES_MAX = 1000
 LATE_GRACE = timedelta(seconds=600)
 """A payment found this long after the deadline still revives its job; the BOLT11 lives as long."""
@@ -69,21 +72,28 @@ def is_lnbits_silent(session: Session) -> bool:
 def read_back(tools: Toolbox, overlap: timedelta) -> int:
     """Read the feed once more as far back as ``overlap`` before its newest entry.
 
-    Returns how many were new.
+    Returns how many were new. Raises Refused for a feed that has no end.
 
-    Catches what a poll can miss: entries that LNbits re-ordered between two pages.
+    Catches what a poll can miss: entries that LNbits re-ordered between two pages, or dated so far
+    ahead, while its clock was wrong, that a page of them stands before all that came later.
     """
     found = 0
+    size = FEED_PAGE if overlap < START_UP_OVERLAP else FEED_PAGE_OF_A_DAY
     far_enough: datetime | None = None
     for page in range(FEED_PAGES_MAX):
-        payments = tools.income.settled_payments(page=page, page_size=FEED_PAGE)
+        payments = tools.income.settled_payments(page=page, page_size=size)
         found += _settle_unknown(tools, payments)
         if not payments:
-            break
-        far_enough = far_enough or payments[0].settled_at - overlap
+            return found
+        far_enough = far_enough or min(payments[0].settled_at, _now(tools)) - overlap
         if payments[-1].settled_at < far_enough:
-            break
-    return found
+            return found
+    raise Refused(code="feed_without_end")
+
+
+def _now(tools: Toolbox) -> datetime:
+    with tools.database.reading("payments.now") as session:
+        return session.scalars(select(func.now())).one()
 
 
 def _settle_unknown(tools: Toolbox, payments: list[SettledPayment]) -> int:

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from config.queues import TaskName
+from gateways.errors import Refused
 from gateways.lightning import Income, SettledPayment
 from local.stand_in.faults import Fault
 from models.invoice import Invoice, InvoiceKind, Receipt
 from models.ledger import Account
 from models.lifecycle import JobState
-from models.money import Sats
+from models.money import Msats, Sats
 from services.jobs import expiry, intake
 from services.money import payments
+from tests.conftest import empty
 from tests.support import rows
 from tests.support.life import Life
 
@@ -31,6 +34,22 @@ class SmallPages:
     def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
         self.pages.append(page)
         return self.income.settled_payments(page=page, page_size=self.size)
+
+
+@dataclass
+class PlayedFeed:
+    """The real income with a feed that was written down before."""
+
+    feed: list[SettledPayment]
+    income: Income
+    sizes: list[int] = field(default_factory=list)
+
+    def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
+        self.sizes.append(page_size)
+        return self.feed[page * page_size : (page + 1) * page_size]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.income, name)
 
 
 def _fault(kind: str, **details: object) -> Fault:
@@ -105,6 +124,63 @@ def test_reading_back_stops_where_it_was_told_to(life: Life) -> None:
     payments.read_back(small.tools, timedelta(0))
 
     assert income.pages == [0, 1]
+
+
+def test_a_payment_behind_others_that_a_wrong_clock_dated_ahead_is_found_by_reading_back(
+    life: Life,
+) -> None:
+    """They stand before all that comes until the time is there that LNbits took it for."""
+    hidden = life.create()
+    life.pay(hidden, InvoiceKind.EVAL)
+    paid = life.tools.income.settled_payments(page=0, page_size=1)
+    ahead = [
+        SettledPayment(
+            payment_hash=f"{number:064x}",
+            amount=Msats(1000),
+            settled_at=paid[0].settled_at + timedelta(days=1, seconds=-number),
+        )
+        for number in range(500)
+    ]
+    small, _ = _small(life, 100)
+    feed = PlayedFeed([*ahead, *paid], small.tools.income)
+    tools = small.tools.with_(income=feed)
+    with tools.database.transaction("test.known") as session:
+        session.add_all(
+            Receipt(
+                payment_hash=payment.payment_hash,
+                amount_msats=payment.amount,
+                settled_at=payment.settled_at,
+            )
+            for payment in ahead
+        )
+
+    assert payments.poll(tools) == 0
+    assert payments.read_back(tools, payments.OVERLAP) == 1
+    empty(life.tools)  # that money never came
+    life.stand_in.reset()
+
+
+def test_a_feed_without_an_end_is_trouble_and_not_read_to_its_end(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        _paid_to_nobody(life, 1)
+    small, income = _small(life, 1)
+    monkeypatch.setattr(payments, "FEED_PAGES_MAX", 2)
+
+    with pytest.raises(Refused):
+        payments.read_back(small.tools, timedelta(days=1))
+
+    assert income.pages == [0, 1]
+
+
+def test_after_a_pause_the_feed_is_read_in_pages_as_large_as_they_come(life: Life) -> None:
+    feed = PlayedFeed([], life.tools.income)
+
+    payments.read_back(life.tools.with_(income=feed), payments.OVERLAP)
+    payments.read_back(life.tools.with_(income=feed), payments.START_UP_OVERLAP)
+
+    assert feed.sizes == [100, 1000]
 
 
 @pytest.mark.parametrize("kind", ["duplicated_rows", "reordered_rows"])

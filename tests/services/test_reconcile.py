@@ -16,7 +16,7 @@ from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
 from models import moves
 from models.invoice import InvoiceKind
 from models.job import Job
-from models.ledger import Account
+from models.ledger import Account, LedgerEntry
 from models.money import Msats, Sats
 from models.payout import Payout, PayoutState
 from models.reconciliation import Reconciliation, Verdict
@@ -460,6 +460,30 @@ def test_what_was_booked_as_the_owners_is_no_refund_any_more(life: Life) -> None
         owner_moves.book_as_payout(life.tools, waits.reference)
 
     assert len(all_of(life.tools, Payout)) == 1
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def test_money_on_its_way_that_is_more_than_was_owed_is_decided_when_it_has_arrived(
+    life: Life,
+) -> None:
+    """It may still fail, and then all of it comes back."""
+    life.stand_in.top_up(1000)
+    owner_moves.state(life.tools, 1_000_000, note="float")
+    life.complete()
+    paid(life)
+    mark = PayoutMark(job_id=owing(life).job.id, job_digits=last_digits(life), payout_id=1)
+    ends = {"reads": 1, "then": PaymentEnd.FAILED}
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, **ends))
+    admin(life).send(life.stand_in.payer_invoice(17), mark)
+    run(life)
+    (waits,) = owner_moves.waiting(life.tools)
+    before = len(all_of(life.tools, LedgerEntry))
+
+    with pytest.raises(NotBooked):
+        owner_moves.book_as_payout(life.tools, waits.reference)
+
+    assert len(all_of(life.tools, LedgerEntry)) == before
     empty(life.tools)
     life.stand_in.reset()
 
