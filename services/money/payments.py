@@ -88,7 +88,7 @@ def read_back(tools: Toolbox, overlap: timedelta) -> int:
         far_enough = far_enough or min(payments[0].settled_at, _now(tools)) - overlap
         if payments[-1].settled_at < far_enough:
             return found
-    raise Refused(code="feed_without_end")
+    raise Refused("the feed of payments has no end", code="feed_without_end")
 
 
 def _now(tools: Toolbox) -> datetime:
