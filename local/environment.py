@@ -196,7 +196,7 @@ def honest_work(system: System, environ: Mapping[str, str]) -> Table:
         apps=(
             _web(system, public),
             # The only process that can pay: the only one that is given the key.
-            _worker("money", for_workers, queues="ticks,money", concurrency=8),
+            _worker("money", for_workers, queues="ticks,money", concurrency=16),
             _worker(
                 "models", _without(for_workers, ADMIN_KEY), queues="models,hooks", concurrency=100
             ),

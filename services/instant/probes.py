@@ -24,6 +24,8 @@ logger = structlog.get_logger(__name__)
 
 PROBED_AT_ONCE = 20
 SWEEP_SECONDS = 20.0
+PROBE_SECONDS = 10.0
+"""One after another: a model that hangs must not keep the others of everybody closed."""
 PROBE_TOKENS = 16
 """All that a probe may cost the creator, besides a dozen tokens of question."""
 AT_MOST_EVERY = timedelta(seconds=30)
@@ -115,6 +117,7 @@ def _answers(tools: Toolbox, provider: Provider, opened: OpenedKey, model: str) 
         system="",
         user="Say yes.",
         max_output_tokens=PROBE_TOKENS,
+        seconds=PROBE_SECONDS,
     )
     tools.creator_model(provider, opened.secret).ask(question)
     return True

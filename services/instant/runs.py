@@ -26,8 +26,8 @@ from services.instant import breakers, failures, journal, making
 from services.instant.failures import RunFailure
 from services.instant.journal import CRASHES_ARE_POISON
 from services.instant.making import Made, NotMade
-from services.instant.room import OF_ONE_CREATOR, WORKING, Room
 from services.recording import insist
+from services.room import OF_ONE_CREATOR, WORKING, Room
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)

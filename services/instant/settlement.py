@@ -30,8 +30,8 @@ from models.run_lifecycle import RunEvent
 from services import retry
 from services.instant import journal
 from services.instant.failures import RunFailure
-from services.instant.room import SETTLING, Room
 from services.recording import insist
+from services.room import SETTLING, Room
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)

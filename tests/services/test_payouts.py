@@ -1,6 +1,7 @@
 """Money out: whatever LNbits answers or fails to answer, a refund is paid once or stays owed."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from models.payout import Payout, PayoutState
 from services.errors import Conflict, ErrorCode
 from services.money import payouts
 from services.money.payout_evidence import Conclusion
+from services.room import SENDING
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claim, claimed, owing
@@ -49,6 +51,26 @@ def _posts(life: Life) -> int:
     """How often LNbits was asked to pay; an invoice is made by the same request."""
     counts = life.stand_in.counts().requests["POST /api/v1/payments"]
     return counts - len(life.stand_in.effects("invoice_created"))
+
+
+def test_an_lnbits_that_hangs_leaves_threads_for_the_duties_and_for_runs(life: Life) -> None:
+    for _ in range(SENDING + 1):
+        claimed(life)
+    numbers = [payout.id for payout in rows.all_of(life.tools, Payout)]
+    life.stand_in.hold("lnbits.pay", times=SENDING)
+
+    with ThreadPoolExecutor(SENDING) as workers:
+        for number in numbers[:-1]:
+            workers.submit(payouts.send, life.tools, number)
+        life.stand_in.wait_until_held(SENDING)
+        payouts.send(life.tools, numbers[-1])  # comes back soon
+        left_out = rows.all_of(life.tools, Payout)[-1]
+        life.stand_in.release()
+
+    assert (left_out.posts, left_out.claim) == (0, 0)
+    payouts.send(life.tools, numbers[-1])
+    states = {payout.state for payout in rows.all_of(life.tools, Payout)}
+    assert states == {PayoutState.PAID}
 
 
 def test_a_payout_is_committed_with_its_hash_before_it_is_posted(life: Life) -> None:

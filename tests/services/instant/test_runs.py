@@ -12,8 +12,9 @@ from local.stand_in.testing import StandInClient
 from models.creator import Breaker, Provider
 from models.resource import ResourceType
 from models.run import RunState
-from services.instant import breakers, keys, room, runs
-from services.instant.room import Room
+from services import room
+from services.instant import breakers, keys, runs
+from services.room import Room
 from services.toolbox import Toolbox
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life

@@ -12,8 +12,9 @@ from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models import schema
 from models.run import Run, RunState
+from services import room
 from services.errors import NotBooked
-from services.instant import doubts, room, runs, settlement
+from services.instant import doubts, runs, settlement
 from services.operate import health
 from services.toolbox import Toolbox
 from tests.support.market import PAYEE, Buyer, Market, open_market
