@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from local.stand_in.model_answers import label_of
-from tests.chaos import sales
+from tests.chaos import patience, sales
 from tests.chaos.evidence import Evidence, Row
 from tests.chaos.windows import DoorWindows, Windows
 
@@ -448,4 +448,6 @@ RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I14 buyers are told the truth": sales.buyers_are_told_the_truth,
     "I15 earnings are the transfers": sales.earnings_are_the_transfers,
     "I16 answers are as documented": answers_are_documented,
+    "I17 nobody gives up without a reason": patience.nobody_gives_up_without_a_reason,
+    "I18 the run shows something": patience.the_run_shows_something,
 }

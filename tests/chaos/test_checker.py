@@ -41,10 +41,12 @@ def tables() -> dict[str, list[Row]]:
         "jobs": [
             {
                 "id": 1,
+                "public_id": "key",
                 "state": "complete",
                 "version": 5,
                 "due_at": None,
                 "moved_at": NOON,
+                "payable_until": None,
                 "actual_amount_sats": CHARGE,
                 "work_amount_sats": WORK,
             }
@@ -62,6 +64,9 @@ def tables() -> dict[str, list[Row]]:
                 "payment_hash": "refund",
                 "amount_sats": REFUND,
                 "state": "paid",
+                "posts": 1,
+                "created_at": NOON,
+                "settled_at": NOON,
                 "fee_msats": 1000,
                 "due_at": None,
             }
@@ -214,6 +219,17 @@ def callers() -> list[Row]:
     ]
 
 
+def gave_up(**changes: object) -> Row:
+    usual = {
+        "what": "caller_gave_up",
+        "job": "key",
+        "number": 7,
+        "seen": "complete",
+        "at": AT + 221,
+    }
+    return usual | changes
+
+
 def act(kind: str, victim: str, began: float, mended: float) -> list[Row]:
     what = {"number": 1, "kind": kind, "victim": victim}
     return [{"what": "act", "at": began, **what}, {"what": "mended", "at": mended, **what}]
@@ -235,6 +251,14 @@ def evidence(**changes: Any) -> Evidence:
 
 def test_a_run_in_which_all_went_well_has_no_violation() -> None:
     assert check(evidence()) == []
+
+
+def owe(rows: dict[str, list[Row]], world: list[Row], told: list[Row], **payout: object) -> None:
+    """Nothing was paid back, whatever became of the payout, and the caller gave up."""
+    rows["debts"][0].update(state="paying" if payout else "owed")
+    rows["payouts"][:] = [{**rows["payouts"][0], "settled_at": None, **payout}] if payout else []
+    del world[-1]
+    told.append(gave_up())
 
 
 def pay_once_more(rows: dict[str, list[Row]], world: list[Row]) -> None:
@@ -393,6 +417,19 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I15",
         lambda t, e, c: t["runs"][0].update(paid_usd_micros=PRICE + 1),
     ),
+    "no claim is ever taken": ("I17", owe),
+    "a payout is never posted": (
+        "I17",
+        lambda t, e, c: owe(t, e, c, state="sending", posts=0, due_at=NOON),
+    ),
+    "a payout was paid and its caller never told": ("I17", lambda t, e, c: c.append(gave_up())),
+    "somebody who was never answered gives up": (
+        "I17",
+        lambda t, e, c: c.append(gave_up(job="", seen="")),
+    ),
+    "no job is complete": ("I18", lambda t, e, c: t["jobs"][0].update(state="failed")),
+    "nothing is paid back": ("I18", lambda t, e, c: e.pop()),
+    "nothing is sold": ("I18", lambda t, e, c: e.pop(-2)),
 }
 
 
@@ -415,6 +452,60 @@ def test_every_invariant_has_a_planted_violation() -> None:
     found_otherwise = {"I10"}
     numbers = {_number(name) for name in RULES} - found_otherwise
     assert numbers == {invariant for invariant, _ in PLANTED.values()}
+
+
+LATER = NOON + timedelta(seconds=170)
+EXCUSES: dict[str, Callable[[dict[str, list[Row]]], object]] = {
+    "its payout is in doubt": lambda t: t["payouts"].append(payout_to("sending")),
+    "its payout has just failed": lambda t: t["payouts"].append(
+        payout_to("failed", settled_at=LATER)
+    ),
+    "its payout has just begun": lambda t: t["payouts"].append(
+        payout_to("sending", posts=0, created_at=LATER)
+    ),
+    "its receiver has failed and is asked again later": lambda t: t["refund_destinations"].append(
+        {"job_id": 1, "state": "trying", "last_error": "unavailable", "due_at": LATER}
+    ),
+    "its invoice has just run out": lambda t: t["jobs"][0].update(payable_until=LATER),
+}
+
+
+def payout_to(state: str, **changes: object) -> Row:
+    usual = {"payment_hash": "other", "state": state, "due_at": None}
+    return tables()["payouts"][0] | usual | changes
+
+
+@pytest.mark.parametrize("name", EXCUSES)
+def test_whoever_gives_up_may_have_a_reason(name: str) -> None:
+    rows, told = tables(), [*callers(), gave_up()]
+    blamed = _gave_up_without_a_reason(rows, told)
+    EXCUSES[name](rows)
+
+    assert blamed
+    assert not _gave_up_without_a_reason(rows, told)
+
+
+def test_whoever_has_paid_late_may_give_up_soon_after() -> None:
+    told = [*callers(), {"what": "pays", "job": "key", "at": AT + 170}, gave_up()]
+
+    assert not _gave_up_without_a_reason(tables(), told)
+
+
+def test_whoever_gives_up_soon_after_all_was_calm_has_a_reason() -> None:
+    assert not _gave_up_without_a_reason(tables(), [*callers(), gave_up(at=AT + 150)])
+
+
+def _gave_up_without_a_reason(rows: dict[str, list[Row]], told: list[Row]) -> bool:
+    found = check(evidence(tables=rows, callers=told))
+    return "I17" in {_number(violation.invariant) for violation in found}
+
+
+def test_a_run_without_a_shop_need_not_sell_anything() -> None:
+    moved = [effect for effect in effects() if effect["kind"] != "tokens_moved"]
+    told = [line for line in callers() if "nonce" not in line]
+    rows = tables() | {"runs": []}
+
+    assert check(evidence(tables=rows, effects=moved, callers=told, earnings=None)) == []
 
 
 def test_money_that_is_still_looked_for_is_no_violation() -> None:

@@ -1,0 +1,72 @@
+"""The judge of waiting: whoever gave up had a reason, and a run in which nothing happened is none.
+
+As ``tests.chaos.checker``, which has these rules among its own.
+"""
+
+from collections.abc import Iterator
+
+from tests.chaos import sales
+from tests.chaos.evidence import Evidence, Row
+
+Sentences = Iterator[str]
+
+SOON = 60.0
+"""Seconds after all was calm, or after the last that happened to a job, within which more does."""
+
+
+# --- I17: what is owed comes back, or it is known why not yet
+
+
+def nobody_gives_up_without_a_reason(evidence: Evidence) -> Sentences:
+    """A payout may be in doubt, a receiver may have failed; else whatever is owed moves on soon."""
+    jobs = {str(job["public_id"]): job for job in evidence.tables["jobs"]}
+    for line in evidence.callers:
+        if line["what"] != "caller_gave_up":
+            continue
+        job = jobs.get(line["job"])
+        if job is None:
+            yield f"caller {line['number']} gave up at {line['seen'] or 'the first question'}"
+        elif not _is_known_why(evidence, job):
+            since = line["at"] - max(evidence.calm_at, _last_of(evidence, job, line))
+            if since > SOON:
+                yield f"job {job['id']}: gave up, {since:.0f} s after anything moved"
+
+
+def _is_known_why(evidence: Evidence, job: Row) -> bool:
+    went = evidence.money("payment_out")
+    is_in_doubt = any(
+        payout["state"] == "sending" and payout["posts"] and payout["payment_hash"] not in went
+        for payout in evidence.by("payouts", "job_id")[job["id"]]
+    )
+    return is_in_doubt or any(
+        row["state"] == "trying"
+        and row["last_error"]
+        and row["due_at"].timestamp() > evidence.calm_at
+        for row in evidence.by("refund_destinations", "job_id")[job["id"]]
+    )
+
+
+def _last_of(evidence: Evidence, job: Row, gave_up: Row) -> float:
+    """When something last happened to a job: it moved, money did, or its invoice ran out."""
+    payouts = evidence.by("payouts", "job_id")[job["id"]]
+    times = [job["moved_at"], job["payable_until"]]
+    times += [payout[name] for payout in payouts for name in ("created_at", "settled_at")]
+    came = [
+        line["at"]
+        for line in evidence.callers
+        if line["what"] == "pays" and line["job"] == gave_up["job"]
+    ]
+    return max([time.timestamp() for time in times if time is not None] + came)
+
+
+# --- I18: nothing was lost because nothing was done
+
+
+def the_run_shows_something(evidence: Evidence) -> Sentences:
+    """At least one whole job, one refund, and one sale where anybody sells."""
+    if not any(job["state"] == "complete" for job in evidence.tables["jobs"]):
+        yield "no job was ever complete"
+    if not evidence.money("payment_out"):
+        yield "nothing was ever paid back"
+    if evidence.earnings is not None and not sales.transfers(evidence):
+        yield "nothing was ever sold"
