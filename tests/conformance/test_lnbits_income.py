@@ -86,6 +86,18 @@ def test_an_invoice_is_asked_for_as_incoming_in_whole_sats_with_its_lifetime(
     assert invoice.payment_request == created()["bolt11"]
 
 
+def test_an_invoice_names_the_address_that_lnbits_shall_nudge(
+    server: ScriptedServer, http: HttpClient
+) -> None:
+    nudged = "https://honest.example/api/hooks/lnbits/a-token"
+    server.says(json_answer(created(), 201))
+
+    create(LnbitsIncome(server.url, KEY, http, webhook=nudged))
+
+    [heard] = server.heard
+    assert heard.json["webhook"] == nudged
+
+
 def test_older_servers_name_the_invoice_payment_request(
     server: ScriptedServer, income: Income
 ) -> None:

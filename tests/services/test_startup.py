@@ -1,12 +1,14 @@
 """What must hold before a process serves anybody: known prices, a fee that pays for itself."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from config.settings import AppEnv, ModelPrice, Settings, SettingsError
+from config.settings import STAND_IN_INVOICE_KEY, AppEnv, ModelPrice, Settings, SettingsError
 from gateways.errors import Refused
+from gateways.http import HttpClient
 from gateways.lnurl import NotAReceiver
 from models.money import Sats
 from services import toolbox
@@ -93,6 +95,23 @@ def test_nobody_pays_our_invoices_for_us_beside_a_real_lightning(tools: Toolbox)
 
     assert _built(tools, Role.WEB).bench_payer is not None
     assert _built(tools, Role.WEB, **real).bench_payer is None
+
+
+@pytest.mark.parametrize("base", ["https://honest.example", "https://honest.example/"])
+def test_lnbits_is_told_to_nudge_us_at_the_address_that_we_listen_at(
+    tools: Toolbox, base: str
+) -> None:
+    built = _built(tools, lnbits_webhook_base_url=base)
+
+    issued = built.income.create_invoice(Sats(7), memo="test", lifetime=timedelta(hours=1))
+
+    row = HttpClient().get(
+        f"{tools.settings.stand_in_url}/api/v1/payments/{issued.payment_hash}",
+        seconds=10,
+        headers={"X-Api-Key": STAND_IN_INVOICE_KEY},
+    )
+    told = row.object()["details"]["webhook"]
+    assert told == f"https://honest.example/api/hooks/lnbits/{tools.webhook_token}"
 
 
 BENCH_URL = "http://127.0.0.1:8001"
