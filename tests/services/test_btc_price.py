@@ -122,6 +122,17 @@ def test_one_feed_that_lies_or_fails_moves_nothing(fresh: Life, fault: Fault) ->
     assert price.price_usd == Decimal(100_000)
 
 
+def test_given_a_feed_that_failed_then_it_alone_is_left_in_peace(fresh: Life) -> None:
+    fresh.stand_in.arm(
+        Fault(target="feed.kraken", kind=FaultKind.STATUS, status=500, retry_after="3600")
+    )
+
+    btc_price.refresh(fresh.tools)
+    btc_price.refresh(fresh.tools)
+
+    assert fresh.stand_in.counts().requests["GET /feeds/{name}"] == 5 + 4
+
+
 def test_given_feeds_that_agree_on_nothing_then_the_old_price_stays_and_ages(fresh: Life) -> None:
     for n, feed in enumerate(("coingecko", "kraken", "coinbase", "bitstamp", "mempool")):
         fresh.stand_in.set_btc_price(Decimal(50_000 * (n + 1)), feed=feed)
