@@ -1,9 +1,17 @@
 """Rules of the house as functions: each takes modules and says where they are broken."""
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from tests.architecture.source import Module, called_name, calls, imported, within
+from tests.architecture.source import (
+    Module,
+    bound_by_imports,
+    called_name,
+    calls,
+    dotted,
+    imported,
+    within,
+)
 
 Rule = Callable[[Iterable[Module]], list[str]]
 
@@ -127,11 +135,14 @@ def hosts_clocks(modules: Iterable[Module]) -> list[str]:
         for module in modules
         if module.path.startswith(("models/", "services/", "tasks/", "app/", "workers/"))
         for call in calls(module)
-        if isinstance(call.func, ast.Attribute)
-        and call.func.attr in HOSTS_CLOCKS
-        and isinstance(call.func.value, ast.Name)
-        and call.func.value.id in {"datetime", "date", "time"}
+        if _is_hosts_clock(dotted(call.func), bound_by_imports(module))
     ]
+
+
+def _is_hosts_clock(called: str, bound: Mapping[str, str]) -> bool:
+    head, _, rest = called.partition(".")
+    home, _, name = f"{bound.get(head, head)}.{rest}".rstrip(".").partition(".")
+    return home in {"datetime", "date", "time"} and name.rpartition(".")[2] in HOSTS_CLOCKS
 
 
 def floats_near_money(modules: Iterable[Module]) -> list[str]:

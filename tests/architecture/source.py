@@ -63,6 +63,24 @@ def imported(found: Module) -> Iterator[tuple[ast.stmt, str]]:
             yield from ((node, f"{node.module}.{name.name}") for name in node.names)
 
 
+def bound_by_imports(found: Module) -> dict[str, str]:
+    """What the imported names of a module stand for, in full."""
+    bound: dict[str, str] = {}
+    for node in found.nodes:
+        if isinstance(node, ast.ImportFrom):
+            bound |= {n.asname or n.name: f"{node.module}.{n.name}" for n in node.names}
+        elif isinstance(node, ast.Import):
+            bound |= {n.asname or n.name: n.name for n in node.names}
+    return bound
+
+
+def dotted(node: ast.expr) -> str:
+    """A chain of names as it is written; ``?`` for what is none."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
 def within(name: str, homes: Iterable[str]) -> bool:
     """Whether a dotted name is one of these, or lies below one."""
     return any(name == home or name.startswith(home + ".") for home in homes)

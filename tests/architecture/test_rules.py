@@ -6,9 +6,12 @@ from tests.architecture import rules
 from tests.architecture.rules import Rule
 from tests.architecture.source import PACKAGES, PRODUCTION, module, modules
 from tests.architecture.transactions import (
+    COLLABORATORS,
+    PROTOCOLS,
     outside_calls_in_transactions,
     transactions_in_transactions,
 )
+from tests.matrix.failpoints import NOT_OUTSIDE
 
 OF_PRODUCTION: list[Rule] = [
     rules.states_written_elsewhere,
@@ -67,6 +70,12 @@ PLANTS: list[tuple[Rule, str, str]] = [
     (rules.hosts_clocks, "services/x.py", "datetime.now(UTC)"),
     (rules.hosts_clocks, "models/x.py", "time.time()"),
     (rules.hosts_clocks, "tasks/x.py", "time.sleep(1)"),
+    (rules.hosts_clocks, "services/x.py", "from time import time\ntime()"),
+    (rules.hosts_clocks, "services/x.py", "from time import time_ns as clock\nclock()"),
+    (rules.hosts_clocks, "services/x.py", "import time as t\nt.time()"),
+    (rules.hosts_clocks, "services/x.py", "import datetime\ndatetime.datetime.now(z)"),
+    (rules.hosts_clocks, "services/x.py", "import datetime as dt\ndt.date.today()"),
+    (rules.hosts_clocks, "services/x.py", "from datetime import datetime as dt\ndt.now(z)"),
     (rules.floats_near_money, "services/money/x.py", "sats * 1.25"),
     (rules.floats_near_money, "models/money.py", "float(usd)"),
     (rules.floats_near_money, "models/x.py", "mapped_column(Float())"),
@@ -90,6 +99,8 @@ INNOCENT: list[tuple[Rule, str, str]] = [
     (rules.calls_past_the_gateways, "gateways/http.py", "import requests"),
     (rules.calls_past_the_gateways, "services/x.py", "from urllib.parse import urlsplit"),
     (rules.hosts_clocks, "services/x.py", "time.monotonic()"),
+    (rules.hosts_clocks, "services/x.py", "from time import monotonic\nmonotonic()"),
+    (rules.hosts_clocks, "services/x.py", "from sqlalchemy import func\nfunc.now()"),
     (rules.retries_left_to_celery, "services/x.py", "retry.backoff(3)"),
 ]
 
@@ -149,6 +160,29 @@ OUTSIDE = [
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_an_outside_call_in_a_transaction_is_found(text: str) -> None:
     assert outside_calls_in_transactions([HELPER, module("services/x.py", text)]) != []
+
+
+@pytest.mark.parametrize("member", sorted(COLLABORATORS))
+def test_no_member_of_the_toolbox_that_goes_outside_is_used_in_a_transaction(member: str) -> None:
+    at_once = opened(f"x = tools.{member}")
+    further = opened("g(tools)") + f"def g(tools):\n    return tools.{member}\n"
+
+    assert outside_calls_in_transactions([module("services/x.py", at_once)]) != []
+    assert outside_calls_in_transactions([module("services/x.py", further)]) != []
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_no_gateway_that_was_handed_in_is_used_in_a_transaction(protocol: str) -> None:
+    text = opened("g(x)") + f"def g(gateway: {protocol} | None):\n    gateway.ask()\n"
+
+    assert outside_calls_in_transactions([module("services/x.py", text)]) != []
+
+
+def test_what_goes_outside_is_known_by_the_toolbox() -> None:
+    """Or the walk could be blind because nothing was derived."""
+    assert {"income", "receivers", "creator_model", "price_feeds"} <= COLLABORATORS.keys()
+    assert {"Payouts", "Receivers", "LanguageModel", "PriceFeed", "Chain"} <= PROTOCOLS
+    assert not NOT_OUTSIDE & COLLABORATORS.keys()
 
 
 @pytest.mark.parametrize("text", [opened("far.writes(tools)"), opened("far.writes_further(tools)")])

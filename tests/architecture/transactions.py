@@ -5,19 +5,35 @@ Follows calls from function to function, through imports, as far as names can be
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
+from typing import Any, get_args
 
-from tests.architecture.source import Module
+from services.toolbox import Toolbox
+from tests.architecture.source import Module, bound_by_imports, dotted
+from tests.matrix.failpoints import NOT_OUTSIDE
 
-COLLABORATORS = frozenset(
-    {
-        *("income", "payouts", "language_model", "price_feeds", "bench_payer"),
-        *("facilitator", "chain", "creator_model", "provider_keys", "upstreams", "model_list"),
-    }
-)
-"""Members of the toolbox that speak to the outside."""
-PROTOCOLS = frozenset({"Income", "Payouts", "LanguageModel", "PriceFeed", "BenchPayer"})
+RUNG = "doorbell"
+"""It only tells our own workers: rung after the commit, and looked for by its ``ring``."""
+COLLABORATORS = {
+    field.name: field for field in fields(Toolbox) if field.name not in NOT_OUTSIDE | {RUNG}
+}
+"""Members of the toolbox that speak to the outside: all but those that are said to call nobody."""
+
+
+def _protocols_in(hint: Any) -> Iterator[str]:
+    """The protocols that an annotation names, however deep inside."""
+    if isinstance(hint, list):
+        for inner in hint:
+            yield from _protocols_in(inner)
+    elif getattr(hint, "_is_protocol", False):
+        yield hint.__name__
+    for inner in get_args(hint):
+        yield from _protocols_in(inner)
+
+
+PROTOCOLS = {name for field in COLLABORATORS.values() for name in _protocols_in(field.type)}
+"""What a function is handed that is to speak to the outside."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,7 @@ class Function:
         for call in nodes:
             if not isinstance(call, ast.Call):
                 continue
-            target = _dotted(call.func)
+            target = dotted(call.func)
             head, _, rest = target.partition(".")
             if head in self.bindings:
                 yield call, f"{self.bindings[head]}.{rest}".rstrip(".")
@@ -97,20 +113,8 @@ def _of(module: Module) -> Iterator[Function]:
 
 def _bindings(module: Module) -> dict[str, str]:
     """What the names of a module stand for: imports, and its own functions."""
-    bound: dict[str, str] = {}
-    for node in module.nodes:
-        if isinstance(node, ast.ImportFrom):
-            bound |= {n.asname or n.name: f"{node.module}.{n.name}" for n in node.names}
-        elif isinstance(node, ast.Import):
-            bound |= {n.asname or n.name: n.name for n in node.names}
     own = [node for node in module.tree.body if isinstance(node, ast.FunctionDef)]
-    return bound | {node.name: f"{module.name}.{node.name}" for node in own}
-
-
-def _dotted(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else "?"
+    return bound_by_imports(module) | {node.name: f"{module.name}.{node.name}" for node in own}
 
 
 def _is_outside(function: Function) -> bool:
@@ -124,7 +128,7 @@ def _is_outside(function: Function) -> bool:
 
 
 def _is_collaborator(node: ast.Attribute) -> bool:
-    return node.attr in COLLABORATORS and _dotted(node.value).rpartition(".")[2] in {
+    return node.attr in COLLABORATORS and dotted(node.value).rpartition(".")[2] in {
         "tools",
         "self",
     }
@@ -143,7 +147,7 @@ def _reaching(functions: Iterable[Function], seeds: set[str]) -> set[str]:
 def _opens(node: ast.AST) -> bool:
     return isinstance(node, ast.With) and any(
         isinstance(item.context_expr, ast.Call)
-        and _dotted(item.context_expr.func).endswith((".transaction", ".reading"))
+        and dotted(item.context_expr.func).endswith((".transaction", ".reading"))
         for item in node.items
     )
 
@@ -158,5 +162,5 @@ def _touching(body: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, str]]:
     for node in body:
         if isinstance(node, ast.Attribute) and _is_collaborator(node):
             yield node, node.attr
-        elif isinstance(node, ast.Call) and _dotted(node.func).endswith("doorbell.ring"):
-            yield node, "doorbell.ring"
+        elif isinstance(node, ast.Call) and dotted(node.func).endswith(f"{RUNG}.ring"):
+            yield node, f"{RUNG}.ring"
