@@ -25,6 +25,7 @@ from tests.chaos.evidence import Evidence, complaints_about, effects_of, logs_of
 from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
 from tests.chaos.log import Log
 from tests.chaos.nemesis import Kind, Nemesis, plan
+from tests.chaos.plans import beginnings
 from tests.chaos.shop import open_shop
 from tests.chaos.visitor import Street
 
@@ -90,6 +91,7 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
     """Let the crowd come and the nemesis rage; everything that is known afterwards."""
     began = time.monotonic()
     callers, acts = Log(options.results / "callers.jsonl"), Log(options.results / "acts.jsonl")
+    fleet.product.confidential.extend(beginnings(options.seed))
     world = int(fleet.world.url.rpartition(":")[2])
     shop = open_shop(fleet.product.url, fleet.world_on_a_wire) if options.buys else None
     crowd = Crowd(

@@ -127,14 +127,20 @@ SHOWING = {
 ATTACKS = (Afterwards.WITHOUT_PROOF, Afterwards.ELSEWHERE)
 
 
+def beginnings(seed: int) -> tuple[str, str]:
+    """Of whatever callers of this seed ask for: it stands in no log."""
+    return f"Chaos {seed}, job ", f"Chaos {seed}, purchase "
+
+
 def draw(seed: int, number: int) -> Plan:
     """The same for the same seed and number, always."""
     dice = random.Random(f"{seed}:caller:{number}")
     length = dice.choice((0, 0, 0, 600, 2500))
     word = dice.choices(*_weighted(WORDS))[0]
+    begun, _ = beginnings(seed)
     return Plan(
         number=number,
-        request=f"Chaos {seed}, job {number}: name a virtue.{word}{' and so on' * (length // 10)}",
+        request=f"{begun}{number}: name a virtue.{word}{' and so on' * (length // 10)}",
         door=dice.randrange(2),
         evaluation=dice.choices(*_weighted(EVALUATION))[0],
         work=dice.choices(*_weighted(WORK))[0],
@@ -148,10 +154,11 @@ def draw(seed: int, number: int) -> Plan:
 def draw_purchase(seed: int, number: int) -> Purchase:
     """The same for the same seed and number, always."""
     dice = random.Random(f"{seed}:buyer:{number}")
+    _, begun = beginnings(seed)
     return Purchase(
         number=number,
         ware=dice.choices(*_weighted(WARES))[0],
-        words=f"Chaos {seed}, purchase {number}",
+        words=f"{begun}{number}",
         door=dice.randrange(2),
         version=dice.choice((2, 2, 1)),
         has_identifier=dice.random() < 1 / 3,

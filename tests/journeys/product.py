@@ -12,12 +12,14 @@ from pathlib import Path
 
 import requests
 
+from config.settings import Settings
 from local.environment import ROOT
 from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
 from local.servers.temporary import temporary_folder
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
 from tests.support.canary import assert_tells_nothing
+from tests.support.confidential import keys_in
 
 START_SECONDS = 120
 STOP_SECONDS = 120
@@ -47,7 +49,7 @@ class Product:
     log_file: Path
     commands: Mapping[str, str] = field(default_factory=lambda: COMMANDS)
     confidential: list[str] = field(default_factory=list)
-    """What callers asked for: it stands in no log."""
+    """What callers asked for, and its own keys: they stand in no log."""
 
     @property
     def log(self) -> str:
@@ -117,6 +119,7 @@ def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator
         try:
             wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
             assert requests.get(f"{product.url}/api/healthz", timeout=60).ok
+            product.confidential.extend(keys_in(Settings.load(product.environ("web"))))
             yield product
             assert product.stop() == 0
             assert_tells_nothing(product.log, confidential=product.confidential)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from config.settings import STAND_IN_ADMIN_KEY
+from config.settings import STAND_IN_ADMIN_KEY, Settings
+from services.toolbox import webhook_token
 from tests.support.canary import assert_tells_nothing, secrets_in, told_by_mistake
+from tests.support.confidential import keys_in
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ from tests.support.canary import assert_tells_nothing, secrets_in, told_by_mista
         "key sk-or-v1-tests-provider-key-0001 refused",
         "key sk-ant-tests-provider-key-0002 refused",
         "sealed=1.k3yId_-9." + "n" * 16 + "." + "c" * 40,
+        "POST /api/hooks/lnbits/" + "0d" * 16,
     ],
 )
 def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
@@ -42,10 +45,31 @@ def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
         "request_id=9dca1c2e2fc344c1b622200bdfa7191c",
         "run settled run=17 transaction=0x1b2c3d4e",
         "x402 1.0.12345678 started",
+        "POST /api/hooks/lnbits/<string:token> 204",
     ],
 )
 def test_what_a_log_may_say_is_let_through(line: str) -> None:
     assert not secrets_in(line)
+
+
+def test_no_key_of_a_deployment_may_be_logged() -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://nowhere",
+        "REDIS_URL": "redis://nowhere",
+        "LNBITS_URL": "https://lnbits.example",
+        "LNBITS_INVOICE_KEY": "canary-invoice-key",
+        "LNBITS_ADMIN_KEY": "canary-admin-key",
+        "ANTHROPIC_API_KEY": "canary-anthropic-key",
+        "OPENAI_API_KEY": "canary-openai-key",
+        "VAULT_KEYS": f"{'new-' * 10}key,{'old-' * 10}key",
+        "OPS_TOKEN": "canary-ops-token-that-nobody-has",
+    }
+    keys = keys_in(Settings.load(environ))
+    token = webhook_token("canary-invoice-key")
+
+    opening = [value for name, value in environ.items() if not name.endswith("URL")]
+    for said in (*",".join(opening).split(","), token):
+        assert secrets_in(f"told: {said}", confidential=keys), said
 
 
 JOB = "4cd17f5d-b6a0-405a-93cb-5a3758286c66"

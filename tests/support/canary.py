@@ -22,6 +22,7 @@ _FORBIDDEN = {
     "a creator's API key": re.compile(r"\bhwc_[\w-]{20,}", re.ASCII),
     "a provider's key": re.compile(r"\bsk-(or-v1|ant)-[\w-]{8,}", re.ASCII),
     "an envelope of the vault": re.compile(r"\b1\.[\w-]{8}\.[\w-]{16}\.[\w-]{22,}", re.ASCII),
+    "the address of LNbits' nudge": re.compile(r"/api/hooks/lnbits/[0-9a-f]{16,}"),
     "the password of a server": re.compile(r"://[^/\s:@]*:(?!\*\*@)[^/\s@]+@"),
 }
 
@@ -29,11 +30,11 @@ _FORBIDDEN = {
 def secrets_in(line: str, *, confidential: Iterable[str] = ()) -> list[str]:
     """What a log line gives away, in words; empty = nothing.
 
-    ``confidential`` are texts of callers.
+    ``confidential`` are texts of callers, and keys of this deployment.
     """
     found = [what for what, pattern in _FORBIDDEN.items() if pattern.search(line)]
     found += [f"the key {key}" for key in KEYS if key in line]
-    return found + ["a caller's text" for text in confidential if text and text in line]
+    return found + ["something confidential" for text in confidential if text and text in line]
 
 
 RECOGNISABLE = 12
@@ -45,12 +46,12 @@ _MESSAGE = re.compile(r"\b([Tt]ask:? [\w.]+|Couldn't ack )[\['][0-9a-f-]{36}[\]'
 def assert_tells_nothing(log: str, *, confidential: Iterable[str] = ()) -> None:
     """Hold every line that processes have written against what must not stand there.
 
-    ``confidential`` are texts of callers, and ids of their jobs.
+    ``confidential`` are texts of callers, ids of their jobs, and keys of this deployment.
     """
     texts = [text for text in confidential if len(text) >= RECOGNISABLE]
     for line in log.splitlines():
         found = secrets_in(_MESSAGE.sub(r"\1", line))
-        found += [f"of a caller: {text}" for text in texts if text in line]
+        found += [f"something confidential: {text}" for text in texts if text in line]
         assert not found, f"the log gives away {', '.join(found)}: {line}"
 
 

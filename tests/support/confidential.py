@@ -1,4 +1,4 @@
-"""What people said to the service in confidence, read from its tables."""
+"""What no log may hold: what people said in confidence, and the keys of a deployment."""
 
 import json
 from collections.abc import Iterator
@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Text, cast, func, select, union
 
+from config.settings import STAND_IN_INVOICE_KEY, Settings
 from models.job import Job
 from models.resource import ResourceVersion
 from models.run import Run
-from services.toolbox import Toolbox
+from services.toolbox import Toolbox, webhook_token
 from tests.support.canary import RECOGNISABLE
 
 _COLUMNS: tuple[Any, ...] = (
@@ -30,6 +31,17 @@ def texts_in(tools: Toolbox) -> set[str]:
         kept = session.scalars(_EVERYTHING).all()
     found = {text for value in kept for text in _strings(json.loads(value))}
     return {text for text in found if len(text) >= RECOGNISABLE} - PUBLIC
+
+
+def keys_in(settings: Settings) -> set[str]:
+    """Whatever opens something for whoever holds it."""
+    given = (
+        *(settings.ops_token, settings.anthropic_api_key, settings.openai_api_key),
+        *(settings.lnbits_invoice_key, settings.lnbits_admin_key),
+        *(settings.vault_keys or ()),
+    )
+    token = webhook_token(settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY)
+    return {key for key in (*given, token) if key and len(key) >= RECOGNISABLE}
 
 
 def _strings(value: Any) -> Iterator[str]:
