@@ -4,6 +4,7 @@ As ``tests.chaos.checker``, which has these rules among its own.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from tests.chaos import sales
 from tests.chaos.evidence import Evidence, Row
@@ -49,9 +50,9 @@ def _is_known_why(evidence: Evidence, job: Row) -> bool:
 def _last_of(evidence: Evidence, job: Row, gave_up: Row) -> float:
     """When something last happened to a job: it moved, money did, or its invoice ran out."""
     payouts = evidence.by("payouts", "job_id")[job["id"]]
-    times = [job["moved_at"], job["payable_until"]]
+    times: list[datetime | None] = [job["moved_at"], job["payable_until"]]
     times += [payout[name] for payout in payouts for name in ("created_at", "settled_at")]
-    came = [
+    came: list[float] = [
         line["at"]
         for line in evidence.callers
         if line["what"] == "pays" and line["job"] == gave_up["job"]
