@@ -26,6 +26,8 @@ from tests.matrix.stage import Memory, Stage
 from tests.support.doorbell import ANSWERS, RecordingDoorbell
 
 PATIENCE_SECONDS = 30.0
+HELD_SECONDS = 300.0
+"""How long a frozen process waits to be woken; if nobody does so until then, the case is none."""
 FROZEN_IN_TRANSACTION = "100ms"
 """PostgreSQL ends the transaction of a process that is frozen for so long (in production 15 s)."""
 ADDING = frozenset({"create", "demo", "try out"})
@@ -339,6 +341,9 @@ class Zombie:
         self._case = case
         self._stage = stage
         self._stopped = threading.Event()
+        """At the point, or because its life is over."""
+        self._has_reached = False
+        self._went_on_by_itself = False
         self._may_go_on = threading.Event()
         self._woken = False
         self._died_of: BaseException | None = None
@@ -349,6 +354,8 @@ class Zombie:
         self._stage.failpoints.restart(self._on_point, self._retire)
         self._thread.start()
         if not self._stopped.wait(PATIENCE_SECONDS):
+            raise Violated("the point was not reached in time")
+        if not self._has_reached:
             raise Violated(f"the point was not reached: {self._died_of!r}")
         return Memory(facts=dict(self._stage.memory.facts))
 
@@ -364,6 +371,10 @@ class Zombie:
         self._stage.tools.leases.renew(self._bench.witness)
         self._may_go_on.set()
         self._thread.join(PATIENCE_SECONDS)
+        if self._thread.is_alive():
+            raise Violated("the zombie does not end")
+        if self._went_on_by_itself:
+            raise Violated("the zombie went on before it was woken")
         after = evidence.snapshot(self._bench.witness)
         if self._died_of is not None:
             raise Violated("the zombie broke") from self._died_of
@@ -371,17 +382,23 @@ class Zombie:
         if changed and self._case.point.task not in UNFENCED and SETTLED not in changed:
             raise Violated(f"the zombie changed {changed}")
 
+    def let_go(self) -> None:
+        """Whatever became of the case, nobody stays behind."""
+        self._may_go_on.set()
+        self._thread.join(PATIENCE_SECONDS)
+
     def _on_point(self, point: Point, session: Session | None) -> None:
-        if point != self._case.point or self._stopped.is_set():
+        if point != self._case.point or self._has_reached:
             return
         if session is not None:
             frozen = f"SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_IN_TRANSACTION}'"
             session.execute(text(frozen))
+        self._has_reached = True
         self._stopped.set()
-        self._may_go_on.wait(PATIENCE_SECONDS)
+        self._went_on_by_itself = not self._may_go_on.wait(HELD_SECONDS)
 
     def _retire(self) -> None:
-        if self._stopped.is_set():
+        if self._has_reached:
             raise Retired
 
     def _live(self) -> None:
@@ -397,11 +414,14 @@ class Zombie:
 
 def _overtaken(bench: Bench, case: Case, memory: Memory) -> Stage:
     zombie = Zombie(bench, case, bench.stage(memory, second=True))
-    successor = bench.stage(zombie.stop())
-    if case.fault is Fault.OVERTAKEN_AT_WORK:
-        successor.failpoints.restart(_waking(zombie, case))
-    go_on(case.life, successor)
-    zombie.wake()
+    try:
+        successor = bench.stage(zombie.stop())
+        if case.fault is Fault.OVERTAKEN_AT_WORK:
+            successor.failpoints.restart(_waking(zombie, case))
+        go_on(case.life, successor)
+        zombie.wake()
+    finally:
+        zombie.let_go()
     return successor
 
 
