@@ -1,9 +1,11 @@
 """The defects that ``make mutants`` plants must fit the source, or they prove nothing any more."""
 
+from pathlib import Path
+
 import pytest
 
 from local.environment import ROOT
-from tests.mutants.__main__ import EVERY
+from tests.mutants.__main__ import EVERY, DoesNotApply, run
 from tests.mutants.catalogue import Change, Mutant
 
 CHANGES = [
@@ -24,3 +26,42 @@ def test_each_is_looked_for_by_tests_that_exist(mutant: Mutant) -> None:
 
     assert places
     assert all((ROOT / place).exists() for place in places)
+
+
+TRIED = """
+import pytest
+
+@pytest.fixture
+def whole():
+    {before}
+    yield
+    {after}
+
+def test_it(whole):
+    {inside}
+"""
+
+
+def _tried(folder: Path, *, before: str = "", inside: str = "", after: str = "") -> str | None:
+    """Which test is said to have found a mutant, when these statements stand in its way."""
+    (folder / "tests").mkdir()
+    text = TRIED.format(before=before or "pass", inside=inside or "pass", after=after or "pass")
+    (folder / "tests" / "test_it.py").write_text(text)
+    return run(["tests"], folder).caught_by
+
+
+@pytest.mark.parametrize("where", ["inside", "after"])
+def test_what_a_test_finds_or_is_found_when_it_has_ended_is_a_find(
+    tmp_path: Path, where: str
+) -> None:
+    assert _tried(tmp_path, **{where: "assert 1 == 2, 'the books'"}) == "tests/test_it.py::test_it"
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_what_cannot_be_set_up_or_put_away_is_no_find(tmp_path: Path, where: str) -> None:
+    with pytest.raises(DoesNotApply, match="could not be tried"):
+        _tried(tmp_path, **{where: "raise OSError('no space left on device')"})
+
+
+def test_what_finds_nothing_lets_a_mutant_live(tmp_path: Path) -> None:
+    assert _tried(tmp_path) is None
