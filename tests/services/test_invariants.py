@@ -1,10 +1,12 @@
 """The sweep that looks after the rules: silent on sound books, loud on every planted defect."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from config.queues import TaskName
@@ -12,7 +14,7 @@ from models.tick import Tick
 from models.violation import Violation
 from services.jobs.intake import JobView
 from services.operate import invariants, ticks
-from services.operate.invariants import Rule
+from services.operate.invariants import OF_JOBS, OF_NOW, Rule
 from tests.conftest import empty
 from tests.support.life import Life
 from tests.support.lived import LivedOnce
@@ -95,6 +97,18 @@ DEFECTS = {
         "UPDATE payouts SET amount_sats = amount_sats + 1 WHERE job_id = :job",
         Rule.PAYOUT_FITS_DEBTS,
     ),
+    "two live payouts": (
+        (
+            "DROP INDEX uq_payouts_live_job;"
+            " UPDATE payouts SET state = 'sending', settled_at = NULL, due_at = now()"
+            " WHERE job_id = :job;"
+            " INSERT INTO payouts (job_id, payment_hash, payment_request, amount_sats,"
+            " invoice_expires_at, state, due_at)"
+            " SELECT job_id, 'another', payment_request, amount_sats, invoice_expires_at, state,"
+            " due_at FROM payouts WHERE job_id = :job"
+        ),
+        Rule.ONE_LIVE_PAYOUT,
+    ),
     "a charge that is too high": (
         "UPDATE jobs SET actual_amount_sats = actual_amount_sats + 1 WHERE id = :job",
         Rule.CHARGE_ADDS_UP,
@@ -118,6 +132,13 @@ DEFECTS = {
         ),
         Rule.LEASE_LOOKED_AFTER,
     ),
+    "a payout that nobody looks after": (
+        (
+            "UPDATE payouts SET state = 'sending', settled_at = NULL,"
+            " due_at = now() - interval '121 s' WHERE job_id = :job"
+        ),
+        Rule.LEASE_LOOKED_AFTER,
+    ),
     "a job past its deadline": (
         (
             "UPDATE jobs SET state = 'executing', result = NULL, due_at = now(),"
@@ -128,12 +149,47 @@ DEFECTS = {
 }
 
 
+class _InOne:
+    """A database that does everything in a transaction which is open already."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @contextmanager
+    def transaction(self, name: str) -> Iterator[Session]:
+        yield self._session
+
+
+class _TakenBack(Exception):
+    """Nothing of it stays, an index that was dropped neither."""
+
+
+def found_when_planted(life: Life, statement: str, **values: object) -> set[tuple[str, int | None]]:
+    """What a sweep of everything finds of a defect that nobody else ever sees."""
+    found: set[tuple[str, int | None]] = set()
+    with suppress(_TakenBack), life.tools.database.transaction("test.plant") as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text(statement), values)
+        session.execute(text("SET LOCAL session_replication_role = origin"))
+        invariants.sweep_everything(life.tools.with_(database=_InOne(session)))
+        found |= {(violation.rule, violation.job_id) for violation in session.scalars(_BROKEN)}
+        raise _TakenBack
+    return found
+
+
+_BROKEN = select(Violation).where(Violation.mended_at.is_(None))
+
+
 @pytest.mark.parametrize(("statement", "rule"), DEFECTS.values(), ids=list(DEFECTS))
 def test_what_is_broken_is_found_with_its_job(life: Life, statement: str, rule: Rule) -> None:
     view = every_kind_of_life(life)
-    plant(life, statement, job=view.job.id)
 
-    assert (rule.value, view.job.id) in broken(life)
+    assert (rule.value, view.job.id) in found_when_planted(life, statement, job=view.job.id)
+
+
+def test_every_rule_has_a_planted_defect() -> None:
+    assert {rule for _, rule in DEFECTS.values()} == set(Rule)
+    assert set(Rule) == OF_JOBS.keys() | OF_NOW.keys()
 
 
 def test_a_defect_in_what_was_touched_lately_is_found_by_the_duty_and_said_once(

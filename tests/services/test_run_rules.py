@@ -115,6 +115,10 @@ def test_what_is_broken_is_found_with_its_run(
     assert broken(market) == {(rule.value, sold.id)}
 
 
+def test_every_rule_has_a_planted_defect() -> None:
+    assert {rule for _, rule in DEFECTS.values()} == set(RunRule)
+
+
 def test_the_duty_finds_what_ended_of_late_and_keeps_it_until_it_is_mended(
     market: Market, sold: Run
 ) -> None:
