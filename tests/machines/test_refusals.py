@@ -1,5 +1,6 @@
 """What cannot run is refused by `make run`, and by each process started without it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -101,19 +102,56 @@ def test_each_process_says_itself_why_it_does_not_start(
 ) -> None:
     environ, sentence = BROKEN[broken]
     role = {"WORKER_ROLE": name.removeprefix("worker-")} if name.startswith("worker-") else {}
-    plain = environment(folder, free_port(), **dict.fromkeys(NOT_REAL, ""))
 
-    answer = subprocess.run(
-        [sys.executable, *PROCESSES[name]],
-        cwd=ROOT,
-        env=plain | ADDRESSES | role | environ,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
+    answer = started(folder, name, **role, **environ)
 
     assert answer.returncode != 0
     assert sentence in answer.stderr
     assert "Traceback" not in answer.stderr + answer.stdout
     assert "ready" not in answer.stdout
+
+
+ROLES = {
+    "unknown": ("worker-models", "hooks", "WORKER_ROLE=hooks is no role of a worker"),
+    "not a worker's": ("worker-models", "web", "WORKER_ROLE=web is no role of a worker"),
+    "missing": ("worker-money", "", "serves ticks and money (-Q), and only WORKER_ROLE=money may"),
+    "wrong": ("worker-money", "models", "only WORKER_ROLE=money may"),
+}
+
+
+@pytest.mark.parametrize(("name", "role", "sentence"), ROLES.values(), ids=ROLES)
+def test_a_worker_refuses_a_role_that_cannot_do_what_it_serves(
+    folder: Path, name: str, role: str, sentence: str
+) -> None:
+    answer = started(folder, name, WORKER_ROLE=role)
+
+    assert answer.returncode != 0
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr + answer.stdout
+    assert "ready" not in answer.stdout
+
+
+def test_a_worker_whose_start_breaks_unexpectedly_logs_why_and_ends(folder: Path) -> None:
+    nonsense = {"DATABASE_URL": "no address", "LOG_FORMAT": "json"}
+
+    answer = started(folder, "worker-money", WORKER_ROLE="money", **nonsense)
+
+    (line,) = (line for line in answer.stdout.splitlines() if "cannot start" in line)
+    assert answer.returncode == 1
+    assert json.loads(line)["level"] == "error"
+    assert "ArgumentError" in json.loads(line)["exception"]
+    assert " ready" not in answer.stdout
+
+
+def started(folder: Path, name: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """What this process said, started without `make run`, and how it ended."""
+    plain = environment(folder, free_port(), **dict.fromkeys(NOT_REAL, ""))
+    return subprocess.run(
+        [sys.executable, *PROCESSES[name]],
+        cwd=ROOT,
+        env=plain | ADDRESSES | environ,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
