@@ -70,8 +70,10 @@ class StopSignals:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
                 signal.signal(number, self._note)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.count += 1
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        """A closed terminal sends more than one SIGHUP: that is nobody who is in a hurry."""
+        if number != signal.SIGHUP or self.count == 0:
+            self.count += 1
 
     def drain(self) -> None:
         """Be ready to be woken again."""

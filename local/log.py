@@ -1,5 +1,6 @@
 """One readable log of many processes: each line with the name of who wrote it."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -7,6 +8,8 @@ from typing import BinaryIO
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95)
 _LONGEST_LINE = 65_536
+_READER_IS_GONE = (errno.EPIPE, errno.EIO)
+"""Of a pipe, of a terminal."""
 
 
 class MergedLog:
@@ -21,16 +24,20 @@ class MergedLog:
         self._is_open = True
 
     def line(self, name: str, text: str) -> None:
-        """Write one line at once. A reader who went away is no reason to stop working."""
+        """Write one line at once. That nobody can read it is no reason to stop working.
+
+        A reader who went away does not come back; a full disk may have room for the next line.
+        """
         if not self._is_open:
             return
         try:
             self._stream.write(f"{self._prefix(name)} {text}\n".encode())
             self._stream.flush()
-        except BrokenPipeError:
-            self._is_open = False
-            # Else Python complains about the lost rest when we end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            if error.errno in _READER_IS_GONE:
+                self._is_open = False
+                # Else Python complains about the lost rest when we end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def _prefix(self, name: str) -> str:
         prefix = f"{name:<{self._width}} |"

@@ -13,12 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from local.environment import ROOT
 from local.processes import free_port
 from tests.support.canary import assert_tells_nothing
 
 PATIENCE_SECONDS = 120.0
 """For what takes some seconds on a quiet machine."""
+hears_of_closed_terminals = pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, reason="nohup: nobody below it hears SIGHUP"
+)
 ALL_REAL = {
     "LNBITS_URL": "http://127.0.0.1:9",
     "LNBITS_INVOICE_KEY": "an-invoice-key",
@@ -31,12 +36,12 @@ ALL_REAL = {
 class System:
     """One running supervisor."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:
         self.process = process
         self.port = port
         self.log = ""
         self._selector = selectors.DefaultSelector()
-        self._output = _output_of(process)
+        self._output = output
         self._selector.register(self._output, selectors.EVENT_READ)
 
     def wait_for(self, pattern: str) -> str:
@@ -56,6 +61,12 @@ class System:
         while self._listen(deadline):
             assert time.monotonic() < deadline, f"it does not end:\n{self.log}"
         return self.process.wait(timeout=PATIENCE_SECONDS)
+
+    def close_terminal(self) -> None:
+        """As somebody closes a window: there is a signal, and nothing can be written any more."""
+        self._selector.unregister(self._output)
+        self._output.close()
+        self.send(signal.SIGHUP)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -90,22 +101,44 @@ class System:
 def running(data_dir: Path, *, port: int | None = None, **environ: str) -> Iterator[System]:
     """A system of tiny processes on real servers; whatever happens it is gone afterwards."""
     port = port or free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.local.tiny"],
-        cwd=ROOT,
-        env=environment(data_dir, port, **environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    system = System(process, port)
+    process = _start(data_dir, port, environ, log=subprocess.PIPE)
+    assert process.stdout is not None
+    system = System(process, port, process.stdout)
     try:
         yield system
         assert_tells_nothing(system.log)
     finally:
         process.kill()
         process.wait()
-        _output_of(process).close()
+        process.stdout.close()
+
+
+@contextmanager
+def running_in_a_terminal(data_dir: Path, **environ: str) -> Iterator[System]:
+    """The same, with its log on a terminal that can be closed."""
+    port = free_port()
+    screen, terminal = os.openpty()
+    with os.fdopen(screen, "rb", buffering=0) as output:
+        with os.fdopen(terminal, "wb") as log:
+            process = _start(data_dir, port, environ, log=log)
+        try:
+            yield System(process, port, output)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _start(
+    data_dir: Path, port: int, environ: dict[str, str], *, log: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.local.tiny"],
+        cwd=ROOT,
+        env=environment(data_dir, port, **environ),
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def environment(data_dir: Path, port: int, **environ: str) -> dict[str, str]:
@@ -131,11 +164,6 @@ def wait_until_gone(pids: list[int]) -> None:
     while alive := [pid for pid in pids if is_running(pid)]:
         assert time.monotonic() < deadline, [_command_line(pid) for pid in alive]
         os.sched_yield()
-
-
-def _output_of(process: subprocess.Popen[bytes]) -> IO[bytes]:
-    assert process.stdout is not None
-    return process.stdout
 
 
 def _parents() -> dict[int, int]:

@@ -15,7 +15,15 @@ import pytest
 from local.data_dir import DataDir
 from local.environment import ROOT
 from local.processes import free_port
-from tests.local.running import environment, running, wait_until_gone
+from tests.local.running import (
+    PATIENCE_SECONDS,
+    environment,
+    hears_of_closed_terminals,
+    running,
+    running_in_a_terminal,
+    wait_until_gone,
+)
+from tests.local.tiny import DONE_FILE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
@@ -55,6 +63,21 @@ def test_given_running_work_when_ctrl_c_is_pressed_then_it_is_finished_before_th
     assert code == 0
     done, stopped = system.log.find("slow work is done"), system.log.find("fast shutdown request")
     assert 0 < done < stopped
+
+
+@hears_of_closed_terminals
+def test_given_running_work_when_the_terminal_is_closed_then_it_is_finished_all_the_same(
+    folder: Path,
+) -> None:
+    with running_in_a_terminal(folder / "data", SLOW_SECONDS="1.5") as system:
+        system.wait_for("slow work begins")
+        system.wait_for("ready in")
+
+        system.close_terminal()
+        code = system.process.wait(timeout=PATIENCE_SECONDS)
+
+    assert code == 0
+    assert (folder / "data" / DONE_FILE).exists()
 
 
 def test_when_the_supervisor_is_killed_then_no_process_is_left_and_it_can_be_started_again(

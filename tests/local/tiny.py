@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 from celery import Celery
 from celery.signals import beat_init, worker_ready
@@ -18,6 +19,8 @@ STAND_FOR = {
     "app.wsgi:app": "tests.local.tiny:wsgi",
 }
 """What takes the place of the product's modules; every other argument stays as it is."""
+
+DONE_FILE = "slow-work-is-done"
 
 celery = Celery("tiny", broker=os.environ.get("REDIS_URL", "memory://"))
 celery.conf.update(
@@ -36,10 +39,11 @@ def wsgi(_environ: object, start_response: Callable[..., object]) -> Iterable[by
 
 @celery.task(name="slow")
 def slow(seconds: float) -> None:
-    """Takes its time, and says so."""
+    """Takes its time, says so, and leaves a file when it is done."""
     print("slow work begins", file=sys.stderr, flush=True)
     threading.Event().wait(seconds)
     print("slow work is done", file=sys.stderr, flush=True)
+    Path(os.environ["DATA_DIR"], DONE_FILE).touch()
 
 
 @celery.task(name="tick")
