@@ -1,17 +1,16 @@
 """Every error as one shape: ``error`` for people, RFC 9457 and ``code`` for programs."""
 
 import math
-import traceback
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
 from flask import Flask, Response, current_app, g, request
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from services import defects
+from services.defects import DATABASE_LOST
 from services.errors import ErrorCode, RuleBroken
 
 logger = structlog.get_logger(__name__)
@@ -72,7 +71,7 @@ def register(app: Flask) -> None:
     """Translate every exception that can leave a route."""
     app.register_error_handler(RuleBroken, rule_broken)
     app.register_error_handler(HTTPException, http_exception)
-    for lost in (OperationalError, InterfaceError, PoolTimeout):
+    for lost in DATABASE_LOST:
         app.register_error_handler(lost, database_lost)
     app.register_error_handler(Exception, unexpected)
 
@@ -111,9 +110,7 @@ def sentence(status: int) -> str:
 
 def database_lost(error: Exception) -> Response:
     """The database is away: nothing was lost, say when to come back."""
-    # five characters of PostgreSQL's own: a lock that was waited for in vain is no lost server
-    sqlstate = getattr(getattr(error, "orig", None), "pgcode", None)
-    logger.error("database is away", error=type(error).__name__, sqlstate=sqlstate)
+    defects.log(logger, error)
     response = problem(
         503, ErrorCode.NOT_READY, "The service is not ready at the moment; try again shortly."
     )
@@ -123,11 +120,5 @@ def database_lost(error: Exception) -> Response:
 
 def unexpected(error: Exception) -> Response:
     """A defect of ours: on record with where it happened, and a caller learns nothing of it."""
-    route = str(request.url_rule)
-    if isinstance(error, DBAPIError):
-        # The driver quotes the statement with its parameters, and a job's id is one of them.
-        what, where = type(error.orig).__name__, traceback.format_tb(error.__traceback__)
-        logger.error("unexpected database error", route=route, error=what, where="".join(where))
-    else:
-        logger.error("unexpected error", route=route, exc_info=error)
+    defects.log(logger, error, route=str(request.url_rule))
     return problem(500, ErrorCode.INTERNAL, _SENTENCES[500])

@@ -256,13 +256,24 @@ def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
         if payout is None:
             return
         ledger.take_back(session, payout)
-    logger.error("payout failed, the debt is open again", payout=held.id, code=reading.code)
+    logger.error(
+        "payout failed, the debt is open again",
+        payout=held.id,
+        job=held.mark.job_id,
+        code=reading.code,
+    )
 
 
 def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     waited = held.evidence.since_post or timedelta(0)
     first = FIRST_LOOK if held.evidence.posts else HELD_BACK
     delay = retry.patience(waited, at_least=first, at_most=LAST_LOOK)
-    logger.info("payout in doubt", payout=held.id, outcome=reading.outcome.value, code=reading.code)
+    logger.info(
+        "payout in doubt",
+        payout=held.id,
+        job=held.mark.job_id,
+        outcome=reading.outcome.value,
+        code=reading.code,
+    )
     with tools.database.transaction("payouts.look_again") as session:
         due.put_off(session, Payout, held.id, held.claim, delay=delay)

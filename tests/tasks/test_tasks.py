@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from sqlalchemy import update
 
 from config.broker import KEY_PREFIX, make_celery
 from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
@@ -16,9 +17,12 @@ from models.job import Job
 from models.lifecycle import JobState
 from models.tick import Tick
 from services.doorbell import QUIET_SECONDS, CeleryDoorbell
+from services.jobs import evaluation
 from services.toolbox import Toolbox
 from tasks import base, instant, jobs, money, ticks
+from tasks.base import OnRecord
 from tests.support import rows
+from tests.support.canary import assert_tells_nothing
 from tests.support.life import Life
 
 WORK: dict[TaskName, Callable[[int], None]] = {
@@ -86,6 +90,54 @@ def test_every_duty_runs_by_its_task(life: Life, celery: Celery, name: TaskName)
     celery.tasks[name.value]()
 
     assert rows.only(life.tools, Tick).name == name.value
+
+
+def test_every_task_is_put_on_record(celery: Celery) -> None:
+    celery.finalize()
+
+    assert all(isinstance(celery.tasks[name.value], OnRecord) for name in TaskName)
+
+
+def test_given_a_row_that_the_database_refuses_then_the_log_has_its_number_and_nothing_of_it(
+    life: Life, celery: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL's DETAIL has the whole row: the id that opens it, and what was asked for."""
+    view = life.evaluating()
+
+    def broken(tools: Toolbox, job_id: int) -> None:
+        with tools.database.transaction("test.break_a_rule") as session:
+            session.execute(update(Job).where(Job.id == job_id).values(result="of no state"))
+
+    monkeypatch.setattr(evaluation, "evaluate", broken)
+    base.install(life.tools)
+    celery.finalize()
+
+    ended = celery.tasks[TaskName.EVALUATE_JOB.value].apply(args=(view.job.id,))
+
+    assert ended.successful()
+    assert f"'row': {view.job.id}," in caplog.text
+    assert "'task': 'jobs.evaluate'" in caplog.text
+    assert "CheckViolation" in caplog.text
+    assert "broken" in caplog.text, "where it happened"
+    confidential = (view.job.request, str(view.job.public_id), "of no state")
+    assert_tells_nothing(caplog.text, confidential=confidential)
+
+
+def test_an_unexpected_error_of_a_task_is_on_record_with_the_error_itself(
+    life: Life, celery: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a defect of ours")
+
+    monkeypatch.setattr(evaluation, "evaluate", broken)
+    base.install(life.tools)
+    celery.finalize()
+
+    celery.tasks[TaskName.EVALUATE_JOB.value].apply(args=(7,))
+
+    (line,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "unexpected error" in line.getMessage()
+    assert "ZeroDivisionError('a defect of ours')" in line.getMessage()
 
 
 def test_a_ring_twice_or_thrice_is_one_piece_of_work(life: Life) -> None:

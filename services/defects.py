@@ -1,0 +1,37 @@
+"""Errors that nobody expected, as they may stand in a log: who reads it must learn no secret.
+
+Drivers quote the statement and the row that failed, and a job's id, request and result are in them.
+"""
+
+import traceback
+
+from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from structlog.stdlib import BoundLogger
+
+DATABASE_LOST = (OperationalError, InterfaceError, PoolTimeout)
+"""The database cannot be reached, or would wait too long: later it works again."""
+
+
+def log(logger: BoundLogger, error: Exception, **context: str) -> None:
+    """Put it on record, with where it happened when it is a defect of ours."""
+    if isinstance(error, DATABASE_LOST):
+        # five characters of PostgreSQL's own: a lock that was waited for in vain is no lost server
+        sqlstate = getattr(getattr(error, "orig", None), "pgcode", None)
+        logger.error("database is away", error=type(error).__name__, sqlstate=sqlstate, **context)
+    elif _quotes_a_statement(error):
+        what = type(getattr(error, "orig", None) or error).__name__
+        where = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("unexpected database error", error=what, where=where, **context)
+    else:
+        logger.error("unexpected error", exc_info=error, **context)
+
+
+def _quotes_a_statement(error: BaseException) -> bool:
+    """Whether it, or what a traceback would show above it, comes from the driver."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, StatementError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
