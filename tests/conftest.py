@@ -62,10 +62,10 @@ class Servers:
 
     @property
     def template_url(self) -> str:
-        return _database_url(self.postgres_url, TEMPLATE)
+        return database_at(self.postgres_url, TEMPLATE)
 
 
-def _database_url(url: str, name: str) -> str:
+def database_at(url: str, name: str) -> str:
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
@@ -126,7 +126,7 @@ def database_url(servers: Servers, worker_number: int, _patience: None) -> Itera
     """A migrated database for this xdist worker alone."""
     name = f"honestwork_{worker_number}"
     _run_sql(servers.postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _database_url(servers.postgres_url, name)
+    yield database_at(servers.postgres_url, name)
     _run_sql(servers.postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import exists, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from config.queues import EVERY, TaskName
@@ -23,6 +22,7 @@ from models.refund_destination import RefundDestination
 from models.run import Run, RunState
 from models.tick import Tick
 from models.violation import Violation
+from services.defects import DATABASE_LOST
 from services.errors import NotNow
 from services.money import btc_price, reconcile, wallet_moves
 from services.toolbox import Toolbox
@@ -53,25 +53,16 @@ class Health:
 
 
 def check(tools: Toolbox, *, schema_revision: str) -> Health:
-    """Look at every part. Only an unusable database makes the service unready. Never raises."""
+    """Look at every part. Only an unusable database or schema makes the service unready.
+
+    Another schema is all that is told of it: nothing else could be read there for sure.
+    """
     try:
         with tools.database.transaction("health.check") as session:
-            parts = {
-                "database": {"ok": True},
-                "migrations": _migrations(session, schema_revision),
-                "duties": _duties(session),
-                "backlog": _backlog(session),
-                "refunds": _refunds(session),
-                "invoices": _invoices(session),
-                "receipts": _receipts(session),
-                "books": _books(session),
-                "price": _price(session, tools),
-                "runs": _runs(session),
-                "catalogue": _catalogue(session, tools),
-                "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
-                "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
-            }
-    except SQLAlchemyError:
+            parts = {"database": {"ok": True}, "migrations": _migrations(session, schema_revision)}
+            if parts["migrations"]["ok"]:
+                parts |= _parts(session, tools)
+    except DATABASE_LOST:
         return Health(status=Readiness.UNREADY, parts={"database": {"ok": False}})
     if not parts["migrations"]["ok"]:
         return Health(status=Readiness.UNREADY, parts=parts)
@@ -79,8 +70,26 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
     return Health(status=Readiness.READY if is_well else Readiness.DEGRADED, parts=parts)
 
 
+def _parts(session: Session, tools: Toolbox) -> dict[str, dict[str, Any]]:
+    return {
+        "duties": _duties(session),
+        "backlog": _backlog(session),
+        "refunds": _refunds(session),
+        "invoices": _invoices(session),
+        "receipts": _receipts(session),
+        "books": _books(session),
+        "price": _price(session, tools),
+        "runs": _runs(session),
+        "catalogue": _catalogue(session, tools),
+        "lightningIncome": _wallet(session, TaskName.CHECK_INCOME),
+        "lightningPayouts": _wallet(session, TaskName.CHECK_PAYOUTS),
+    }
+
+
 def _migrations(session: Session, wanted: str) -> dict[str, Any]:
-    there = session.scalar(text("SELECT version_num FROM alembic_version"))
+    """None as revision: an empty database."""
+    is_empty = session.scalar(text("SELECT to_regclass('alembic_version') IS NULL"))
+    there = None if is_empty else session.scalar(text("SELECT version_num FROM alembic_version"))
     return {"ok": there == wanted, "revision": there}
 
 

@@ -1,12 +1,15 @@
 """Readiness: only an unusable database stops us; everything else is said, without a balance."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete
+from alembic import command
+from sqlalchemy import create_engine, delete, text
 
 from config.queues import EVERY
-from models import schema
+from config.settings import psycopg2_url
+from models import migrate, schema
 from models.btc_price import BtcPrice
 from models.database import Database
 from models.invoice import Receipt
@@ -17,6 +20,7 @@ from models.refund_destination import RefundDestination
 from models.tick import Tick
 from services.operate import health, ticks
 from services.operate.health import Health, Readiness
+from tests.conftest import Servers, database_at
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claimed, owing_to
@@ -109,6 +113,38 @@ def test_a_schema_of_another_version_makes_us_unready(well: Life) -> None:
 
     assert found.status is Readiness.UNREADY
     assert not found.parts["migrations"]["ok"]
+
+
+@pytest.fixture
+def another_database(servers: Servers, worker_number: int) -> Iterator[Database]:
+    """One of its own, and empty."""
+    name = f"another_{worker_number}"
+    somewhere = create_engine(psycopg2_url(servers.postgres_url), isolation_level="AUTOCOMMIT")
+    with somewhere.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        database = Database(psycopg2_url(database_at(servers.postgres_url, name)))
+        yield database
+        database.close()
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    somewhere.dispose()
+
+
+@pytest.mark.parametrize("revision", [None, "0001", "0003"])
+def test_a_database_that_was_not_brought_up_to_date_is_told_with_its_revision(
+    life: Life, another_database: Database, revision: str | None
+) -> None:
+    if revision is not None:
+        url = another_database.engine.url.render_as_string(hide_password=False)
+        command.upgrade(migrate.configuration(url), revision)
+
+    tools = life.tools.with_(database=another_database)
+    found = health.check(tools, schema_revision=schema.HEAD)
+
+    assert found.status is Readiness.UNREADY
+    assert found.parts == {
+        "database": {"ok": True},
+        "migrations": {"ok": False, "revision": revision},
+    }
 
 
 def test_a_database_that_cannot_be_reached_makes_us_unready(life: Life) -> None:
