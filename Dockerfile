@@ -33,4 +33,4 @@ ENV PATH=/srv/packages/bin:$PATH \
 USER honestwork
 EXPOSE 8000
 # A form with exec, so that SIGTERM reaches gunicorn and not a shell.
-CMD ["sh", "-c", "exec gunicorn --bind \"$HOST:$PORT\" --worker-class app.serving.Worker --workers 1 --threads 64 --graceful-timeout 30 --limit-request-line 8190 --no-control-socket app.wsgi:app"]
+CMD ["sh", "-c", "exec gunicorn --bind \"$HOST:$PORT\" --worker-class app.serving.Worker --workers 1 --threads 64 --graceful-timeout 30 --limit-request-line 16384 --no-control-socket app.wsgi:app"]

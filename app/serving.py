@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import structlog
 from gunicorn import util
+from gunicorn.http import message
 from gunicorn.http.errors import (
     InvalidResponseHeader,
     InvalidResponseHeaderName,
@@ -23,6 +24,10 @@ from app.errors import sentence, shape
 from services.errors import ErrorCode
 
 logger = structlog.get_logger(__name__)
+
+LONGEST_ADDRESS = 16_384
+"""Bytes of a request line: a demo request of 1000 characters is up to 12 times as long in it."""
+message.MAX_REQUEST_LINE = LONGEST_ADDRESS  # or gunicorn takes 8190 for any larger option
 
 
 class Worker(ThreadWorker):

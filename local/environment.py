@@ -235,8 +235,8 @@ def _web(system: System, environ: Mapping[str, str]) -> Program:
         environ,
         *("-m", "gunicorn", "--bind", f"{_in_url(settings.host)}:{settings.port}"),
         *("--worker-class", "app.serving.Worker", "--workers", "1", "--threads", "64"),
-        # A demo request of 1000 characters is up to six times as long in an address.
-        *("--limit-request-line", "8190"),
+        # A demo request of 1000 characters is up to twelve times as long in an address.
+        *("--limit-request-line", "16384"),
         # Its control socket would lie below HOME, one for all instances; nothing here uses it.
         *("--graceful-timeout", "30", "--no-control-socket", "app.wsgi:app"),
         ready_url=(system.reachable_host, settings.port, "/api/healthz"),

@@ -37,7 +37,7 @@ def answered(error: BaseException) -> tuple[HTTPResponse, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
-        (LimitRequestLine(9000, 8190), 414, "http_error"),
+        (LimitRequestLine(17_000, 16_384), 414, "http_error"),
         (LimitRequestHeaders("limit request headers fields size"), 431, "http_error"),
         (InvalidRequestLine(f"GET {PATH} HTTP/1.1 ?"), 400, "http_error"),
         (InvalidHTTPVersion("9.9"), 400, "http_error"),

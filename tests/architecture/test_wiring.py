@@ -104,6 +104,12 @@ def test_web_is_started_alike_everywhere(asked: str) -> None:
     assert said["Procfile"] is not None
 
 
+def test_the_http_server_takes_addresses_as_long_as_it_is_told() -> None:
+    from app.serving import LONGEST_ADDRESS
+
+    assert option(of_the_procfile()["web"], "--limit-request-line") == str(LONGEST_ADDRESS)
+
+
 def test_more_requests_can_be_served_than_may_wait() -> None:
     from app.waiting import ASKING, IN_LINE, SEATS, THREADS
 

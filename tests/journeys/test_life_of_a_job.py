@@ -85,7 +85,7 @@ def test_the_demo_answers_without_any_payment(caller: Caller) -> None:
 
 
 def test_an_address_that_is_too_long_is_refused_in_the_apis_shape(caller: Caller) -> None:
-    answer = wire.get(f"{caller.product.url}/api/demo?request={9000 * 'a'}")
+    answer = wire.get(f"{caller.product.url}/api/demo?request={17_000 * 'a'}")
 
     assert (answer.status_code, answer.json()["code"]) == (414, "http_error")
     # the supervisor passes lines on, a moment after they were written

@@ -1,4 +1,4 @@
-"""What a web process answers to bodies that are too large, or framed as no server may read them."""
+"""What a web process answers to what is too large, or framed as no server may read it."""
 
 import json
 import shlex
@@ -94,3 +94,16 @@ def test_a_request_that_could_be_read_in_two_ways_is_refused_in_the_apis_shape(
     assert answer.status == told["status"] == status
     assert told["error"]
     assert told["requestId"]
+
+
+@pytest.mark.parametrize("character", ["a", "日", "\U0001f9ff"])
+def test_a_demo_request_is_counted_in_characters_however_long_its_address(
+    port: int, character: str
+) -> None:
+    demo = f"http://{LOOPBACK}:{port}/api/demo"
+
+    longest = requests.get(demo, params={"request": 1000 * character}, timeout=60)
+    too_long = requests.get(demo, params={"request": 1001 * character}, timeout=60)
+
+    assert (longest.status_code, longest.json()["code"]) == (503, "not_ready")  # no database
+    assert (too_long.status_code, too_long.json()["code"]) == (400, "invalid_request")
