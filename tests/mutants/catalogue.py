@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 MATRIX = "tests/matrix"
+QUOTES = "tests/app/test_quotes.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +244,39 @@ MUTANTS = (
             ),
         ),
         caught_by=("tests/architecture/test_rules.py", "-k", "production_keeps"),
+    ),
+    Mutant(
+        name="a quote without infrastructure",
+        changes=(
+            Change(
+                file="services/jobs/terms.py",
+                old="pricing.infra_per_job(settings.infra_monthly_cost_usd, settings.infra_monthly_jobs)",
+                new="pricing.infra_per_job(Decimal(0), settings.infra_monthly_jobs)",
+            ),
+        ),
+        caught_by=(QUOTES,),
+    ),
+    Mutant(
+        name="a quote with the default margin",
+        changes=(
+            Change(
+                file="services/jobs/terms.py",
+                old="Decimal(settings.margin_pct)",
+                new="Decimal(25)",
+            ),
+        ),
+        caught_by=(QUOTES,),
+    ),
+    Mutant(
+        name="a quote that does not count the system prompt",
+        changes=(
+            Change(
+                file="services/jobs/terms.py",
+                old="pricing.input_bound(question.system, question.user)",
+                new="pricing.input_bound(question.user)",
+            ),
+        ),
+        caught_by=(QUOTES,),
     ),
 )
 """Ordered as the specification lists them."""
