@@ -33,7 +33,6 @@ def test_infrastructure_margin_and_both_prompts_enter_a_quote_each_with_its_shar
     assert told["outputTokensBound"] == 1024
     assert told["infraUsd"] == 0.07
     assert told["marginPct"] == 12.5
-    assert (
-        told["estimatedCostUsd"] == 0.09862875
-    )  # (770 x $3 + 1024 x $15 + $70,000) x 1.125, per M
+    # ((770 x 3 + 1024 x 15) / 10^6 + 0.07) x 1.125
+    assert told["estimatedCostUsd"] == 0.09862875
     assert shown["workInvoice"]["amountSats"] == 165  # 164.38… at $60,000

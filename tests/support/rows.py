@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from models.admission import Admission
 from models.attempt import Attempt
+from models.btc_price import BtcPrice
 from models.demo_run import DemoRun
 from models.event import JobEventRow
 from models.invoice import Invoice, Receipt
@@ -36,6 +37,7 @@ _TIMES: dict[Any, list[str]] = {
     DemoRun: ["created_at", "due_at"],
     Receipt: ["received_at"],
     Admission: ["created_at"],
+    BtcPrice: ["fetched_at"],
     RefundDestination: ["created_at", "due_at", "trying_since", "last_tried_at"],
 }
 
