@@ -7,6 +7,7 @@ from typing import Any
 
 from app import context
 from app.api import ApiBlueprint
+from app.api.bodiless import bodiless
 from app.api.creator_schemas import (
     CreateCreatorRequestSchema,
     CreatorSchema,
@@ -84,8 +85,9 @@ def edit_creator(body: dict[str, Any]) -> dict[str, Any]:
 @creators.route("/creator/api-key", methods=["POST"])
 @creators.doc(operationId="renewApiKey", tags=["creators"])
 @creators_only
+@bodiless
 @creators.response(HTTPStatus.OK, NewApiKeySchema)
-@errors(creators, 401, 413, 503)
+@errors(creators, 400, 401, 413, 415, 503)
 def renew_api_key() -> dict[str, str]:
     """Get another API key; the one that you ask with opens nothing from then on."""
     return {"api_key": people.renew_api_key(context.tools(), creator().handle)}
@@ -108,8 +110,9 @@ def save_key(body: dict[str, Any], provider: str) -> dict[str, Any]:
 @creators.route(_KEY, methods=["DELETE"], parameters=[PROVIDER])
 @creators.doc(operationId="deleteKey", tags=["creators"])
 @creators_only
+@bodiless
 @creators.response(HTTPStatus.OK, DeletedKeySchema)
-@errors(creators, 401, 404, 503)
+@errors(creators, 400, 401, 404, 413, 415, 503)
 def delete_key(provider: str) -> dict[str, Any]:
     """Forget your key, and pause what runs on it until there is one again."""
     paused = keys.delete(context.tools(), creator().id, _provider(provider))
@@ -119,8 +122,9 @@ def delete_key(provider: str) -> dict[str, Any]:
 @creators.route(f"{_KEY}/test", methods=["POST"], parameters=[PROVIDER])
 @creators.doc(operationId="testKey", tags=["creators"])
 @creators_only
+@bodiless
 @creators.response(HTTPStatus.OK, ProviderKeySchema)
-@errors(creators, 401, 404, 413, 503)
+@errors(creators, 400, 401, 404, 413, 415, 503)
 def test_key(provider: str) -> dict[str, Any]:
     """Ask the provider about your key now; what had stopped sales is tried again at once."""
     of = _provider(provider)

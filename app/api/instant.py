@@ -5,11 +5,10 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response, request
-from marshmallow import Schema
 from werkzeug.exceptions import MethodNotAllowed
 
 from app import auth, context
-from app.api import ApiBlueprint, instant_answers, payment_required
+from app.api import ApiBlueprint, bodiless, instant_answers, payment_required
 from app.api.documenting import CREATOR, RUN_ID, SAID, SLUG, WHEN_TO_COME_BACK, errors
 from app.api.instant_schemas import (
     InstantResultSchema,
@@ -122,7 +121,7 @@ def _bought(sale: OnSale, payment: Payment) -> Run:
         return known
     intake.require_shelved(sale)
     url = payment_required.resource_url(sale)
-    return intake.buy(tools, sale, payment, _body(), key=key, url=url)
+    return intake.buy(tools, sale, payment, bodiless.given(), key=key, url=url)
 
 
 def _idempotency_key() -> str | None:
@@ -136,18 +135,10 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _body() -> dict[str, Any]:
-    """The parameters; nothing at all is none of them."""
-    if not request.mimetype and not request.get_data():
-        return {}
-    body: dict[str, Any] = instant.ARGUMENTS_PARSER.load_json(request, Schema())
-    return body
-
-
 def _try_out(sale: OnSale) -> Run:
     if auth.creator().id != sale.creator.id:
         raise Unauthorized("Only its creator may test it.", code=ErrorCode.UNAUTHORIZED)
-    return intake.try_out(context.tools(), sale, _body())
+    return intake.try_out(context.tools(), sale, bodiless.given())
 
 
 def _answer(sale: OnSale, run: Run) -> Response:

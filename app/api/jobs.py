@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app import context, limits
 from app.api import ApiBlueprint, presenting
+from app.api.bodiless import bodiless
 from app.api.documenting import JOB_ID, LOCATION, errors
 from app.api.schemas import (
     ClaimRefundRequestSchema,
@@ -141,8 +142,9 @@ def _refund_answer(claim: Claim) -> Any:
 @jobs.route("/jobs/<string:id>/cancel", methods=["POST"], parameters=[JOB_ID])
 @jobs.doc(operationId="cancelJob", tags=["jobs"])
 @jobs.response(HTTPStatus.OK, JobStatusResponseSchema)
-@errors(jobs, 400, 404, 409, 413, 503)
+@errors(jobs, 400, 404, 409, 413, 415, 503)
 @with_job
+@bodiless
 def cancel_job(view: JobView) -> dict[str, Any]:
     """Give up a job while its invoice is unpaid."""
     return presenting.status(intake.cancel(context.tools(), view.job.public_id))

@@ -6,6 +6,7 @@ from typing import Any
 
 from app import context
 from app.api import ApiBlueprint
+from app.api.bodiless import bodiless
 from app.api.documenting import LOCATION, SLUG, errors
 from app.api.resource_schemas import (
     CreateResourceRequestSchema,
@@ -97,8 +98,8 @@ def _move(verb: str, act: Callable[[Toolbox, int, str], None], summary: str) -> 
 
     moved.__name__ = f"{verb}_resource"
     moved.__doc__ = summary
-    route = errors(resources, 401, 404, 413, 503)(
-        resources.response(HTTPStatus.OK, ResourceSchema)(creators_only(moved))
+    route = errors(resources, 400, 401, 404, 413, 415, 503)(
+        resources.response(HTTPStatus.OK, ResourceSchema)(creators_only(bodiless(moved)))
     )
     route = resources.doc(operationId=f"{verb}Resource", tags=["creators"])(route)
     address = f"/creator/resources/<string:slug>/{verb}"

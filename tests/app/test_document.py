@@ -25,7 +25,10 @@ OPERATIONS = {
         *("post", "/jobs/{id}/refund", "jobs"),
         {"200", "202", "400", "404", "409", "413", "415", "503"},
     ),
-    "cancelJob": ("post", "/jobs/{id}/cancel", "jobs", {"200", "400", "404", "409", "413", "503"}),
+    "cancelJob": (
+        *("post", "/jobs/{id}/cancel", "jobs"),
+        {"200", "400", "404", "409", "413", "415", "503"},
+    ),
     "runDemo": ("get", "/demo", "demo", {"200", "400", "429", "503"}),
     "listResources": ("get", "/resources", "resources", {"200", "400", "503"}),
     "listModels": ("get", "/models", "resources", {"200", "503"}),
@@ -50,18 +53,21 @@ OPERATIONS = {
         *("patch", "/creator", "creators"),
         {"200", "400", "401", "413", "415", "503"},
     ),
-    "renewApiKey": ("post", "/creator/api-key", "creators", {"200", "401", "413", "503"}),
+    "renewApiKey": (
+        *("post", "/creator/api-key", "creators"),
+        {"200", "400", "401", "413", "415", "503"},
+    ),
     "saveKey": (
         *("put", "/creator/keys/{provider}", "creators"),
         {"200", "400", "401", "404", "413", "415", "503"},
     ),
     "deleteKey": (
         *("delete", "/creator/keys/{provider}", "creators"),
-        {"200", "401", "404", "503"},
+        {"200", "400", "401", "404", "413", "415", "503"},
     ),
     "testKey": (
         *("post", "/creator/keys/{provider}/test", "creators"),
-        {"200", "401", "404", "413", "503"},
+        {"200", "400", "401", "404", "413", "415", "503"},
     ),
     "listOwnResources": (
         *("get", "/creator/resources", "creators"),
@@ -82,7 +88,7 @@ OPERATIONS = {
     **{
         f"{verb}Resource": (
             *("post", f"/creator/resources/{{slug}}/{verb}", "creators"),
-            {"200", "401", "404", "413", "503"},
+            {"200", "400", "401", "404", "413", "415", "503"},
         )
         for verb in ("pause", "resume", "archive", "restore")
     },

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from itertools import count
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.support.life import REQUEST, Life
 from tests.support.market import KEY, Buyer, Market, open_market
 
 Json = dict[str, Any]
+JSON = "application/json"
 Place = tuple[str | int, ...]
 """Where a member stands: names of members, and numbers of entries."""
 
@@ -340,44 +342,91 @@ def test_a_body_of_10_mb_is_a_413_and_one_of_another_kind_a_415(
     assert contents(world.life.tools) == before
 
 
-ANY_BODY: tuple[bytes, ...] = (b"{", b"\x00\xff", b"[" * 50_000, b'{"id": NaN}', b"null", b" ")
+NOTHING_SAID: tuple[Json, ...] = ({}, {"content_type": JSON}, {"data": b"{}", "content_type": JSON})
+SOMETHING_SAID = (
+    *(b'{"refundTo": "alice@wallet.example"}', b'{"": null}', b"{", b"\x00\xff", b"[" * 50_000),
+    *(b'{"id": NaN}', b"null", b"[]", b" ", b'{"a": 1, "a": 1}'),
+)
 BODILESS = sorted(
     (method, path)
     for (method, path), access in ROUTES.items()
     if method != "GET" and not path.endswith(("/creators", "/jobs", "/refund", "/resources"))
-    if method in ("POST", "DELETE") and access is not Access.PAYER
+    if method in ("POST", "DELETE") and access not in (Access.PAYER, Access.TOKEN)
 )
+"""LNbits' webhook is passed over, whatever it says: nothing in it is believed."""
+every_bodiless_route = pytest.mark.parametrize(("method", "path"), BODILESS)
 
 
-@pytest.mark.parametrize(("method", "path"), BODILESS)
-def test_where_no_body_is_wanted_any_is_passed_over_and_none_of_10_mb_taken(
-    web: Any, world: World, method: str, path: str
-) -> None:
+def _address(world: World, path: str) -> str:
+    """Of something that is there."""
     world.market.publish("haiku")
     job = world.life.create()
-    hash_ = job.invoices.popitem()[1].payment_hash
-    token = world.life.tools.webhook_token
     for name, value in {
         "id": str(job.job.public_id),
         "provider": "openrouter",
         "slug": "haiku",
-        "token": token,
-        "payment_hash": hash_,
+        "token": world.life.tools.webhook_token,
+        "payment_hash": job.invoices.popitem()[1].payment_hash,
     }.items():
         path = path.replace(f"<string:{name}>", value)
+    return path
+
+
+@every_bodiless_route
+def test_where_no_body_is_wanted_one_that_says_something_is_refused(
+    world: World, method: str, path: str
+) -> None:
+    path = _address(world, path)
     before = contents(world.life.tools)
 
-    huge = FlaskClient(web, web.response_class).open(
-        path, method=method, data=b" " * 10_000_000, headers=world.creator
-    )
-    unchanged = contents(world.life.tools) == before
-    answers = [
-        world.client.open(
-            path, method=method, data=body, content_type="application/json", headers=world.creator
+    def send(body: bytes, kind: str = JSON, **more: Any) -> tuple[int, str]:
+        headers = world.creator | more
+        answer = world.client.open(
+            path, method=method, data=body, content_type=kind, headers=headers
         )
-        for body in ANY_BODY
-    ]
+        return answer.status_code, answer.json["code"]
 
-    assert huge.status_code == 413
-    assert unchanged
-    assert max(answer.status_code for answer in answers) < 500
+    for body in SOMETHING_SAID:
+        assert send(body) in {(400, "invalid_request"), (400, "invalid_json")}, body
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert send(b"{}", kind) == (415, "unsupported_media_type")
+    assert send(b"{}", **{"Content-Encoding": "gzip"}) == (415, "unsupported_media_type")
+    assert send(b" " * 10_000_000) == (413, "payload_too_large")
+    assert contents(world.life.tools) == before
+
+
+@every_bodiless_route
+def test_where_no_body_is_wanted_none_in_chunks_is_read_past_the_limit(
+    world: World, method: str, path: str
+) -> None:
+    answer = world.client.open(
+        _address(world, path),
+        method=method,
+        content_type=JSON,
+        input_stream=BytesIO(b" " * 70_000),
+        headers=world.creator,
+        environ_overrides={"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True},
+    )
+
+    assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+
+
+@every_bodiless_route
+@pytest.mark.parametrize("said", NOTHING_SAID, ids=["nothing", "a type", "an empty object"])
+def test_where_no_body_is_wanted_none_and_an_empty_one_are_taken(
+    world: World, method: str, path: str, said: Json
+) -> None:
+    path = _address(world, path)
+
+    answer = world.client.open(path, method=method, headers=world.creator, **said)
+
+    assert answer.status_code < 300
+
+
+@pytest.mark.parametrize("body", SOMETHING_SAID, ids=lambda body: repr(body[:20]))
+def test_a_webhook_is_a_nudge_whatever_its_body_says(world: World, body: bytes) -> None:
+    path = _address(world, "/api/hooks/lnbits/<string:token>")
+
+    assert world.client.post(path, data=body, content_type=JSON).status_code == 204
+    huge = FlaskClient(world.client.application, world.client.response_wrapper)
+    assert huge.post(path, data=b" " * 10_000_000).status_code == 413
