@@ -45,7 +45,8 @@ def test_a_request_id_that_names_the_job_is_replaced_because_it_would_be_logged(
 ) -> None:
     job_id = str(life.create().job.public_id)
 
-    for theirs in (job_id, job_id.upper(), f"my-{job_id}"):
+    spelled = job_id.replace("-", ""), job_id.replace("-", "_"), "-".join(job_id), f"{job_id}-"
+    for theirs in (job_id, job_id.upper(), f"my-{job_id}", *spelled, spelled[0].upper()):
         response = client.get(f"/api/jobs/{job_id}", headers={"X-Request-Id": theirs})
         assert OWN_ID.fullmatch(response.headers["X-Request-Id"])
 
