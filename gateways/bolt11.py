@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from coincurve import PublicKey
 
-from models.money import MSATS_PER_SAT, Msats
+from models.money import Msats
 
 MAX_LENGTH = 1500
 """Characters; checked before anything else, so that reading costs little whatever is sent."""
@@ -62,11 +62,6 @@ class Bolt11:
     """Blocks, as large as the writer liked."""
     features: frozenset[int]
     """Numbers of the feature bits that are set."""
-
-    @property
-    def has_subsat_remainder(self) -> bool:
-        """Whether the amount is not a whole number of sats."""
-        return self.amount is not None and self.amount % MSATS_PER_SAT != 0
 
 
 _NETWORKS = {

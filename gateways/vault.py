@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -83,11 +83,6 @@ class Vault:
 def new_key() -> str:
     """32 random bytes as ``VAULT_KEYS`` wants them."""
     return secrets.token_urlsafe(KEY_BYTES)
-
-
-def key_ids(vault_keys: Iterable[str]) -> tuple[str, ...]:
-    """What envelopes call these keys; they give nothing away."""
-    return tuple(_key_id(_key_of(position, key)) for position, key in enumerate(vault_keys, 1))
 
 
 def _key_of(position: int, text: str) -> bytes:

@@ -28,11 +28,6 @@ def is_closed(session: Session, provider_key_id: int, model: str) -> bool:
     return session.scalar(_open(provider_key_id, model).limit(1)) is None
 
 
-def why_open(session: Session, provider_key_id: int, model: str) -> BreakerReason | None:
-    """For the creator: what stands in the way; None = nothing."""
-    return session.scalar(_open(provider_key_id, model).order_by(Breaker.model).limit(1))
-
-
 def _open(provider_key_id: int, model: str) -> Select[BreakerReason | None]:
     return select(Breaker.reason).where(
         Breaker.provider_key_id == provider_key_id,

@@ -1,7 +1,7 @@
 """Models to build on: a list kept in PostgreSQL, synced daily, and what a run on one can cost."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -146,11 +146,6 @@ def on_offer(tools: Toolbox) -> list[CatalogueModel]:
                 .order_by(CatalogueModel.id)
             )
         )
-
-
-def newest_sync(session: Session) -> datetime | None:
-    """When the list last came in whole; None = never."""
-    return session.scalar(select(func.max(CatalogueModel.synced_at)))
 
 
 def output_cap(model: CatalogueModel, wanted: int, *texts: str) -> int:

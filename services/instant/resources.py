@@ -12,7 +12,7 @@ from models.creator import Creator, PayoutAddress
 from models.resource import PauseReason, Resource, ResourceType, ResourceVersion
 from models.slug import is_slug
 from services.errors import Conflict, ErrorCode, NotFound
-from services.instant import drafts, offers, templates
+from services.instant import drafts, offers
 from services.toolbox import Toolbox
 
 OFFERED_FOR = offers.LIFETIME
@@ -97,9 +97,6 @@ def newest_at_price(
         .order_by(ResourceVersion.number.desc())
         .limit(1)
     )
-
-
-body_fields = templates.body_fields
 
 
 def create(

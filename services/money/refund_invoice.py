@@ -12,8 +12,6 @@ LONGEST_LIFE = timedelta(days=7, hours=1)
 CLOCK_SLACK = timedelta(minutes=10)
 LONGEST_FINAL_CLTV = 144
 """Blocks that the receiver may sit on our money."""
-KNOWN_FEATURES = frozenset({8, 9, 14, 15, 16, 17, 24, 25, 48, 49, 262, 263})
-"""Odd bits may be ignored; an even one that we do not know must be understood to pay (BOLT 9)."""
 
 
 def parse(invoice: str) -> Bolt11:
@@ -61,9 +59,4 @@ def _check_terms(invoice: Bolt11) -> None:
         raise InvalidRequest(
             f"The invoice asks to hold the payment longer than {LONGEST_FINAL_CLTV} blocks.",
             code=ErrorCode.INVALID_INVOICE,
-        )
-    unknown = [bit for bit in invoice.features if bit % 2 == 0 and bit not in KNOWN_FEATURES]
-    if unknown:
-        raise InvalidRequest(
-            "The invoice demands a feature that we do not know.", code=ErrorCode.INVALID_INVOICE
         )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 
 from config.queues import EVERY, TaskName
@@ -150,22 +150,3 @@ def _rest(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta, code: st
             .where(Tick.name == name.value, Tick.claim == held.claim)
             .values(claim=Tick.claim + 1, due_at=func.now() + rest, last_error=code)
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TickAge:
-    """How a duty fares. ``age`` is since its last finished run, None = never."""
-
-    age: timedelta | None
-    ran_at: datetime | None
-    last_error: str | None
-
-
-def ages(tools: Toolbox) -> dict[str, TickAge]:
-    """The age of every duty that ever ran."""
-    with tools.database.transaction("ticks.ages") as session:
-        rows = session.execute(select(Tick.name, ago(Tick.ran_at), Tick.ran_at, Tick.last_error))
-        return {
-            name: TickAge(age=age, ran_at=ran_at, last_error=last_error)
-            for name, age, ran_at, last_error in rows
-        }

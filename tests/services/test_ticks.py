@@ -59,7 +59,6 @@ def test_a_finished_run_is_on_record(life: Life) -> None:
     tick = _tick(life)
     assert (tick.name, tick.last_error) == ("payments.poll", None)
     assert tick.ran_at is not None
-    assert ticks.ages(life.tools)["payments.poll"].age is not None
 
 
 def test_a_duty_does_what_it_is_for(life: Life) -> None:

@@ -149,13 +149,6 @@ def test_a_failure_of_a_key_that_is_deleted_is_nobodys(tools: Toolbox, key_id: i
     assert not breakers.note_failure(tools, key_id, MODEL, BreakerReason.CREDITS)
 
 
-def test_the_owner_can_be_told_why(tools: Toolbox, key_id: int) -> None:
-    fail(tools, key_id, BreakerReason.CREDITS)
-
-    with tools.database.transaction("test.why") as session:
-        assert breakers.why_open(session, key_id, MODEL) is BreakerReason.CREDITS
-
-
 def test_a_new_key_starts_with_nothing_open(tools: Toolbox, key_id: int) -> None:
     fail(tools, key_id, BreakerReason.CREDITS)
     with tools.database.transaction("test.creator") as session:
