@@ -82,12 +82,10 @@ def _schemas(old: Document, new: Document) -> Iterator[str]:
 
 
 def _schema(name: str, before: Document, now: Document, *, is_request: bool) -> Iterator[str]:
-    if before["type"] != now.get("type"):
-        yield f"{name} is {now.get('type')}, was {before['type']}"
-    if before.get("enum") and before["enum"] != now.get("enum"):
-        yield f"{name}: its values have changed"
+    yield from _shape(name, before, now, is_request=is_request)
     for member, shape in before.get("properties", {}).items():
-        yield from _member(f"{name}.{member}", shape, now.get("properties", {}).get(member))
+        said = now.get("properties", {}).get(member)
+        yield from _member(f"{name}.{member}", shape, said, is_request=is_request)
     demanded, promised = set(now.get("required", [])), set(before.get("required", []))
     if is_request:
         yield from (f"{name}.{extra} is demanded now" for extra in sorted(demanded - promised))
@@ -95,13 +93,65 @@ def _schema(name: str, before: Document, now: Document, *, is_request: bool) -> 
         yield from (f"{name}.{lost} is promised no more" for lost in sorted(promised - demanded))
 
 
-def _member(name: str, before: Document, now: Document | None) -> Iterator[str]:
+def _member(
+    name: str, before: Document, now: Document | None, *, is_request: bool
+) -> Iterator[str]:
     if now is None:
         yield f"{name} is gone"
-    elif "$ref" in before:
-        if before["$ref"] != now.get("$ref"):
-            yield f"{name} refers to {now.get('$ref')}, was {before['$ref']}"
-    elif before["type"] != now.get("type"):
+    else:
+        yield from _shape(name, before, now, is_request=is_request)
+
+
+def _shape(name: str, before: Document, now: Document, *, is_request: bool) -> Iterator[str]:
+    """What may stand there: also in its items, and under names that are nobody's."""
+    if _references(before) != _references(now):
+        yield f"{name} refers to {_references(now)}, was {_references(before)}"
+    elif "type" in before and before["type"] != now.get("type"):
         yield f"{name} is {now.get('type')}, was {before['type']}"
-    elif before.get("enum") and set(before["enum"]) != set(now.get("enum", [])):
+    else:
+        yield from _values(name, before, now)
+        if is_request:
+            yield from _limits(name, before, now)
+        if "items" in before:
+            items = now.get("items")
+            yield from _member(f"{name}[]", before["items"], items, is_request=is_request)
+        yield from _others(name, before, now, is_request=is_request)
+
+
+def _references(shape: Document) -> list[str]:
+    choices = [shape, *shape.get("anyOf", [])]
+    return sorted(choice["$ref"] for choice in choices if "$ref" in choice)
+
+
+def _values(name: str, before: Document, now: Document) -> Iterator[str]:
+    """Clients list values, and do not expect another; but for those that may grow."""
+    known, there = set(before.get("enum", [])), set(now.get("enum", []))
+    if before.get("x-may-grow"):
+        yield from (f"{name}: the value {lost} is gone" for lost in sorted(known - there))
+    elif known and known != there:
         yield f"{name}: its values have changed"
+
+
+HIGHEST = ("maxLength", "maximum", "maxItems", "maxProperties")
+LOWEST = ("minLength", "minimum", "minItems", "minProperties")
+
+
+def _limits(name: str, before: Document, now: Document) -> Iterator[str]:
+    """What was taken is taken. Of a limit that the older document does not state nobody knew."""
+    for limit in (*HIGHEST, *LOWEST):
+        if limit in before and limit in now:
+            room = now[limit] - before[limit]
+            if (room < 0) if limit in HIGHEST else (room > 0):
+                yield f"{name}: {limit} is {now[limit]}, was {before[limit]}"
+    if "pattern" in before and now.get("pattern", before["pattern"]) != before["pattern"]:
+        yield f"{name}: it has another pattern"
+
+
+def _others(name: str, before: Document, now: Document, *, is_request: bool) -> Iterator[str]:
+    """Members that are not listed: allowed or not, and of which shape."""
+    allowed, there = before.get("additionalProperties", True), now.get("additionalProperties", True)
+    is_said = is_request or "additionalProperties" in before
+    if is_said and (allowed is False) != (there is False):
+        yield f"{name}: other members are {'refused' if there is False else 'taken'} now"
+    elif isinstance(allowed, dict) and isinstance(there, dict):
+        yield from _member(f"{name}.*", allowed, there, is_request=is_request)
