@@ -1,7 +1,7 @@
 """Real PostgreSQL and Valkey for every test that asks: started once, migrated once, copied."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.support.confidential import keys_in, texts_in
 from tests.support.creators import OPS_TOKEN, VAULT_KEY
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
+from tests.support.proofs import demanded
 from tests.support.scheduling import pytest_xdist_make_scheduler
 
 __all__ = ["pytest_xdist_make_scheduler"]
@@ -93,6 +94,11 @@ def pytest_configure_node(node: Any) -> None:
         config._honestwork_servers = _start_servers()
     servers = config._honestwork_servers
     node.workerinput["servers"] = [servers.postgres_url, servers.redis_url]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return demanded((yield))
 
 
 def pytest_unconfigure() -> None:

@@ -24,9 +24,10 @@ from tests.conformance.scripted_server import (
     scripted_server,
 )
 from tests.conformance.test_language_models import message
+from tests.support.proofs import needs
 
 OPENSSL = shutil.which("openssl")
-pytestmark = pytest.mark.skipif(OPENSSL is None, reason="makes its certificate with openssl")
+pytestmark = needs(OPENSSL is not None, "there is no openssl to make a certificate")
 
 QUESTION = Question(model="claude-haiku-5-5", system="", user="hello", max_output_tokens=10)
 DRIPS = pytest.mark.parametrize(

@@ -25,9 +25,10 @@ from tests.conftest import Servers
 from tests.local.running import ALL_REAL
 from tests.local.scripted_postgres import scripted_postgres
 from tests.local.tls import OPENSSL, Identity, make_identity, tls_before
+from tests.support.proofs import needs
 
 PASSWORD = "p@ss:w/ord%?#&é"
-needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="makes its certificate with openssl")
+needs_openssl = needs(OPENSSL is not None, "there is no openssl to make a certificate")
 
 
 @pytest.fixture(scope="module")

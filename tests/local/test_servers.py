@@ -17,10 +17,9 @@ from local.servers.temporary import temporary_servers
 from local.servers.valkey import Valkey
 from local.unprivileged import SHARED_PLACE
 from tests.local.running import wait_until_gone
+from tests.support.proofs import needs
 
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root has to hand PostgreSQL to another account"
-)
+needs_root = needs(os.geteuid() == 0, "only root has to hand PostgreSQL to another account")
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 

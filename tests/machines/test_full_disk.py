@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from local.environment import ROOT
 from local.processes import free_port
 from tests.machines.machine import Machine, fresh_checkout
 from tests.machines.pythons import found_pythons
+from tests.support.proofs import needs, not_proved
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+pytestmark = needs(os.geteuid() == 0, "only root can mount a small disk")
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=711", "tmpfs", str(place)]
     if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("nothing can be mounted here: full disks are not proved")
+        not_proved("nothing can be mounted, so no disk is full")
     try:
         yield place
     finally:

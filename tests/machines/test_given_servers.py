@@ -14,6 +14,7 @@ from local.servers.postgresql import PostgreSQL
 from local.servers.valkey import Valkey
 from tests.local.tls import OPENSSL, make_identity, tls_before
 from tests.machines.machine import Machine
+from tests.support.proofs import needs
 
 PASSWORD = "p@ss:w/ord%?#"
 NAME, USER = "a %b", "us@er"
@@ -36,7 +37,7 @@ def trust_everybody(postgres: PostgreSQL) -> None:
     (postgres.folder / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
 
 
-@pytest.mark.skipif(OPENSSL is None, reason="makes its certificate with openssl")
+@needs(OPENSSL is not None, "there is no openssl to make a certificate")
 @pytest.mark.parametrize("has_password", [True, False])
 def test_given_servers_are_used_and_none_of_ours_is_started(
     folder: Path, has_password: bool

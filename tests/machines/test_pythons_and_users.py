@@ -8,6 +8,7 @@ import pytest
 
 from tests.machines.machine import NOBODY, Machine, fresh_checkout
 from tests.machines.pythons import WANTED, Interpreter, found_pythons, reachable
+from tests.support.proofs import not_proved
 
 IS_ROOT = os.geteuid() == 0
 
@@ -29,9 +30,9 @@ def test_a_fresh_checkout_in_a_closed_home_takes_jobs_and_does_so_again(
     folder: Path, measure: list[str], version: str, uid: int
 ) -> None:
     if version not in found_pythons():
-        pytest.skip(f"Python {version} is not here: not proved on it")
+        not_proved(f"there is no Python {version}")
     if uid and not IS_ROOT:
-        pytest.skip("only root can become another user: proved as ourselves only")
+        not_proved("only root can become an ordinary user")
     python = reachable(version, uid, folder)
     machine = machine_for(folder, uid, python)
 

@@ -26,7 +26,8 @@ from local.environment import ROOT
 from local.processes import free_port, is_free
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
-from tests.machines.pythons import Interpreter, as_user, found_pythons, reachable
+from tests.machines.pythons import WANTED, Interpreter, as_user, found_pythons, reachable
+from tests.support.proofs import NOT_PROVED, all_must_be_proved
 
 INSTALL_SECONDS = 600
 """A first start fetches everything."""
@@ -167,6 +168,10 @@ def come(account: pwd.struct_passwd | None, version: str) -> None:
 
 
 def main() -> int:
+    missing = [version for version in WANTED if version not in found_pythons()]
+    if all_must_be_proved() and (missing or os.geteuid() != 0):
+        whom = f"there is no Python {missing[-1]}" if missing else "only root can be two users"
+        sys.exit(NOT_PROVED + whom)
     accounts = [None, pwd.getpwnam("nobody")] if os.geteuid() == 0 else [None]
     newest_first = cycle(reversed(found_pythons()))
     with ThreadPoolExecutor(len(accounts)) as threads:
