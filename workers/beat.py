@@ -5,9 +5,11 @@ It knows names and intervals, and no database.
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import structlog
+from celery.beat import PersistentScheduler
 from celery.signals import beat_init, setup_logging
 
 from config import logs
@@ -35,6 +37,16 @@ def _say_ready(**_: Any) -> None:
     logger.info("beat ready")
 
 
+class Scheduler(PersistentScheduler):
+    """Celery's own, for a fresh checkout as well: the folder of its file need not be there yet."""
+
+    def setup_schedule(self) -> None:
+        named: str = self.schedule_filename  # type: ignore[attr-defined]
+        Path(named).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        super().setup_schedule()
+
+
 settings = _settings()
 app = make_celery(settings)
 app.conf.beat_schedule = beat_schedule()
+app.conf.beat_scheduler = Scheduler
