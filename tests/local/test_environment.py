@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -176,6 +177,14 @@ def test_compose_and_the_procfile_run_the_same_workers() -> None:
 
     for name in ("worker-money", "worker-models"):
         assert compose()[name]["command"] == written[name]
+
+
+def test_compose_asks_postgresql_where_the_server_of_its_initialisation_does_not_listen() -> None:
+    health: Any = compose()["postgres"]["healthcheck"]
+
+    asked = health["test"]
+    assert asked[:2] == ["CMD", "pg_isready"]
+    assert asked[asked.index("--host") + 1] == "127.0.0.1"
 
 
 def test_every_setting_is_in_the_example_file() -> None:
