@@ -80,3 +80,10 @@ EVERY: dict[TaskName, timedelta] = {
     TaskName.PRUNE_RUNS: timedelta(seconds=60),
 }
 """The duties that come round, and how often."""
+
+HOSTS_CLOCKS_DIFFER = timedelta(seconds=60)
+"""No message expires sooner: the sender's clock says when, and the receiver's judges.
+
+One that is late costs a claim, which finds its row taken; one thrown away by a clock that is ahead
+is followed by others that are thrown away.
+"""

@@ -15,12 +15,14 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from config.queues import QUEUE_OF, QueueName, TaskName
+from config.queues import HOSTS_CLOCKS_DIFFER, QUEUE_OF, QueueName, TaskName
 
 logger = structlog.get_logger(__name__)
 
-RING_EXPIRES_SECONDS = 10
-"""A ring that waited longer is worth nothing: dispatch has rung again."""
+RING_EXPIRES_SECONDS = HOSTS_CLOCKS_DIFFER.total_seconds()
+"""A ring that waited longer is worth nothing: dispatch has rung again. What keeps a queue short is
+that dispatch counts what waits in it (``ENOUGH_RINGS``), expired or not.
+"""
 QUIET_SECONDS = 1
 """After a failure nothing is published for so long: not every ring shall cost a time-out.
 

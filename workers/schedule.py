@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from config.queues import EVERY, QUEUE_OF, TaskName
+from config.queues import EVERY, HOSTS_CLOCKS_DIFFER, QUEUE_OF, TaskName
 
 EXPIRES_AFTER_INTERVALS = 3
 
@@ -19,6 +19,6 @@ def _entry(name: TaskName) -> dict[str, Any]:
         "schedule": every,
         "options": {
             "queue": QUEUE_OF[name].value,
-            "expires": every.total_seconds() * EXPIRES_AFTER_INTERVALS,
+            "expires": max(every * EXPIRES_AFTER_INTERVALS, HOSTS_CLOCKS_DIFFER).total_seconds(),
         },
     }

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -172,7 +172,8 @@ def test_a_ring_is_a_message_with_one_number_at_most_that_does_not_keep(
     (message,) = _waiting(broker, QUEUE_OF[name])
     assert message["headers"]["task"] == name.value
     assert message["headers"]["argsrepr"] == ("()" if row_id is None else "[7]")
-    assert message["headers"]["expires"] is not None
+    keeps_for = datetime.fromisoformat(message["headers"]["expires"]) - datetime.now(UTC)
+    assert timedelta(seconds=30) < keeps_for <= timedelta(seconds=60), "the worker's clock judges"
     assert message["headers"]["eta"] is None
 
 
