@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, current_app
@@ -128,17 +129,17 @@ def published(api: ContractApi) -> dict[str, Any]:
 def _operation(operation: dict[str, Any]) -> dict[str, Any]:
     """Without flask-smorest's default error; ours are offered as problem+json as well."""
     responses = {
-        status: _response(response)
+        status: _response(int(status), response)
         for status, response in sorted(operation["responses"].items())
         if status != "default"
     }
     return {**operation, "responses": responses}
 
 
-def _response(response: dict[str, Any]) -> dict[str, Any]:
-    content = response.get("content", {}).get("application/json", {})
-    if content.get("schema", {}).get("$ref") != "#/components/schemas/ErrorResponse":
+def _response(status: int, response: dict[str, Any]) -> dict[str, Any]:
+    if status < HTTPStatus.BAD_REQUEST:
         return response
+    content = response["content"]["application/json"]
     both = {"application/json": content, "application/problem+json": content}
     return {**response, "content": both}
 

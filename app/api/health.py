@@ -37,9 +37,9 @@ def health_check() -> dict[str, str]:
 def readiness_check() -> Any:
     """Say what works and what does not, with figures."""
     seen = checks.check(context.tools(), schema_revision=current_app.config["SCHEMA_REVISION"])
-    shown = {"status": seen.status.value, "checks": seen.parts}
+    shown = {"readiness": seen.status.value, "checks": seen.parts}
     if seen.status is not Readiness.UNREADY:
-        return shown
+        return {"status": seen.status.value, **shown}
     unready = problem(503, ErrorCode.NOT_READY, "The database cannot be used.", members=shown)
     unready.headers["Retry-After"] = in_seconds(DATABASE_RETRY)
     return unready

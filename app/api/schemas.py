@@ -30,7 +30,8 @@ class HealthStatusSchema(CamelSchema):
 
 
 class ReadinessSchema(CamelSchema):
-    status = choice(("ready", "degraded", "unready"), required=True)
+    status = choice(("ready", "degraded"), required=True)
+    readiness = choice(("ready", "degraded"), required=True)
     checks = fields.Dict(keys=fields.String(), values=fields.Dict(), required=True)
 
 
@@ -58,10 +59,10 @@ class ErrorResponseSchema(ProblemSchema):
     refund_amount_sats = fields.Integer()
 
 
-class UnreadySchema(ProblemSchema):
-    """An error too, but ``status`` is the word that readiness always answers with."""
+class UnreadySchema(ErrorResponseSchema):
+    """An error like any other, with what readiness always answers with."""
 
-    status = choice(("unready",), required=True)
+    readiness = choice(("unready",), required=True)
     checks = fields.Dict(keys=fields.String(), values=fields.Dict(), required=True)
 
 

@@ -32,7 +32,7 @@ def test_given_duties_that_never_ran_then_it_is_degraded_with_200(client: Checke
     response = client.get("/api/readyz")
 
     assert response.status_code == 200
-    assert response.json["status"] == "degraded"
+    assert response.json["status"] == response.json["readiness"] == "degraded"
     assert response.json["checks"]["database"]["ok"] is True
     assert response.json["checks"]["duties"]["ok"] is False
 
@@ -44,6 +44,7 @@ def test_given_that_all_duties_ran_then_it_is_ready(client: CheckedClient, tools
     response = client.get("/api/readyz")
 
     assert (response.status_code, response.json["status"]) == (200, "ready")
+    assert response.json["readiness"] == "ready"
 
 
 def test_given_another_schema_then_503(tools: Toolbox) -> None:
@@ -52,7 +53,7 @@ def test_given_another_schema_then_503(tools: Toolbox) -> None:
     response = client.get("/api/readyz")
 
     assert response.status_code == 503
-    assert response.json["status"] == "unready"
+    assert (response.json["status"], response.json["readiness"]) == (503, "unready")
     assert response.json["checks"]["migrations"]["ok"] is False
     assert response.json["error"]
 
@@ -66,7 +67,8 @@ def test_given_a_database_that_is_away_then_503_with_an_error_for_people(
     response = client.get("/api/readyz")
 
     assert response.status_code == 503
-    assert (response.json["status"], response.json["code"]) == ("unready", "not_ready")
+    assert (response.json["status"], response.json["code"]) == (503, "not_ready")
+    assert response.json["readiness"] == "unready"
     assert response.json["error"] == "The database cannot be used."
     assert int(response.headers["Retry-After"]) >= 1
     assert "SECRET" not in response.text
@@ -83,6 +85,14 @@ def test_readiness_tells_no_balances_and_asks_nobody_outside(
 
     assert len(stand_in.effects()) == before
     assert not [word for word in ("sats", "balance", "wallet", "usd") if word in body]
+
+
+def test_unreadiness_is_a_problem_for_those_who_prefer_it(tools: Toolbox) -> None:
+    client = client_of(create_app(tools, schema_revision="9999"))
+
+    response = client.get("/api/readyz", headers={"Accept": "application/problem+json"})
+
+    assert (response.status_code, response.mimetype) == (503, "application/problem+json")
 
 
 @pytest.mark.parametrize("path", ["/api/healthz", "/api/readyz"])
