@@ -96,7 +96,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidRequest("The body is not valid JSON.", code=ErrorCode.INVALID_JSON) from error
     if not isinstance(value, dict):
-        raise InvalidRequest("The body must be a JSON object.", code=ErrorCode.INVALID_REQUEST)
+        raise InvalidRequest.at("", "The body must be a JSON object.")
     return value
 
 

@@ -95,7 +95,8 @@ def http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     code = _CODES.get(status, ErrorCode.HTTP_ERROR)
     detail = _SENTENCES.get(status) or error.description or sentence(status)
-    response = problem(status, code, detail)
+    where = [{"pointer": "", "detail": detail}] if status == HTTPStatus.BAD_REQUEST else []
+    response = problem(status, code, detail, members={"errors": where} if where else None)
     kept = {"Allow", "Retry-After"}
     for name, value in error.get_headers(request.environ):
         if name in kept:

@@ -169,6 +169,12 @@ class InvalidRequest(RuleBroken):
 
     status = 400
 
+    @classmethod
+    def at(cls, pointer: str, detail: str, *, code: ErrorCode = ErrorCode.INVALID_REQUEST) -> Self:
+        """One problem, and where: a JSON pointer into the body; "" is all of it."""
+        problem = {"pointer": pointer, "detail": detail}
+        return cls(detail, code=code, members={"errors": [problem]})
+
 
 class Unauthorized(RuleBroken):
     """The key is missing or wrong."""

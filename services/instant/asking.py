@@ -5,7 +5,7 @@ from models.catalogue import CatalogueModel
 from models.creator import Provider
 from models.money import Usd
 from models.resource import PROVIDER_OF, ResourceType, ResourceVersion
-from services.errors import ErrorCode, InvalidRequest
+from services.errors import InvalidRequest
 from services.instant import catalogue, drafts, templates
 from services.instant.templates import Inputs
 
@@ -21,10 +21,7 @@ def question(
     user = inputs.user_message or NEUTRAL_TURN
     cap = catalogue.output_cap(model, version.max_tokens or drafts.DEFAULT_MAX_TOKENS, system, user)
     if cap < 1:
-        raise InvalidRequest(
-            "With these values the prompt is too long for the model.",
-            code=ErrorCode.INVALID_REQUEST,
-        )
+        raise InvalidRequest.at("", "With these values the prompt is too long for the model.")
     return Question(
         model=name_at(PROVIDER_OF[of], model.id),
         system=system,

@@ -172,10 +172,10 @@ def _account(session: Session, creator_id: int) -> Account:
 
 def _check_handle(handle: str) -> None:
     if not is_slug(handle):
-        raise InvalidRequest(
+        raise InvalidRequest.at(
+            "/handle",
             f"A handle is lower-case letters, digits and single hyphens,"
             f" {SLUG_CHARACTERS} characters at most.",
-            code=ErrorCode.INVALID_REQUEST,
         )
     if handle in RESERVED_HANDLES:
         raise Conflict("This handle is reserved.", code=ErrorCode.HANDLE_TAKEN)

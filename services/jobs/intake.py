@@ -111,7 +111,9 @@ def _receiver(tools: Toolbox, text: str) -> str:
     try:
         tools.receivers.check(text)
     except NotAReceiver as error:
-        raise InvalidRequest(f"refundTo {error}.", code=ErrorCode.INVALID_REFUND_TO) from error
+        raise InvalidRequest.at(
+            "/refundTo", f"refundTo {error}.", code=ErrorCode.INVALID_REFUND_TO
+        ) from error
     return text.strip()
 
 

@@ -19,6 +19,8 @@ from tests.support.canary import told_by_mistake
 
 UNDOCUMENTED = {404, 405, 414, 500}
 """May be answered undocumented: other paths, other methods, endless addresses, our own faults."""
+POINTED_AT = {"invalid_request", "invalid_refund_to"}
+"""Codes of errors that hold ``errors[]``."""
 OUTSIDE = ("/api/openapi.json", "/api/docs", "/api/dev/", "/api/hooks/")
 """Paths of the service that the document does not name."""
 OF_OTHERS = "/api/docs/static/"
@@ -72,6 +74,7 @@ class Contract:
             assert response.text == ""
             return
         self._judge_discretion(response, sent)
+        self._judge_pointers(response)
         operation = self._operation(response.path, response.method.lower())
         if operation is None:
             self._judge_outside(response)
@@ -84,6 +87,11 @@ class Contract:
             return
         found = told_by_mistake(response, sent)
         assert not found, f"the answer gives away {', '.join(found)}: {response.text}"
+
+    def _judge_pointers(self, response: Seen) -> None:
+        """Whoever is told that a body or query is wrong is told where."""
+        if response.status_code == 400 and response.json["code"] in POINTED_AT:
+            assert response.json.get("errors"), f"it does not say where: {response.text}"
 
     def _operation(self, path: str, method: str) -> dict[str, Any] | None:
         for pattern, methods in self._paths:

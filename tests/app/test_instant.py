@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
+from models.catalogue import CatalogueModel
 from models.creator import Provider
 from models.resource import ResourceType
 from models.run import RunState
@@ -16,6 +17,7 @@ from services.instant import catalogue, creators, keys, resources, retention
 from services.toolbox import Toolbox
 from tests.app.conftest import Build, BusyDoorbell
 from tests.app.contract import CheckedClient
+from tests.support import rows
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.market import (
     BODY,
@@ -684,3 +686,18 @@ def test_a_waiting_caller_is_answered_before_its_run_ends(
 
     assert early.status_code == 202
     assert buyer.show(path, payment).status_code == 200
+
+
+def test_values_that_leave_the_model_no_room_for_an_answer_are_a_400_and_not_charged(
+    market: Market, client: CheckedClient, tools: Toolbox
+) -> None:
+    path = market.publish()
+    rows.change(tools, CatalogueModel, context_tokens=2000)
+
+    refused = Buyer(client).buy(path, BODY | {"subject": 2000 * "x"})
+
+    assert (refused.status_code, refused.json["code"]) == (400, "invalid_request")
+    assert refused.json["errors"] == [
+        {"pointer": "", "detail": "With these values the prompt is too long for the model."}
+    ]
+    assert market.moved() == []

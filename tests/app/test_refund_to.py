@@ -53,6 +53,7 @@ def test_anything_else_is_a_400_in_words_and_no_job(
 
     assert refused.status_code == 400
     assert refused.json["code"] == "invalid_refund_to"
+    assert [problem["pointer"] for problem in refused.json["errors"]] == ["/refundTo"]
     assert refused.json["error"].startswith("refundTo ")
     assert refused.json["error"].endswith(".")
     assert rows.all_of(life.tools, Job) == []
