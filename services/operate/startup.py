@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from config.settings import DEVELOPMENT_BTC_PRICE_USD, SettingsError
+from config.settings import DEVELOPMENT_BTC_PRICE_USD, Settings, SettingsError
 from models.money import Usd, sats_for
 from services.instant import rotation
 from services.jobs import evaluation, terms
@@ -12,7 +12,7 @@ from services.toolbox import Toolbox
 
 def check(tools: Toolbox) -> None:
     """Raise SettingsError with one sentence per rule that is broken. Asks nothing outside."""
-    problems = _models_without_rate(tools) or _fee_below_cost(tools)
+    problems = _models_without_rate(tools) or [*_fee_below_cost(tools), *_rates_that_move(tools)]
     if problems:
         raise SettingsError("\n".join(problems))
 
@@ -42,8 +42,7 @@ def _fee_below_cost(tools: Toolbox) -> list[str]:
     settings = tools.settings
     if settings.allow_eval_loss:
         return []
-    longest = WIDEST_CHARACTER * settings.request_max_chars
-    worst = terms.worst_cost(tools, evaluation.eval_question(settings, longest))
+    worst = terms.worst_cost(tools, evaluation.eval_question(settings, _longest(settings)))
     price = Usd(settings.btc_price_usd_fallback or Decimal(DEVELOPMENT_BTC_PRICE_USD))
     if worst == 0 or sats_for(worst, btc_price=price) <= settings.eval_fee_sats:
         return []
@@ -53,3 +52,28 @@ def _fee_below_cost(tools: Toolbox) -> list[str]:
             f" (${worst}): raise it, choose a cheaper EVAL_MODEL, or set ALLOW_EVAL_LOSS=1."
         )
     ]
+
+
+def _rates_that_move(tools: Toolbox) -> list[str]:
+    """A job is quoted for more tokens than it uses, and charged by the rates of its quote: where
+    they depend on the length of the prompt, they must be those of what is used, too.
+    """
+    settings = tools.settings
+    bound = terms.bound_of(terms.work_question(settings, _longest(settings))).input
+    at_most, at_least = (
+        tools.model_rates.rates(settings.work_model, input_tokens=tokens) for tokens in (bound, 1)
+    )
+    if at_most == at_least:
+        return []
+    return [
+        (
+            f"WORK_MODEL={settings.work_model} has other rates for prompts as long as"
+            f" REQUEST_MAX_CHARS={settings.request_max_chars} allows: lower it, or give"
+            " MODEL_PRICES one rate for all lengths."
+        )
+    ]
+
+
+def _longest(settings: Settings) -> str:
+    """The request with the most bytes."""
+    return WIDEST_CHARACTER * settings.request_max_chars

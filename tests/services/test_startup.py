@@ -64,6 +64,21 @@ def test_a_longer_request_makes_the_same_fee_too_small(tools: Toolbox) -> None:
     assert "EVAL_FEE_SATS" in _problems(_built(tools, request_max_chars=100_000))
 
 
+def test_a_work_model_that_is_dearer_for_the_longest_request_than_for_a_short_one_is_refused(
+    tools: Toolbox,
+) -> None:
+    """It is charged by the rates of its bound in bytes, and uses far fewer tokens."""
+    dear_past_200k: dict[str, Any] = {"work_model": "claude-sonnet-4-5", "allow_eval_loss": True}
+
+    startup.check(_built(tools, request_max_chars=49_000, **dear_past_200k))
+    problems = _problems(_built(tools, request_max_chars=50_000, **dear_past_200k))
+
+    assert "WORK_MODEL=claude-sonnet-4-5" in problems
+    assert "REQUEST_MAX_CHARS=50000" in problems
+    one_rate = {"claude-sonnet-4-5": ModelPrice(input=Decimal(6), output=Decimal("22.5"))}
+    startup.check(_built(tools, request_max_chars=50_000, model_prices=one_rate, **dear_past_200k))
+
+
 @pytest.mark.parametrize("role", [Role.WEB, Role.MODELS])
 def test_only_the_money_worker_holds_the_key_that_pays(tools: Toolbox, role: Role) -> None:
     assert _built(tools, role).payouts is None
