@@ -60,9 +60,7 @@ def _life(duration: timedelta) -> dict[str, Any]:
         pytest.param(_invoice(created_at=NOW + 10 * MINUTE), id="of a clock ten minutes ahead"),
         pytest.param(_invoice(min_final_cltv_expiry=144), id="that may hold it for 144 blocks"),
         pytest.param(_invoice(features=USUAL_FEATURES | {99}), id="with an odd unknown feature"),
-        pytest.param(
-            _invoice(features=USUAL_FEATURES | {12, 44}), id="with what all assume"
-        ),
+        pytest.param(_invoice(features=USUAL_FEATURES | {12, 44}), id="with what all assume"),
     ],
 )
 def test_an_invoice_that_we_pay(text: str) -> None:
