@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from app import openapi
 from models import diagram
@@ -54,6 +55,19 @@ def test_every_command_that_a_page_names_as_its_proof_is_one_of_ci() -> None:
     assert commands
     for command in commands:
         assert re.search(rf"^(suite|beside) \w+ {command}\b", ci, re.MULTILINE), command
+
+
+def test_every_compose_command_of_a_page_names_a_service_and_what_it_can_run() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    commands = re.findall(
+        r"`docker compose (?:exec|run)(?: -[\w-]+)* ([\w-]+)(?: python -m ([\w.]+))?", page
+    )
+
+    assert {module for _, module in commands} >= {"workers.reconcile", "workers.owner_moves"}
+    for service, module in commands:
+        assert service in services
+        assert not module or (ROOT / module.replace(".", "/")).with_suffix(".py").exists(), module
 
 
 def test_each_part_that_can_die_has_a_proof() -> None:
