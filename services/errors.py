@@ -37,7 +37,7 @@ class ErrorCode(StrEnum):
         "The body or query has the wrong shape; errors[] says where.",
     )
     INVALID_JSON = "invalid_json", "The body cannot be read as JSON."
-    INVALID_ID = "invalid_id", "What stands in the address is no job id."
+    INVALID_ID = "invalid_id", "What stands in the address is no id of a job or a run."
     NOT_SUPPORTED = "not_supported", "A part of the API that is described but not built yet."
     INVALID_INVOICE = "invalid_invoice", "No BOLT11 invoice, or one that we cannot pay exactly."
     INVOICE_WRONG_NETWORK = "invoice_wrong_network", "The invoice is for another Lightning network."

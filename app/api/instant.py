@@ -179,5 +179,5 @@ def _wait(run: Run) -> Run:
 def read_run(creator: str, slug: str, id: str) -> Any:  # noqa: A002 - what logs look for
     """Read a run: how far it is, its result, or that it failed and nothing was charged."""
     sale = _find(creator, slug)
-    run = intake.by_public_id(context.tools(), sale, parse_id(id))
+    run = intake.by_public_id(context.tools(), sale, parse_id(id, of="run"))
     return instant_answers.status(sale, run)

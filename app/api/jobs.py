@@ -40,10 +40,10 @@ def is_job_id(text: str) -> bool:
     return _CANONICAL_UUID.fullmatch(text) is not None
 
 
-def parse_id(text: str) -> UUID:
-    """Read a job id. Raises InvalidRequest(invalid_id)."""
+def parse_id(text: str, *, of: str = "job") -> UUID:
+    """Read the id of a job, or of whatever else. Raises InvalidRequest(invalid_id)."""
     if not is_job_id(text):
-        raise InvalidRequest("This is not a job id.", code=ErrorCode.INVALID_ID)
+        raise InvalidRequest(f"This is not a {of} id.", code=ErrorCode.INVALID_ID)
     return UUID(text)
 
 

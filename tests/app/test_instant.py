@@ -701,3 +701,13 @@ def test_values_that_leave_the_model_no_room_for_an_answer_are_a_400_and_not_cha
         {"pointer": "", "detail": "With these values the prompt is too long for the model."}
     ]
     assert market.moved() == []
+
+
+@pytest.mark.parametrize("text", ["x", "%00", "4cd17f5db6a0405a93cb5a3758286c66"])
+def test_what_is_no_id_of_a_run_is_a_400_that_speaks_of_runs(
+    market: Market, client: CheckedClient, text: str
+) -> None:
+    refused = client.get(f"{market.publish()}/runs/{text}")
+
+    assert (refused.status_code, refused.json["code"]) == (400, "invalid_id")
+    assert refused.json["error"] == "This is not a run id."
