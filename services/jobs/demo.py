@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, DateTime, func, select, update
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
@@ -109,17 +109,18 @@ def _tries(session: Session, of: ColumnElement[bool]) -> tuple[int, timedelta]:
 
 def _check_budget(session: Session, settings: Settings, worst: Usd) -> None:
     """Count what today's runs cost, or at most may cost (days are UTC)."""
-    today = func.date_trunc("day", func.now())
-    spent = session.scalar(
-        select(func.sum(func.coalesce(DemoRun.cost_usd, DemoRun.reserved_usd))).where(
+    today = func.date_trunc("day", func.now(), type_=DateTime(timezone=True))
+    cost = func.sum(func.coalesce(DemoRun.cost_usd, DemoRun.reserved_usd))
+    spent, since_tomorrow = session.execute(
+        select(func.coalesce(cost, Decimal(0)), ago(today + timedelta(days=1))).where(
             DemoRun.created_at >= today, DemoRun.state != DemoState.ABANDONED
         )
-    ) or Decimal(0)
+    ).one()
     if spent + worst > settings.demo_daily_budget_usd:
         raise NotNow(
             "Today's budget for free demos is spent; come back tomorrow (UTC).",
             code=ErrorCode.DEMO_BUDGET_SPENT,
-            retry_after=WINDOW,
+            retry_after=-since_tomorrow,
         )
 
 

@@ -17,6 +17,9 @@ from tests.support.life import Life
 
 ME = Client(key="192.0.2.1", network="192.0.2.1")
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MIDNIGHT: dict[str, Any] = {"hour": 0, "minute": 0, "second": 0, "microsecond": 0}
+"""Of UTC, as the database's sessions count days."""
 
 
 def _with(life: Life, **settings: Any) -> Life:
@@ -130,6 +133,19 @@ def test_a_budget_of_nothing_closes_the_demo(life: Life) -> None:
         _try_it(_with(life, demo_daily_budget_usd=Decimal(0)))
 
     assert rows.all_of(life.tools, DemoRun) == []
+
+
+def test_whoever_comes_past_the_days_budget_is_told_when_the_next_day_begins(life: Life) -> None:
+    before = rows.now(life.tools)
+    with pytest.raises(NotNow) as refused:
+        _try_it(_with(life, demo_daily_budget_usd=Decimal(0)))
+    after = rows.now(life.tools)
+
+    wait = refused.value.retry_after
+    assert wait is not None
+    assert timedelta(0) < wait <= DAY
+    midnight = (before + wait - timedelta(microseconds=1)).replace(**MIDNIGHT) + DAY
+    assert before <= midnight - wait <= after
 
 
 def test_yesterdays_tries_are_not_in_todays_budget(life: Life) -> None:
