@@ -5,7 +5,7 @@ The database refuses the one without the other.
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import moves
@@ -71,6 +71,7 @@ def give_up(session: Session, job: Job, claim: int, why: Failure) -> Job | None:
         claim=claim,
         error_message=why.message,
         error_code=why.code,
+        completed_at=func.now(),
         **nothing_kept,
     )
     if failed is not None:
