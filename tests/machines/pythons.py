@@ -67,22 +67,19 @@ def _places(version: str) -> Iterator[str]:
     managers = (
         Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions",
         Path.home() / ".local/share/uv/python",
-        *_parents_of_those_on_the_path(),  # of whichever manager they are from, in an empty home too
+        *_where_those_on_the_path_are_from(),  # their managers', in an empty home too
     )
     for manager in managers:
         yield from (str(path) for path in sorted(manager.glob(f"*{version}*/bin/python{version}")))
 
 
 @cache
-def _parents_of_those_on_the_path() -> list[Path]:
+def _where_those_on_the_path_are_from() -> list[Path]:
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    found = [shutil.which("python3", path=folder) for folder in folders]
+    found = (shutil.which("python3", path=folder) for folder in folders)
     program = "import sys; print(sys.base_prefix)"
-    prefixes = [
-        sys.base_prefix,
-        *(_says([place, "-c", program]).strip() for place in found if place),
-    ]
-    return [Path(prefix).parent for prefix in dict.fromkeys(prefixes) if prefix]
+    prefixes = [_says([place, "-c", program]).strip() for place in found if place]
+    return [Path(prefix).parent for prefix in dict.fromkeys([sys.base_prefix, *prefixes]) if prefix]
 
 
 def _is(place: str, version: str) -> bool:
