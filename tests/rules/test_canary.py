@@ -10,17 +10,25 @@ from config.settings import STAND_IN_ADMIN_KEY, Settings
 from services.toolbox import webhook_token
 from tests.support.canary import assert_tells_nothing, secrets_in, told_by_mistake
 from tests.support.confidential import keys_in
+from tests.support.life import REQUEST
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "GET /api/jobs/4cd17f5d-b6a0-405a-93cb-5a3758286c66",
+        "job=4cd17f5db6a0405a93cb5a3758286c66",
+        "job=4CD17F5D-B6A0-405A-93CB-5A3758286C66",
         "paid lnbcrt210n1p4syn3rpp52728heynym2wn3krerpxamatxujf7c7kksyytdmdkag3u8z2v9ys",
+        "paid lntb210n1p4syn3rpp52728heynym2wn3krerpxamatxujf7c7kksyytdmdkag3u8z2v9ys",
+        "paid lntbs210n1p4syn3rpp52728heynym2wn3krerpxamatxujf7c7kksyytdmdkag3u8z2v9ys",
         "preimage=" + "ab" * 32,
+        "preimage=" + "AB" * 32,
         f"X-Api-Key: {STAND_IN_ADMIN_KEY}",
         "connected to postgresql://honestwork:s3cret@127.0.0.1:5432/honestwork",
         "asked for: a birthday poem for my mother",
+        json.dumps({"event": "asked for", "request": 'für dich:\n"ein Gedicht"'}),
+        f"refused, and so stored nowhere: {REQUEST}",
         "nonce=0x" + "0a" * 32,
         "signature=0x" + "1b" * 65,
         "PAYMENT-SIGNATURE: eyJ4NDAyVmVyc2lvbiI6" + "Miwic2NoZW1lIjoiZXhhY3Qi" * 3,
@@ -33,7 +41,8 @@ from tests.support.confidential import keys_in
     ],
 )
 def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
-    assert secrets_in(line, confidential=["a birthday poem for my mother"])
+    texts = ["a birthday poem for my mother", 'für dich:\n"ein Gedicht"']
+    assert secrets_in(line, confidential=texts)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +52,9 @@ def test_a_line_that_gives_something_away_is_noticed(line: str) -> None:
         "payment for no invoice of ours payment_hash=cd75aa5d",
         "Connected to redis://:**@127.0.0.1:31070/0",
         "request_id=9dca1c2e2fc344c1b622200bdfa7191c",
+        '{"request_id": "9dca1c2e2fc344c1b622200bdfa7191c"}',
+        "{'request_id': '9dca1c2e2fc344c1b622200bdfa7191c'}",
+        "payment for no invoice of ours job_digits=4cd17f5db6a0",
         "run settled run=17 transaction=0x1b2c3d4e",
         "x402 1.0.12345678 started",
         "POST /api/hooks/lnbits/<string:token> 204",
@@ -83,14 +95,26 @@ def test_the_log_of_a_process_is_held_against_it_line_by_line() -> None:
     assert_tells_nothing(log, confidential=["ready"])
 
 
-def test_a_message_has_an_id_that_may_be_logged_unless_it_is_a_jobs() -> None:
-    line = f"worker-money | Discarding revoked task: dispatch[{JOB}]"
-
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"worker-money | Discarding revoked task: dispatch[{JOB}]",
+        f"worker-money | Couldn't ack '{JOB}', reason: ConnectionError",
+        f"Command # 1 (ZREM honestwork:unacked_index {JOB}) of pipeline caused error: MISCONF",
+        f"Command # 1 (ZADD honestwork:unacked_index 1795405488.03 {JOB}) of pipeline caused",
+        f'Command # 2 (HSET honestwork:unacked {JOB} [{{"body": "W1tdLCB7fSwgey) of pipe',
+    ],
+)
+def test_a_message_has_an_id_that_may_be_logged_unless_it_is_a_jobs(line: str) -> None:
     assert_tells_nothing(line)
     with pytest.raises(AssertionError):
         assert_tells_nothing(line, confidential=[JOB])
+
+
+@pytest.mark.parametrize("line", [f"worker-money | job[{JOB}]", f"unacked {JOB}-x", f"job {JOB}"])
+def test_a_whole_job_id_is_no_messages(line: str) -> None:
     with pytest.raises(AssertionError):
-        assert_tells_nothing(f"worker-money | job[{JOB}]")
+        assert_tells_nothing(line)
 
 
 @dataclass
@@ -116,6 +140,8 @@ OTHERS = "5b0e3a52-0d0e-4f6c-8f0b-6a4c8b6f1d2e"
     "answer",
     [
         Said({"jobId": OTHERS}),
+        Said({"jobId": OTHERS.upper()}),
+        Said({"job": OTHERS.replace("-", "")}),
         Said({"error": f"{OTHERS} has it already"}, status_code=409),
         Said({"preimage": HASH}),
         Said({"debts": [{"note": HASH}]}),
@@ -140,6 +166,8 @@ def test_an_answer_that_gives_something_away_is_noticed(answer: Said) -> None:
         Said({"statusUrl": f"https://x.example/runs/{OTHERS}"}, path="/api/instant/ada/poem"),
         Said({"receipt": {"transaction": f"0x{HASH}"}}, path="/api/instant/ada/poem"),
         Said({"apiKey": API_KEY}, path="/api/creators", status_code=201),
+        Said({"jobId": JOB}, path=f"/api/jobs/{JOB.upper()}"),
+        Said({"requestId": OTHERS.replace("-", "")}, status_code=404),
     ],
 )
 def test_what_an_answer_is_for_is_let_through(answer: Said) -> None:

@@ -9,14 +9,20 @@ from typing import Any, Protocol
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY, STAND_IN_MODEL_KEY
 
 KEYS = (STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY, STAND_IN_MODEL_KEY)
+WHISPERED = "for my ears alone"
+"""Stands in what tests ask for: even a request that is refused, and stored nowhere, is known."""
 
 _FORBIDDEN = {
     "a whole job id": re.compile(
         r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+        r"|(?<![0-9a-f])[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}(?![0-9a-f])",
+        re.IGNORECASE,
     ),
-    "an invoice": re.compile(r"\blnbc(rt)?[0-9a-z]{20,}", re.IGNORECASE),
-    "a preimage, a whole hash or a nonce": re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])"),
-    "a signature": re.compile(r"(?<![0-9a-f])[0-9a-f]{130,}"),
+    "an invoice": re.compile(r"\bln(bcrt|bc|tbs|tb)[0-9a-z]{20,}", re.IGNORECASE),
+    "a preimage, a whole hash or a nonce": re.compile(
+        r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", re.IGNORECASE
+    ),
+    "a signature": re.compile(r"(?<![0-9a-f])[0-9a-f]{130,}", re.IGNORECASE),
     "a payment's header": re.compile(r"eyJ[A-Za-z0-9+/_-]{60,}"),
     "an offer": re.compile(r"\bo1\.[A-Za-z0-9_-]{60,}"),
     "a creator's API key": re.compile(r"\bhwc_[\w-]{20,}", re.ASCII),
@@ -32,15 +38,27 @@ def secrets_in(line: str, *, confidential: Iterable[str] = ()) -> list[str]:
 
     ``confidential`` are texts of callers, and keys of this deployment.
     """
+    line = _REQUEST_ID.sub(r"\1", line)
     found = [what for what, pattern in _FORBIDDEN.items() if pattern.search(line)]
     found += [f"the key {key}" for key in KEYS if key in line]
-    return found + ["something confidential" for text in confidential if text and text in line]
+    texts = _spelled((WHISPERED, *confidential))
+    return found + ["something confidential" for text in texts if text in line]
 
 
+def _spelled(texts: Iterable[str]) -> set[str]:
+    """As they were said, and as JSON spells them."""
+    return {spelling for text in texts if text for spelling in (text, json.dumps(text)[1:-1])}
+
+
+_REQUEST_ID = re.compile(r"""(request_?id["']?[=:] ?["']?)[0-9a-f]{32}""", re.IGNORECASE)
+"""One of our own, which looks like a job's and opens nothing."""
 RECOGNISABLE = 12
 """Characters from which on a caller's text is told apart from words that anybody may log."""
-_MESSAGE = re.compile(r"\b([Tt]ask:? [\w.]+|Couldn't ack )[\['][0-9a-f-]{36}[\]']")
-"""How Celery and kombu name a message, with an id of its own that looks like a job's."""
+_MESSAGE = re.compile(
+    r"\b([Tt]ask:? [\w.]+\[|Couldn't ack '|unacked(?:_index)? (?:[\d.]+ )?)"
+    r"[0-9a-f-]{36}(?![\w-])"
+)
+"""How Celery, kombu and a refused command name a message: an id that looks like a job's."""
 
 
 def assert_tells_nothing(log: str, *, confidential: Iterable[str] = ()) -> None:
@@ -48,7 +66,7 @@ def assert_tells_nothing(log: str, *, confidential: Iterable[str] = ()) -> None:
 
     ``confidential`` are texts of callers, ids of their jobs, and keys of this deployment.
     """
-    texts = [text for text in confidential if len(text) >= RECOGNISABLE]
+    texts = _spelled(text for text in confidential if len(text) >= RECOGNISABLE)
     for line in log.splitlines():
         found = secrets_in(_MESSAGE.sub(r"\1", line))
         found += [f"something confidential: {text}" for text in texts if text in line]
@@ -101,10 +119,14 @@ def told_by_mistake(answer: Answer, sent: Any = None) -> list[str]:
 
 def _foreign_ids(answer: Answer) -> set[str]:
     """Ids of jobs and runs but for the one in the address, or the one that was just made."""
-    pattern = _FORBIDDEN["a whole job id"]
     made = answer.headers.get("Location", "") + _made(answer)
-    ours = {match[0] for match in pattern.finditer((answer.path + made).lower())}
-    return {match[0] for match in pattern.finditer(answer.text)} - ours
+    return _ids(_REQUEST_ID.sub(r"\1", answer.text)) - _ids(answer.path + made)
+
+
+def _ids(text: str) -> set[str]:
+    """However they are written."""
+    found = _FORBIDDEN["a whole job id"].finditer(text)
+    return {match[0].lower().replace("-", "") for match in found}
 
 
 def _made(answer: Answer) -> str:
@@ -149,7 +171,7 @@ class Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
 
-    def judge(self) -> None:
+    def judge(self, *, confidential: Iterable[str] = ()) -> None:
         """Hold every line so far against what must not stand there, and forget them."""
         lines, self.lines[:] = self.lines[:], []
-        assert_tells_nothing("\n".join(lines))
+        assert_tells_nothing("\n".join(lines), confidential=confidential)
