@@ -23,6 +23,8 @@ class OutsideError(Exception):
 
     inside: str | None = None
     """The code that an answer with status 200 said it should have had, such as ``http_429``."""
+    retry_after: timedelta | None = None
+    """Their own wish, when it may work later and they sent one."""
 
     def __init__(self, message: str, *, code: str, billed: Billed = Billed.NO) -> None:
         """``code`` is a short stable word for journals and metrics, e.g.
@@ -35,7 +37,7 @@ class OutsideError(Exception):
 
 
 class Unavailable(OutsideError):
-    """It may work later. ``retry_after`` is their own wish, when they sent one."""
+    """It may work later."""
 
     def __init__(
         self,

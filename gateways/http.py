@@ -28,7 +28,7 @@ from urllib3.exceptions import TimeoutError as UrllibTimeout
 from gateways.connections import DeadlineAdapter, Dial, PublicAdapter, connected
 from gateways.deadline import addresses_of, total_deadline
 from gateways.errors import Billed, OutsideError, Refused, Unavailable
-from gateways.public_addresses import PublicAddresses, Resolve
+from gateways.public_addresses import NEVER_IN_A_URL, PublicAddresses, Resolve
 
 RETRY_AFTER_LIMIT = timedelta(hours=1)
 DEFAULT_MAX_BYTES = 4 * 1024 * 1024
@@ -39,7 +39,6 @@ HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Ag
 
 MAX_REDIRECTS = 3
 _REDIRECTS = {301, 302, 303, 307, 308}
-_NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 _PASSING_STATUSES = {408, 409, 425, 429}
 """The 4xx that speak of the moment and not of what was asked."""
@@ -179,7 +178,7 @@ class PublicHttpClient:
             return self._ask(ask)
 
     def _ask(self, ask: Ask) -> Reply:
-        if _NEVER_IN_A_URL.search(ask.url) or "@" in urlsplit(ask.url).netloc:
+        if NEVER_IN_A_URL.search(ask.url) or "@" in urlsplit(ask.url).netloc:
             raise Refused("an address that no one should be asked at", code="bad_request")
         with _session(self._adapter()) as session:
             for origin in self._bench_origins:

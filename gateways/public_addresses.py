@@ -18,7 +18,7 @@ HTTPS_PORT = 443
 _UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _NOBODY = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
-_NEVER_IN_A_URL = re.compile(r"[\x00-\x20\\]")
+NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home.arpa", "onion", "test", "invalid")
 
@@ -78,7 +78,7 @@ def problem_of_url(url: str) -> str | None:
         return "must be a web address"
     if parts.scheme != "https":
         return "must be reached by https"
-    if "@" in parts.netloc or port not in (None, HTTPS_PORT) or _NEVER_IN_A_URL.search(url):
+    if "@" in parts.netloc or port not in (None, HTTPS_PORT) or NEVER_IN_A_URL.search(url):
         return "must be an address without user, password, port or blanks"
     if not is_public_name(host):
         return "must be a host on the public internet"

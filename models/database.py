@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, cast
 
@@ -24,6 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 
 from models import liveness
+from models.money import Msats, Sats, Usd, UsdMicros
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -36,9 +36,10 @@ NAMING_CONVENTION = {
 Id = Annotated[int, mapped_column(BigInteger, primary_key=True)]
 Instant = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 CreatedAt = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
-SatsColumn = Annotated[int, mapped_column(BigInteger, comment="satoshis")]
-MsatsColumn = Annotated[int, mapped_column(BigInteger, comment="millisatoshis")]
-UsdColumn = Annotated[Decimal, mapped_column(Numeric(20, 10), comment="US dollars")]
+SatsColumn = Annotated[Sats, mapped_column(BigInteger, comment="satoshis")]
+MsatsColumn = Annotated[Msats, mapped_column(BigInteger, comment="millisatoshis")]
+UsdColumn = Annotated[Usd, mapped_column(Numeric(20, 10), comment="US dollars")]
+UsdMicrosColumn = Annotated[UsdMicros, mapped_column(BigInteger, comment="micro-dollars")]
 Json = Annotated[dict[str, Any], mapped_column(JSONB)]
 
 
@@ -61,6 +62,18 @@ def one_of(column: str, enum: type[StrEnum]) -> str:
 def ago(instant: Any) -> ColumnElement[timedelta]:
     """How long ago an instant was, by the database's clock; negative while it is to come."""
     return cast("ColumnElement[timedelta]", func.now() - instant)
+
+
+def is_young(age: timedelta | None, at_most: timedelta) -> bool:
+    """Whether an age as ``ago`` tells it is known and no greater than this.
+
+    Further below zero than transactions that overlap can explain, it is not: what wrote the row had
+    another clock, or this one was set back.
+    """
+    return age is not None and -OVERLAPPING <= age <= at_most
+
+
+OVERLAPPING = timedelta(seconds=5)
 
 
 class Base(DeclarativeBase):

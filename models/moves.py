@@ -1,5 +1,6 @@
-"""The only code that changes a state. A move is one guarded UPDATE; 0 rows = somebody was first.
+"""The only code that changes a state, but for a run's (``models.run_moves``).
 
+A move is one guarded UPDATE; 0 rows = somebody was first.
 A move and what it tells (event, ledger, debts) belong into one transaction: the caller's.
 """
 
@@ -18,6 +19,7 @@ from models.demo_run import DemoRun, DemoState
 from models.event import JobEventRow
 from models.job import ExpiredReason, Job
 from models.lifecycle import AWAITING, WORKING, JobEvent, JobState, target_of
+from models.money import Sats
 from models.payout import Payout, PayoutState
 from models.refund_destination import (
     LONGEST_DELAY,
@@ -136,7 +138,7 @@ def _move_debts(session: Session, of_payout: int, state: DebtState, **values: An
     )
 
 
-def cover_debts(session: Session, payout: Payout) -> int:
+def cover_debts(session: Session, payout: Payout) -> Sats:
     """Put all that is owed on a job under this payout; returns the sats that it now covers."""
     amounts = session.scalars(
         update(Debt)
@@ -144,7 +146,7 @@ def cover_debts(session: Session, payout: Payout) -> int:
         .values(state=DebtState.PAYING, payout_id=payout.id)
         .returning(Debt.amount_sats)
     )
-    return sum(amounts)
+    return Sats(sum(amounts))
 
 
 def reopen_payout(session: Session, payout_id: int) -> Payout | None:
@@ -164,6 +166,7 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
             refusals=0,
             first_failed_at=None,
             first_missing_at=None,
+            last_code=None,
         )
         .returning(Payout)
         .execution_options(populate_existing=True)
@@ -199,7 +202,7 @@ def adopt_payout(session: Session, payout: Payout, debts: list[int]) -> Payout:
 
 
 def readopt_payout(
-    session: Session, payout_id: int, debts: list[int], amount_sats: int
+    session: Session, payout_id: int, debts: list[int], amount_sats: Sats
 ) -> Payout | None:
     """The same for a payout that is known here as failed. None = it is not failed.
 

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.creator import Provider
-from models.database import Base, CreatedAt, Id, one_of, stored_by_value
+from models.database import Base, CreatedAt, Id, UsdMicrosColumn, one_of, stored_by_value
 from models.slug import SLUG, SLUG_CHARACTERS
 
 
@@ -93,7 +93,7 @@ class ResourceVersion(Base):
     created_at: Mapped[CreatedAt]
     name: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text)
-    price_usd_micros: Mapped[int] = mapped_column(BigInteger, comment="micro-dollars")
+    price_usd_micros: Mapped[UsdMicrosColumn]
 
     model: Mapped[str | None] = mapped_column(Text, comment="id in the catalogue")
     system_prompt: Mapped[str | None] = mapped_column(

@@ -5,7 +5,6 @@ from it cannot disagree with it.
 """
 
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
@@ -21,8 +20,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.database import Base, CreatedAt, Id, Json, UsdColumn, one_of, stored_by_value
+from models.database import (
+    Base,
+    CreatedAt,
+    Id,
+    Json,
+    UsdColumn,
+    UsdMicrosColumn,
+    one_of,
+    stored_by_value,
+)
 from models.due import Due
+from models.money import Usd, UsdMicros
 
 
 class RunState(StrEnum):
@@ -44,6 +53,8 @@ class RunState(StrEnum):
 WORKING_RUNS = frozenset({RunState.RECEIVED, RunState.RUNNING, RunState.SETTLING})
 FINAL_RUNS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.REFUSED})
 UNSETTLED_RUNS = WORKING_RUNS | {RunState.DOUBTFUL}
+EXECUTED_RUNS = frozenset({RunState.RECEIVED, RunState.RUNNING})
+"""Those on which the models worker is at work: verifying, then making what was bought."""
 
 _WORKING = f"state IN ({', '.join(repr(state.value) for state in sorted(WORKING_RUNS))})"
 
@@ -155,22 +166,22 @@ class Run(Due, Base):
         Text, comment="hash of payment-identifier or Idempotency-Key"
     )
     request_hash: Mapped[str | None] = mapped_column(Text, comment="of body and resource")
-    price_usd_micros: Mapped[int] = mapped_column(BigInteger, comment="micro-dollars")
+    price_usd_micros: Mapped[UsdMicrosColumn]
     settle_posts: Mapped[int] = mapped_column(
         server_default="0", comment="committed before each request to settle"
     )
     settlement: Mapped[Json | None] = mapped_column(comment="the facilitator's last answer")
     transaction: Mapped[str | None] = mapped_column(Text)
     settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    paid_usd_micros: Mapped[int] = mapped_column(BigInteger, server_default="0")
-    fee_usd_micros: Mapped[int] = mapped_column(
+    paid_usd_micros: Mapped[UsdMicros] = mapped_column(BigInteger, server_default="0")
+    fee_usd_micros: Mapped[UsdMicros] = mapped_column(
         BigInteger, server_default="0", comment="owed to the platform by the creator"
     )
 
     input_tokens: Mapped[int | None]
     output_tokens: Mapped[int | None]
     model_cost_usd: Mapped[UsdColumn | None]
-    worst_cost_usd: Mapped[Decimal | None] = mapped_column(
+    worst_cost_usd: Mapped[Usd | None] = mapped_column(
         Numeric(20, 10), comment="on the creator's key; counts while the true cost is not known"
     )
 

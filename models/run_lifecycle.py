@@ -24,7 +24,7 @@ class RunEvent(StrEnum):
 
 @dataclass(frozen=True)
 class RunArrow:
-    """One move: from ``source``, on ``event``, to ``target``; ``because`` is its label."""
+    """One move: from ``source``, on ``event``, to ``target``; ``because`` says when."""
 
     source: RunState | None
     event: RunEvent

@@ -12,7 +12,7 @@ import argparse
 import sys
 from decimal import Decimal, InvalidOperation
 
-from models.money import MSATS_PER_SAT
+from models.money import MSATS_PER_SAT, Msats
 from services.money import owner_moves
 from services.toolbox import Toolbox
 from workers import command
@@ -36,13 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     refund = wishes.add_parser("refund", help="it was the refund of the job that it names")
     refund.add_argument("reference", help="m12")
     state = wishes.add_parser("state", help="what no row of a wallet shows")
-    state.add_argument("sats", type=_sats, help="below zero for what was taken out")
+    state.add_argument(
+        "msats", metavar="sats", type=_msats, help="below zero for what was taken out"
+    )
     state.add_argument("--note", required=True)
     return parser
 
 
-def _sats(said: str) -> int:
-    """In msats, exactly."""
+def _msats(said: str) -> Msats:
+    """A number of sats, exactly."""
     try:
         sats = Decimal(said)
     except InvalidOperation:
@@ -52,7 +54,7 @@ def _sats(said: str) -> int:
     msats = sats * MSATS_PER_SAT
     if msats != int(msats):
         raise argparse.ArgumentTypeError("a sat has three places")
-    return int(msats)
+    return Msats(int(msats))
 
 
 def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
@@ -66,13 +68,13 @@ def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
 
 def _book(tools: Toolbox, wish: argparse.Namespace) -> None:
     if wish.wish == "book":
-        every = [what.reference for what in owner_moves.waiting(tools)]
+        every = [what.reference for what in owner_moves.waiting(tools) if what.is_over]
         for reference in every if wish.reference == "all" else [wish.reference]:
             owner_moves.book(tools, reference, note=wish.note)
     if wish.wish == "refund":
         owner_moves.book_as_payout(tools, wish.reference)
     if wish.wish == "state":
-        owner_moves.state(tools, wish.sats, note=wish.note)
+        owner_moves.state(tools, wish.msats, note=wish.note)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ money is missing (looked at twice) or a rule is broken, 2 when nothing could be 
 
 import sys
 
-from gateways.errors import OutsideError
+from gateways.errors import OutsideError, Refused
 from models.reconciliation import Verdict
 from services.money import owner_moves, reconcile
 from services.money.owner_moves import Waiting
@@ -30,7 +30,8 @@ def _compare(tools: Toolbox) -> int:
     try:
         result = _twice_if_in_doubt(tools)
     except OutsideError as error:
-        sys.stderr.write(f"LNbits does not answer ({error.code}): nothing can be concluded.\n")
+        why = "refuses" if isinstance(error, Refused) else "does not answer"
+        sys.stderr.write(f"LNbits {why} ({error.code}): nothing can be concluded.\n")
         return 2
     broken = invariants.sweep_everything(tools)
     sys.stdout.writelines(_table(result, owner_moves.waiting(tools), broken))

@@ -234,7 +234,7 @@ class LnbitsPayouts:
         code = _refusal(reply, _REFUSALS_BEFORE_SENDING) or _refused_at_the_door(reply)
         if code is not None:
             return SendReport(outcome=SendOutcome.REFUSED, code=code)
-        return SendReport(outcome=SendOutcome.SENT, code=f"http_{reply.status}")
+        return SendReport(outcome=SendOutcome.SENT, code=_answered(reply))
 
     def read(self, payment_hash: str) -> PayoutReading:
         """As the protocol says. A key that is no longer good is told apart from a missing row."""
@@ -313,6 +313,15 @@ def _refused_at_the_door(reply: Reply) -> str | None:
     if reply.status == 400 and isinstance(fields.get("detail"), list):
         return "http_400"
     return None
+
+
+def _answered(reply: Reply) -> str:
+    """How a POST was answered, for the record only: a proxy's page is no answer of LNbits'."""
+    try:
+        reply.required().object()
+    except OutsideError as error:
+        return error.code
+    return f"http_{reply.status}"
 
 
 def _chokes_on_filters(reply: Reply) -> bool:

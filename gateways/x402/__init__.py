@@ -96,7 +96,6 @@ class Requirement:
         *,
         resource: str,
         description: str,
-        mime_type: str = "application/json",
         output_schema: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """As version 1 spells it: its clients echo no offer, so none is shown."""
@@ -107,7 +106,7 @@ class Requirement:
             "maxAmountRequired": str(self.amount),
             "resource": resource,
             "description": description,
-            "mimeType": mime_type,
+            "mimeType": "application/json",
             "payTo": self.pay_to,
             "maxTimeoutSeconds": self.max_timeout_seconds,
             "asset": self.network.asset,

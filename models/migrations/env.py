@@ -6,10 +6,11 @@ from typing import Any
 from alembic import context
 from alembic.operations.ops import MigrationScript
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, func, select, text
 
 from config.settings import psycopg2_url
 from models import tables
+from models.locks import Lock
 
 # A migration waits at most this long for a table, so that it cannot stop a running service.
 LOCK_TIMEOUT = "5s"
@@ -31,7 +32,7 @@ def run() -> None:
         patience = context.config.attributes.get("patience", PATIENCE)
         lock_timeout = context.config.attributes.get("lock_timeout", LOCK_TIMEOUT)
         connection.execute(text(f"SET lock_timeout = '{patience}'"))
-        connection.execute(text("SELECT pg_advisory_lock(721120)"))  # one migrator at a time
+        connection.execute(select(func.pg_advisory_lock(Lock.MIGRATION.value)))
         connection.execute(text(f"SET lock_timeout = '{lock_timeout}'"))
         context.configure(
             connection=connection,

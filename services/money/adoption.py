@@ -60,9 +60,9 @@ def adopt(tools: Toolbox, move_id: int, *, rest_is_the_owners: bool = False) -> 
     what is still on its way may come back, the rest with it.
     """
     with tools.database.transaction("adoption.adopt") as session:
-        move = session.scalars(
-            select(WalletMove).where(WalletMove.id == move_id).with_for_update()
-        ).one()
+        move = session.scalar(select(WalletMove).where(WalletMove.id == move_id).with_for_update())
+        if move is None:
+            return False
         invoice = _invoice(move)
         job_id = _marked_job(session, move)
         if move.state not in UNEXPLAINED or invoice is None or job_id is None:
@@ -91,21 +91,26 @@ def _invoice(move: WalletMove) -> Bolt11 | None:
 
 
 def _marked_job(session: Session, move: WalletMove) -> int | None:
-    """The job of the mark, locked; None = it is another one that was given the same number."""
-    row = session.execute(
-        select(Job.id, Job.public_id).where(Job.id == move.marked_job_id).with_for_update()
-    ).one_or_none()
+    """The job of the mark, locked; None = it is another one that was given the same number.
+
+    Who claims waits for us. Who writes down how a payout of the job has ended does not, for we wait
+    for that payout's row: a reference to the job must not meet our lock.
+    """
+    job = select(Job.id, Job.public_id).where(Job.id == move.marked_job_id)
+    row = session.execute(job.with_for_update(key_share=True)).one_or_none()
     if row is None or row.public_id.hex[:DIGITS] != move.marked_job_digits:
         return None
     return int(row.id)
 
 
 def _is_under_way(session: Session, job_id: int) -> bool:
-    """Whether another payout of the job was handed over and is in doubt."""
-    live = select(Payout.id).where(
-        Payout.job_id == job_id, Payout.state == PayoutState.SENDING, Payout.posts > 0
-    )
-    return session.scalar(live) is not None
+    """Whether another payout of the job was handed over and is in doubt.
+
+    If not, nobody hands it over until this transaction ends: whoever is about to waits for us.
+    """
+    live = select(Payout.posts).where(Payout.job_id == job_id, Payout.state == PayoutState.SENDING)
+    posts = session.scalar(live.with_for_update())
+    return posts is not None and posts > 0
 
 
 def _covered(session: Session, job_id: int, amount: Sats) -> _Covered:
@@ -137,7 +142,7 @@ def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) 
     ).one()
     known = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
     if known is not None and known.job_id == job_id:
-        return moves.readopt_payout(session, known.id, covered.debts, int(paid))
+        return moves.readopt_payout(session, known.id, covered.debts, Sats(int(paid)))
     if known is not None:
         return None
     payout = Payout(

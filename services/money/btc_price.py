@@ -14,7 +14,7 @@ from config.settings import Settings
 from gateways.errors import OutsideError
 from gateways.prices import FeedPrice, PriceFeed
 from models.btc_price import BtcPrice
-from models.database import ago
+from models.database import ago, is_young
 from models.money import Usd
 from services.errors import ErrorCode, NotNow
 from services.money.price_agreement import LastPrice, believe
@@ -47,9 +47,9 @@ def current(session: Session, settings: Settings) -> BtcQuote:
     ).one_or_none()
     if newest is not None:
         price, since = newest
-        if since <= timedelta(seconds=settings.btc_price_max_stale_seconds):
+        if is_young(since, timedelta(seconds=settings.btc_price_max_stale_seconds)):
             source = PriceSource.LIVE if since <= FRESH_FOR else PriceSource.STALE
-            return BtcQuote(usd=Usd(price.price_usd), source=source, feeds=price.feeds)
+            return BtcQuote(usd=price.price_usd, source=source, feeds=price.feeds)
     if settings.btc_price_usd_fallback is not None:
         return BtcQuote(usd=Usd(settings.btc_price_usd_fallback), source=PriceSource.FALLBACK)
     raise NotNow(

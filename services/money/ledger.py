@@ -39,7 +39,7 @@ def receive(session: Session, receipt: Receipt) -> None:
         f"receipt:{receipt.payment_hash}",
         debit=Account.WALLET,
         credit=Account.HELD if receipt.job_id else Account.UNMATCHED,
-        amount=Msats(receipt.amount_msats),
+        amount=receipt.amount_msats,
         job_id=receipt.job_id,
     )
 
@@ -95,7 +95,7 @@ def send(session: Session, payout: Payout) -> None:
         f"sending:{payout.id}:{payout.sends}",
         debit=Account.OWED,
         credit=Account.IN_FLIGHT,
-        amount=msats(Sats(payout.amount_sats)),
+        amount=msats(payout.amount_sats),
         job_id=payout.job_id,
     )
 
@@ -107,6 +107,6 @@ def take_back(session: Session, payout: Payout) -> None:
         f"failed:{payout.id}:{payout.sends}",
         debit=Account.IN_FLIGHT,
         credit=Account.OWED,
-        amount=msats(Sats(payout.amount_sats)),
+        amount=msats(payout.amount_sats),
         job_id=payout.job_id,
     )

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import moves
+from models import locks, moves
 from models.invoice import Receipt
 from models.ledger import Account
+from models.locks import Lock
 from models.money import MSATS_PER_SAT, SATS_PER_BITCOIN, Msats
 from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.errors import NotBooked
@@ -17,7 +18,6 @@ from services.toolbox import Toolbox
 
 ALL_BITCOIN = Msats(21_000_000 * SATS_PER_BITCOIN * MSATS_PER_SAT)
 _SHOWN_MAX = 1000
-_ONE_STATEMENT_AT_A_TIME = 721_122
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Waiting:
     payment_hash: str | None
     job_id: int | None
     """The job that it says it was paid for."""
+    is_over: bool
+    """Whether it may be booked: what is on its way out may come back."""
 
 
 def waiting(tools: Toolbox) -> list[Waiting]:
@@ -54,10 +56,11 @@ def _of_move(move: WalletMove) -> Waiting:
     return Waiting(
         reference=f"m{move.id}",
         what=what.replace("_", " "),
-        amount=Msats(move.amount_msats),
+        amount=move.amount_msats,
         at=move.changed_at,
         payment_hash=move.payment_hash,
         job_id=move.marked_job_id,
+        is_over=move.state is not MoveState.PENDING,
     )
 
 
@@ -65,10 +68,11 @@ def _of_receipt(receipt: Receipt) -> Waiting:
     return Waiting(
         reference=f"r{receipt.id}",
         what="received for no invoice",
-        amount=Msats(receipt.amount_msats),
+        amount=receipt.amount_msats,
         at=receipt.settled_at,
         payment_hash=receipt.payment_hash,
         job_id=None,
+        is_over=True,
     )
 
 
@@ -93,8 +97,8 @@ def book_as_payout(tools: Toolbox, reference: str) -> None:
         raise NotBooked("Only money that left can have been a refund.")
     if not adoption.adopt(tools, _number(reference), rest_is_the_owners=True):
         raise NotBooked(
-            "It names no job of ours that is owed something and has no other payout, or it is more"
-            " than is owed there and still on its way."
+            "It is none that left, or names no job of ours that is owed something and has no other"
+            " payout, or it is more than is owed there and still on its way."
         )
 
 
@@ -110,7 +114,7 @@ def state(tools: Toolbox, amount: Msats | int, *, note: str) -> None:
     if abs(amount) > ALL_BITCOIN:
         raise NotBooked("There are not so many bitcoin.")
     with tools.database.transaction("owner_moves.state") as session:
-        session.execute(select(func.pg_advisory_xact_lock(_ONE_STATEMENT_AT_A_TIME)))
+        locks.take(session, Lock.OWNERS_STATEMENT)
         _check_unsaid(session, amount, note.strip())
         move = WalletMove(kind=MoveKind.STATED, wallet_id="", amount_msats=amount)
         moves.add_booked_wallet_move(session, move, note.strip())
@@ -145,7 +149,7 @@ def _book_move(session: Session, number: int, note: str) -> None:
     move = moves.book_wallet_move(session, number, note.strip())
     if move is None:
         raise NotBooked(f"m{number} does not wait to be booked.")
-    _post(session, f"owner:move:{number}", Msats(move.amount_msats), wallet=Account.WALLET)
+    _post(session, f"owner:move:{number}", move.amount_msats, wallet=Account.WALLET)
 
 
 def _book_receipt(session: Session, number: int, note: str) -> None:
@@ -164,7 +168,7 @@ def _book_receipt(session: Session, number: int, note: str) -> None:
     _post(
         session,
         f"owner:receipt:{number}",
-        Msats(receipt.amount_msats),
+        receipt.amount_msats,
         wallet=Account.UNMATCHED,
     )
 

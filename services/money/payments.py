@@ -17,7 +17,7 @@ from models.debt import DebtCause
 from models.invoice import Invoice, InvoiceKind, Receipt
 from models.job import Job
 from models.lifecycle import JobEvent, JobState
-from models.money import Msats, Sats, msats
+from models.money import Msats, msats
 from models.tick import Tick
 from services.money import ledger
 from services.toolbox import Toolbox
@@ -147,14 +147,14 @@ def _receive(session: Session, payment: SettledPayment, invoice: Invoice | None)
 
 def _spend(session: Session, tools: Toolbox, receipt: Receipt, invoice: Invoice) -> Job | None:
     """Let a payment move its job; what the job cannot use is owed back. None = nothing moved."""
-    price = msats(Sats(invoice.amount_sats))
+    price = msats(invoice.amount_sats)
     if receipt.amount_msats < price:  # Lightning forbids it; an LNbits of another mind may not
         logger.error("invoice paid in part", job=invoice.job_id, msats=receipt.amount_msats)
-        ledger.owe(session, receipt, DebtCause.DUPLICATE, Msats(receipt.amount_msats))
+        ledger.owe(session, receipt, DebtCause.DUPLICATE, receipt.amount_msats)
         return None
     moved = _move_on(session, tools, invoice)
     if moved is None:
-        ledger.owe(session, receipt, DebtCause.LATE, Msats(receipt.amount_msats))
+        ledger.owe(session, receipt, DebtCause.LATE, receipt.amount_msats)
         return None
     ledger.owe(session, receipt, DebtCause.DUPLICATE, Msats(receipt.amount_msats - price))
     return moved

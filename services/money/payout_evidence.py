@@ -43,6 +43,10 @@ class Evidence:
         return self.since_expiry > timedelta(0)
 
     @property
+    def posted_since_expiry(self) -> bool:
+        return self.since_post is not None and self.since_post < self.since_expiry
+
+    @property
     def may_post(self) -> bool:
         return self.since_post is None or self.since_post >= BETWEEN_POSTS
 
@@ -66,17 +70,22 @@ def conclude(reading: PayoutOutcome, evidence: Evidence) -> Conclusion:
 def _after_failed(evidence: Evidence) -> Conclusion:
     """LNbits has said "failed" of paid ones: asking again, a second look and expiry prove it.
 
-    Not a look right after the POST: what is read then may be the failure before, while LNbits is
-    still at work on a request whose answer was lost. It pays expired invoices of its own, too.
+    Only a POST makes LNbits ask its node about a failed row, so the last one comes after expiry:
+    what was still on its way before may have arrived. Nor is a look right after a POST a proof:
+    what is read then may be the failure before, while LNbits is still at work on a request whose
+    answer was lost. It pays expired invoices of its own, too.
     """
     seen_twice = (
         evidence.since_first_failed is not None
         and evidence.since_first_failed >= BETWEEN_POSTS
         and evidence.posted_since_failed
     )
-    if seen_twice and evidence.has_expired and evidence.may_post:
+    if seen_twice and evidence.posted_since_expiry and evidence.may_post:
         return Conclusion.FAILED
-    if not evidence.posted_since_failed and evidence.may_post:
+    was_asked = evidence.posted_since_failed and (
+        evidence.posted_since_expiry or not evidence.has_expired
+    )
+    if not was_asked and evidence.may_post:
         return Conclusion.POST
     return Conclusion.WAIT
 

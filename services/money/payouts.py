@@ -8,13 +8,14 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from config.settings import Settings
 from gateways.errors import OutsideError
 from gateways.lightning import PayoutMark, PayoutOutcome, PayoutReading, Payouts, SendOutcome
 from models import due, moves
 from models.database import ago
 from models.job import Job
 from models.ledger import Account
-from models.money import Sats, msats
+from models.money import msats
 from models.payout import Payout, PayoutState
 from services import retry
 from services.money import adoption, ledger, payout_evidence, reconcile, wallets
@@ -26,6 +27,10 @@ logger = structlog.get_logger(__name__)
 
 FIRST_LOOK = timedelta(seconds=1)
 LAST_LOOK = timedelta(minutes=30)
+OFTEN = timedelta(hours=1)
+"""So long a payout in doubt is looked at often; then an eighth of its age is seldom enough."""
+SHARE_OF_LOOKS = 4
+"""Looks may use one in so many of the requests that LNbits allows."""
 AT_ONCE = Room(SENDING)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
@@ -45,6 +50,15 @@ class _Held:
     evidence: Evidence
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What a reading came to, and what is to be done about it."""
+
+    held: _Held
+    reading: PayoutReading
+    conclusion: Conclusion
+
+
 def send(tools: Toolbox, payout_id: int) -> None:
     """Take a payout one step on. Safe to call any number of times, from anywhere, at once."""
     assert tools.payouts is not None, "only the money worker pays"
@@ -57,29 +71,35 @@ def send(tools: Toolbox, payout_id: int) -> None:
 
 
 def _take_on(tools: Toolbox, lightning: Payouts, held: _Held) -> None:
+    """Find out what became of it; send it, or send it again, if that is what it lacks."""
     obstacle = _obstacle(tools, lightning, held)
     if obstacle is not None:
-        _record(tools, held, _nothing_read(obstacle), Conclusion.WAIT)
+        _look_again(tools, held, _nothing_read(obstacle))
         return
     known = _reload(tools, held)  # reconcile may have found it sent, or taken another one in
     if known is None:
         return
-    if known.evidence.posts == 0:
-        reading = _nothing_read("not_sent")
-        next_step = payout_evidence.before_first_post(known.evidence)
-    else:
-        reading, known = _read(tools, lightning, known)
-        next_step = payout_evidence.conclude(reading.outcome, known.evidence)
-    held_back = _held_back(tools) if next_step is Conclusion.POST else None
-    if held_back is not None:
-        reading, next_step = _nothing_read(held_back), Conclusion.WAIT
-    if next_step is Conclusion.POST:
-        posted = _post(tools, lightning, known)
+    seen = _look(tools, lightning, known)
+    if seen.conclusion is Conclusion.POST:
+        held_back = _held_back(tools)
+        if held_back is not None:
+            _look_again(tools, seen.held, _nothing_read(held_back))
+            return
+        posted = _post(tools, lightning, seen.held)
         if posted is None:
             return
-        reading, known = _read(tools, lightning, posted)
-        next_step = payout_evidence.conclude(reading.outcome, known.evidence)
-    _record(tools, known, reading, next_step)
+        seen = _look(tools, lightning, posted)
+    _record(tools, seen)
+
+
+def _look(tools: Toolbox, lightning: Payouts, held: _Held) -> _Seen:
+    """What is known of it now. Of what was never sent there is nothing to read."""
+    if held.evidence.posts == 0:
+        conclusion = payout_evidence.before_first_post(held.evidence)
+        return _Seen(held=held, reading=_nothing_read("not_sent"), conclusion=conclusion)
+    reading, known = _read(tools, lightning, held)
+    conclusion = payout_evidence.conclude(reading.outcome, known.evidence)
+    return _Seen(held=known, reading=reading, conclusion=conclusion)
 
 
 def _obstacle(tools: Toolbox, lightning: Payouts, held: _Held) -> str | None:
@@ -187,7 +207,8 @@ def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReadin
         noted = _note(tools, "payouts.failed_reading", held, {"first_failed_at": first})
     if payout_evidence.missing_counts(reading.outcome, held.evidence) and _key_is_good(lightning):
         first = func.coalesce(Payout.first_missing_at, func.now())
-        noted = _note(tools, "payouts.missing_reading", held, {"first_missing_at": first})
+        missing = {"first_missing_at": first, "last_code": reading.code}
+        noted = _note(tools, "payouts.missing_reading", held, missing)
     return reading, noted or held
 
 
@@ -209,13 +230,18 @@ def _note(tools: Toolbox, name: str, held: _Held, values: Mapping[str, object]) 
         return _load(session, held.id, held.claim)
 
 
-def _record(tools: Toolbox, held: _Held, reading: PayoutReading, conclusion: Conclusion) -> None:
-    if conclusion is Conclusion.PAID:
-        _record_paid(tools, held, reading)
-    elif conclusion is Conclusion.FAILED:
-        _record_failed(tools, held, reading)
+def _said(reading: PayoutReading) -> dict[str, str]:
+    """What goes on record of a reading. A missing row says less than the answer to the POST."""
+    return {} if reading.outcome is PayoutOutcome.MISSING else {"last_code": reading.code}
+
+
+def _record(tools: Toolbox, seen: _Seen) -> None:
+    if seen.conclusion is Conclusion.PAID:
+        _record_paid(tools, seen.held, seen.reading)
+    elif seen.conclusion is Conclusion.FAILED:
+        _record_failed(tools, seen.held, seen.reading)
     else:
-        _look_again(tools, held, reading)
+        _look_again(tools, seen.held, seen.reading)
 
 
 def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
@@ -235,7 +261,7 @@ def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
             f"paid:{payout.id}",
             debit=Account.IN_FLIGHT,
             credit=Account.WALLET,
-            amount=msats(Sats(payout.amount_sats)),
+            amount=msats(payout.amount_sats),
             job_id=payout.job_id,
         )
         ledger.post(
@@ -251,7 +277,7 @@ def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
 def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     with tools.database.transaction("payouts.failed") as session:
         payout = moves.settle_payout(
-            session, held.id, held.claim, state=PayoutState.FAILED, last_code=reading.code
+            session, held.id, held.claim, state=PayoutState.FAILED, **_said(reading)
         )
         if payout is None:
             return
@@ -266,8 +292,6 @@ def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
 
 def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     waited = held.evidence.since_post or timedelta(0)
-    first = FIRST_LOOK if held.evidence.posts else HELD_BACK
-    delay = retry.patience(waited, at_least=first, at_most=LAST_LOOK)
     logger.info(
         "payout in doubt",
         payout=held.id,
@@ -276,4 +300,28 @@ def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
         code=reading.code,
     )
     with tools.database.transaction("payouts.look_again") as session:
+        said = _said(reading)
+        if said:
+            held_by_us = (Payout.id == held.id, Payout.claim == held.claim)
+            session.execute(update(Payout).where(*held_by_us).values(said))
+        was_sent = held.evidence.posts > 0
+        first = max(FIRST_LOOK, _turn(session, tools.settings)) if was_sent else HELD_BACK
+        delay = retry.patience(waited, at_least=first, at_most=LAST_LOOK)
         due.put_off(session, Payout, held.id, held.claim, delay=delay)
+
+
+def _turn(session: Session, settings: Settings) -> timedelta:
+    """How long a look has to wait so that those at other payouts in doubt find their time, too.
+
+    Any caller can put payouts in doubt, by invoices that nobody can be reached for: the requests
+    that LNbits allows must not be used up by looking at them.
+    """
+    if settings.lightning_is_stand_in:  # that has no request limit
+        return timedelta(0)
+    in_doubt = session.scalar(
+        select(func.count(Payout.id)).where(
+            Payout.state == PayoutState.SENDING, Payout.last_post_at > func.now() - OFTEN
+        )
+    )
+    a_minute = settings.lnbits_requests_per_minute / SHARE_OF_LOOKS
+    return timedelta(minutes=1) * (max((in_doubt or 0) - 1, 0) / a_minute)

@@ -156,8 +156,8 @@ def _remembered(last: Reconciliation | None) -> _Books:
         came=Msats(0),
         left=Msats(0),
         folded_to=last.folded_to,
-        folded_came=Msats(last.folded_in_msats),
-        folded_left=Msats(last.folded_out_msats),
+        folded_came=last.folded_in_msats,
+        folded_left=last.folded_out_msats,
     )
 
 

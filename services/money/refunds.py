@@ -81,7 +81,7 @@ def _as_claim(payout: Payout) -> Claim:
     return Claim(
         payout_id=payout.id,
         payment_hash=payout.payment_hash,
-        amount=Sats(payout.amount_sats),
+        amount=payout.amount_sats,
         state=payout.state,
     )
 

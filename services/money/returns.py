@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from config.queues import TaskName
 from gateways.bolt11 import Bolt11
-from gateways.errors import OutsideError, Refused, Unavailable
+from gateways.errors import OutsideError, Refused
 from models import due, moves
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
@@ -236,8 +236,7 @@ def _record_outside(tools: Toolbox, errand: _Errand, error: OutsideError) -> Non
     if error.code == "busy":
         _put_off(tools, errand, retry.jittered(BUSY_DELAY))
         return
-    wish = error.retry_after if isinstance(error, Unavailable) else None
-    _record(tools, errand, trouble_of(error), wish=wish)
+    _record(tools, errand, trouble_of(error), wish=error.retry_after)
 
 
 def _record(

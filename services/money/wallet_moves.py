@@ -44,8 +44,8 @@ def take_note(tools: Toolbox, wallets: Wallets) -> None:
 
 
 def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
-    find_ours = _hashes_of_payouts if kind is MoveKind.SENT else _hashes_of_income
-    ours = find_ours(tools, listed.movements)
+    recognise = _recognise_payouts if kind is MoveKind.SENT else _recognise_income
+    ours = recognise(tools, listed.movements)
     failed: list[str] = []
     for movement in _strangers(listed, ours):
         if movement.state is MovementState.FAILED and movement.mark is None:
@@ -84,8 +84,8 @@ def _void(session: Session, *guard: ColumnElement[bool]) -> None:
         logger.warning("moves of a wallet came to nothing", moves=voided)
 
 
-def _hashes_of_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
-    """Which outgoing rows are payouts as we know them.
+def _recognise_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
+    """Which outgoing rows are payouts as we know them; that these were sent is put on record.
 
     A row proves that its payout was handed over, whatever a restored database says. A payout that
     is failed for us and not for the wallet is not one that we know.
@@ -112,7 +112,7 @@ def _hashes_of_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
     return known
 
 
-def _hashes_of_income(tools: Toolbox, movements: list[Movement]) -> set[str]:
+def _recognise_income(tools: Toolbox, movements: list[Movement]) -> set[str]:
     """Which incoming rows are income, paid to an invoice of ours or on record as a receipt.
 
     One wallet is taken for two when LNbits shows no income for a moment; it is no top-up then.
@@ -198,7 +198,7 @@ def _pair_with_receipts(session: Session) -> None:
             f"transfer:{receipt.id}",
             debit=Account.UNMATCHED,
             credit=Account.WALLET,
-            amount=Msats(receipt.amount_msats),
+            amount=receipt.amount_msats,
             job_id=None,
         )
         moves.end_wallet_moves(session, [move_id], MoveState.TRANSFER)
