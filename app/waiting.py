@@ -9,6 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import structlog
+
+from services import defects
+from services.defects import DATABASE_LOST
+
+logger = structlog.get_logger(__name__)
+
 THREADS = 64
 """As the Procfile says."""
 SEATS = 16
@@ -60,6 +67,19 @@ class WaitingRoom:
             pause = min(pause * LONGER_BY, LONGEST_PAUSE_SECONDS)
             seen = look()
         return seen
+
+    def follow(
+        self, known: T, look: Callable[[], T], *, done: Callable[[T], bool], seconds: float
+    ) -> T:
+        """``until``, of what is on record: whoever waits is told so, also without a database.
+
+        Then it returns what was ``known`` before.
+        """
+        try:
+            return self.until(look, done=done, seconds=seconds)
+        except DATABASE_LOST as error:
+            defects.log(logger, error)
+            return known
 
 
 class Turnstile:

@@ -1,4 +1,4 @@
-"""Celery's settings, every one of them a decision (RELIABILITY.md 1.3, docs/adr/0001)."""
+"""Celery's settings, every one of them a decision (docs/adr/0001)."""
 
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit

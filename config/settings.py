@@ -1,11 +1,13 @@
 """Every setting of a deployment: read once at an entry point, frozen, all problems at once."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -103,6 +105,40 @@ def psycopg2_url(url: str) -> str:
     return url
 
 
+_OF_POSTGRESQL = re.compile(
+    r"postgresql\+psycopg2://(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]*)(?::\d*)?(?:[/?].*)?"
+)
+"""As SQLAlchemy reads an address; a password may hold anything but ``@``."""
+_NOWHERE = {"database_url": "postgresql://", "redis_url": "redis://"}
+"""In place of what makes no sense, so that all else can be judged."""
+
+
+def _database(url: str) -> str:
+    address = psycopg2_url(url)
+    if not _OF_POSTGRESQL.fullmatch(address):
+        raise ValueError("wants the address of a PostgreSQL database, postgresql://…")
+    return address
+
+
+def _broker(url: str) -> str:
+    if not _is_of_redis(url):
+        raise ValueError(
+            "wants the address of a Redis or Valkey, redis://… or rediss://…,"
+            " with what is special in its password percent-encoded"
+        )
+    return url
+
+
+def _is_of_redis(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        _ = address.port  # whether it is one
+    except ValueError:
+        return False
+    is_socket = address.scheme == "unix" and address.path != ""
+    return is_socket or address.scheme in {"redis", "rediss"}
+
+
 Secret = Annotated[str | None, Field(repr=False)]
 Seconds = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -143,8 +179,8 @@ class Settings(BaseModel):
     data_dir: str = "./.data"
     log_format: str = Field(default="pretty", pattern="^(pretty|json)$")
 
-    database_url: Annotated[str, AfterValidator(psycopg2_url)] = Field(repr=False)
-    redis_url: str = Field(repr=False)
+    database_url: Annotated[str, AfterValidator(_database)] = Field(repr=False)
+    redis_url: Annotated[str, AfterValidator(_broker)] = Field(repr=False)
 
     stand_in_url: str | None = None
     """Where ``local.stand_in`` listens: plays the part of whatever below has no key or address."""
@@ -152,7 +188,8 @@ class Settings(BaseModel):
     lnbits_invoice_key: Secret = None
     lnbits_admin_key: Secret = None
     lnbits_requests_per_minute: Count = 200
-    """LNbits' own limit for our address (its default is 200); creating jobs may use half of it."""
+    """LNbits' own limit for our address (its default is 200); creating jobs may use half of it,
+    looking at refunds in doubt a quarter."""
     lnbits_webhook_base_url: str | None = None
     """Where LNbits reaches us; it only pulls the next poll forward."""
     lightning_network: LightningNetwork = LightningNetwork.BITCOIN
@@ -275,7 +312,7 @@ class Settings(BaseModel):
             return cls.model_validate(values), []
         except ValidationError as error:
             wrong = {str(problem["loc"][0]) for problem in error.errors(include_url=False)}
-            nowhere = dict.fromkeys(wrong & {"database_url", "redis_url"}, "")
+            nowhere = {name: url for name, url in _NOWHERE.items() if name in wrong}
             sound = {name: value for name, value in values.items() if name not in wrong}
             return cls.model_validate(sound | nowhere), _in_sentences(error)
 

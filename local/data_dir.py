@@ -21,7 +21,7 @@ class DataDir:
         Raises StartError when another process holds it or it cannot be written.
         """
         self.path = path.absolute()
-        self._is_new = not self.path.exists()
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             # Root's is passable for PostgreSQL's own account; what is inside protects itself.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
@@ -60,13 +60,15 @@ class DataDir:
         return path.read_text().strip()
 
     def close(self) -> None:
-        """Let go of the folder, and of its trace if we made it and nothing came of it.
+        """Let go of the folder, and of every trace of it if we made it and nothing came of it.
 
         Everything that runs in it has ended before.
         """
-        if self._is_new and [path.name for path in self.path.iterdir()] == ["lock"]:
+        if self._made and [path.name for path in self.path.iterdir()] == ["lock"]:
             (self.path / "lock").unlink()
-            self.path.rmdir()
+            with suppress(OSError):  # somebody else has put something there
+                for folder in self._made:
+                    folder.rmdir()
         os.close(self._lock)
 
     def __enter__(self) -> Self:
@@ -85,8 +87,11 @@ def _write_private(path: Path, text: str) -> None:
     """All or nothing, and readable by us only from the first byte."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from local.environment import (
 from local.log import MergedLog
 from local.processes import LOOPBACK, Program, StartError, check_port
 from local.servers.postgresql import PostgreSQL
-from local.servers.server import Server
+from local.servers.server import LATER_MEGABYTES, Server, insist_on_room
 from local.servers.valkey import Valkey
 
 START_SECONDS = 60.0
@@ -197,6 +197,7 @@ def supervise(
 
 def _run(system: System, make_table: Apps) -> None:
     with DataDir(system.data_dir) as data:
+        insist_on_room(data.path, LATER_MEGABYTES)
         servers = _wanted_servers(system, data)
         _check_ports(system)
         for server in servers.values():  # all, before anything is made

@@ -13,15 +13,21 @@ DATABASE_LOST = (OperationalError, InterfaceError, PoolTimeout)
 """The database cannot be reached, or would wait too long: later it works again."""
 
 
+_AWAY = ("08", "57P")
+"""How PostgreSQL's own codes (``sqlstate``) begin when a connection or the server is gone."""
+
+
 def log(logger: BoundLogger, error: Exception, **context: str) -> None:
-    """Put it on record, with where it happened when it is a defect of ours."""
+    """Put it on record, with where it happened unless the database was just not there."""
+    where = "".join(traceback.format_tb(error.__traceback__))
     if isinstance(error, DATABASE_LOST):
-        # five characters of PostgreSQL's own: a lock that was waited for in vain is no lost server
-        sqlstate = getattr(getattr(error, "orig", None), "pgcode", None)
-        logger.error("database is away", error=type(error).__name__, sqlstate=sqlstate, **context)
+        what, sqlstate = type(error).__name__, getattr(getattr(error, "orig", None), "pgcode", None)
+        if sqlstate is None or sqlstate.startswith(_AWAY):
+            logger.error("database is away", error=what, sqlstate=sqlstate, **context)
+        else:  # it is there: a lock, a statement or a place was waited for in vain
+            logger.error("database is busy", error=what, sqlstate=sqlstate, where=where, **context)
     elif _quotes_a_statement(error):
         what = type(getattr(error, "orig", None) or error).__name__
-        where = "".join(traceback.format_tb(error.__traceback__))
         logger.error("unexpected database error", error=what, where=where, **context)
     else:
         logger.error("unexpected error", exc_info=error, **context)

@@ -80,9 +80,13 @@ class CeleryDoorbell:
     def _publish_for_ever(self) -> None:
         while True:
             task, row_id = self._rings.get()
-            if self._clock() >= self._quiet_until:
-                self._publish(task, row_id)
-            self._rings.task_done()
+            try:
+                if self._clock() >= self._quiet_until:
+                    self._publish(task, row_id)
+            except Exception:
+                logger.exception("doorbell has broken")  # and rings for the next one all the same
+            finally:
+                self._rings.task_done()
 
     def _publish(self, task: TaskName, row_id: int | None) -> None:
         try:

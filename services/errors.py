@@ -8,7 +8,7 @@ RuleBroken                    the caller's fault or the moment's: safe to show, 
 ├── Gone             410
 ├── Mismatch         422
 ├── TooManyRequests  429
-└── NotNow           503      may work later; nothing was lost or left behind
+└── NotNow           503      may work later; nothing was lost
 
 What outside systems do to us is in ``gateways.errors``; whether money went out is never an
 exception but a value (``PayoutOutcome``). The docstring of a class is its default message.
@@ -139,7 +139,10 @@ class ErrorCode(StrEnum):
     PRICE_UNAVAILABLE = "price_unavailable", "No current bitcoin price is to be had; try again."
     MODEL_UNAVAILABLE = "model_unavailable", "The model cannot be used at the moment; try again."
     DEMO_BUDGET_SPENT = "demo_budget_spent", "Today's budget for free demos is spent."
-    NOT_READY = "not_ready", "The service cannot reach its database; nothing was lost, try again."
+    NOT_READY = (
+        "not_ready",
+        "The service cannot reach its database; nothing was lost, send the same again.",
+    )
     HTTP_ERROR = "http_error", "The request is no proper HTTP request."
     INTERNAL = "internal", "A defect on our side; it was put on record under requestId."
 

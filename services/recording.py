@@ -7,10 +7,9 @@ from datetime import timedelta
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from services import retry
+from services.defects import DATABASE_LOST
 
 logger = structlog.get_logger(__name__)
 
@@ -37,7 +36,7 @@ def insist(
     while True:
         try:
             return record()
-        except (OperationalError, InterfaceError, NoConnectionFree) as error:
+        except DATABASE_LOST as error:
             waited = timedelta(seconds=clock() - began)
             if waited >= for_long:
                 raise

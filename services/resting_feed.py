@@ -30,7 +30,7 @@ class RestingFeed:
         try:
             price = self._feed.fetch()
         except OutsideError as error:
-            self._rest(error.retry_after if isinstance(error, Unavailable) else None)
+            self._rest(error.retry_after)
             raise
         self._failures = 0
         return price

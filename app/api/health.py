@@ -14,6 +14,9 @@ from services.errors import ErrorCode
 from services.operate import health as checks
 from services.operate.health import Readiness
 
+NO_DATABASE = "The database cannot be used."
+OTHER_SCHEMA = "The database is that of another version of this service."
+
 health = ApiBlueprint("health", __name__, url_prefix="/api", description="Is it alive, is it well?")
 
 
@@ -40,6 +43,7 @@ def readiness_check() -> Any:
     shown = {"readiness": seen.status.value, "checks": seen.parts}
     if seen.status is not Readiness.UNREADY:
         return {"status": seen.status.value, **shown}
-    unready = problem(503, ErrorCode.NOT_READY, "The database cannot be used.", members=shown)
+    why = OTHER_SCHEMA if seen.parts["database"]["ok"] else NO_DATABASE
+    unready = problem(503, ErrorCode.NOT_READY, why, members=shown)
     unready.headers["Retry-After"] = in_seconds(DATABASE_RETRY)
     return unready

@@ -4,6 +4,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from flask import Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -17,11 +18,16 @@ from app.api.instant_schemas import (
     UnavailableResourceSchema,
 )
 from app.api.jobs import parse_id
+from app.errors import DATABASE_RETRY
 from gateways.x402 import MalformedPayment, Payment, PaymentRefused, wire
 from models.run import WORKING_RUNS, Run, RunState
-from services.errors import ErrorCode, InvalidRequest, Unauthorized
+from services import defects
+from services.defects import DATABASE_LOST
+from services.errors import ErrorCode, InvalidRequest, NotNow, Unauthorized
 from services.instant import creators, intake
 from services.instant.resources import OnSale
+
+logger = structlog.get_logger(__name__)
 
 instant = ApiBlueprint(
     "instant", __name__, url_prefix="/api", description="Runs of what creators publish, paid each."
@@ -113,7 +119,23 @@ def _payment() -> Payment | None:
 
 
 def _bought(sale: OnSale, payment: Payment) -> Run:
-    """The run of this payment, bought now or before."""
+    """The run of this payment, bought now or before.
+
+    Raises NotNow when the database is lost: this payment may have its run all the same.
+    """
+    try:
+        return _bought_before_or_now(sale, payment)
+    except DATABASE_LOST as error:
+        defects.log(logger, error)
+        raise NotNow(
+            "The service is not ready at the moment, and cannot say whether this payment was taken;"
+            " send the same payment again, and no other: it is charged once at most.",
+            code=ErrorCode.NOT_READY,
+            retry_after=DATABASE_RETRY,
+        ) from error
+
+
+def _bought_before_or_now(sale: OnSale, payment: Payment) -> Run:
     tools = context.tools()
     key = intake.caller_key(payment, _idempotency_key())
     known = intake.bought_before(tools, sale, payment, key)
@@ -162,7 +184,8 @@ def _why_not_settled(run: Run) -> str:
 def _wait(run: Run) -> Run:
     tools, room = context.tools(), context.waiting_room()
     with room.seat() as is_seated:
-        return room.until(
+        return room.follow(
+            run,
             lambda: intake.look(tools, run.id),
             done=lambda seen: seen.state not in WORKING_RUNS,
             seconds=tools.settings.instant_wait_seconds if is_seated else 0,

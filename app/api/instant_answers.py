@@ -66,7 +66,7 @@ def result_of(run: Run) -> dict[str, Any]:
 def _receipt(run: Run) -> dict[str, Any]:
     return {
         "transaction": run.transaction,
-        "paidUsdc": _exactly(UsdMicros(run.paid_usd_micros)),
+        "paidUsdc": _exactly(run.paid_usd_micros),
         "network": run.network,
         "payer": run.payer,
     }

@@ -113,7 +113,8 @@ def claim_refund(body: dict[str, Any], view: JobView) -> Any:
     claim = refunds.claim(tools, view.job, body["invoice"])
     room = context.waiting_room()
     with room.seat() as is_seated:
-        settled = room.until(
+        settled = room.follow(
+            claim,
             lambda: refunds.look(tools, claim.payout_id),
             done=lambda seen: seen.state is not PayoutState.SENDING,
             seconds=tools.settings.refund_wait_seconds if is_seated else 0,

@@ -13,7 +13,7 @@ from flask import Response, request
 from app import context
 from app.errors import problem
 from gateways.x402 import Requirement, wire
-from models.money import UsdMicros, usd_of
+from models.money import usd_of
 from models.resource import ResourceVersion
 from services.errors import ErrorCode
 from services.instant import discovery, requirements
@@ -52,7 +52,7 @@ def resource_url(sale: OnSale) -> str:
 
 
 def _sentence(version: ResourceVersion, error: str | None) -> str:
-    price = format(usd_of(UsdMicros(version.price_usd_micros)).normalize(), "f")
+    price = format(usd_of(version.price_usd_micros).normalize(), "f")
     if error is not None:
         return f"The payment was not taken ({error}) and nothing was charged. A run costs ${price}."
     return f"A run costs ${price} in USDC, paid over x402 in the same request."

@@ -20,7 +20,7 @@ from app.api.resource_schemas import (
 )
 from app.auth import creator, creators_only
 from models.catalogue import CatalogueModel
-from models.money import UsdMicros, usd_of
+from models.money import usd_of
 from models.resource import MODEL_TYPES, ResourceType
 from services.instant import catalogue, drafts, listing
 from services.instant import resources as shelf
@@ -162,7 +162,7 @@ def _public(item: Listed) -> dict[str, Any]:
             "type": item.resource.type.value,
             "name": version.name,
             "description": version.description,
-            "price_usd": usd_of(UsdMicros(version.price_usd_micros)),
+            "price_usd": usd_of(version.price_usd_micros),
             "version": version.number,
             "model": version.model,
             "parameters": version.parameters,

@@ -150,6 +150,7 @@ def _sums(sums: Sums) -> dict[str, Any]:
         "failed_calls": sums.failed_calls,
         "refused_calls": sums.refused_calls,
         "open_calls": sums.open_calls,
+        "unknown_cost_calls": sums.unknown_cost_calls,
         "model_cost_usd": sums.model_cost_usd,
     }
 

@@ -89,7 +89,15 @@ class SumsSchema(CamelSchema):
         required=True, metadata={"description": "The payment was no good."}
     )
     open_calls = fields.Integer(required=True, metadata={"description": "Not ended yet."})
-    model_cost_usd = UsdField(required=True)
+    model_cost_usd = UsdField(
+        required=True, metadata={"description": "Without the `unknownCostCalls`."}
+    )
+    unknown_cost_calls = fields.Integer(
+        required=True,
+        metadata={
+            "description": "Delivered or failed, and your provider did not say at what cost."
+        },
+    )
 
 
 class SalesSchema(SumsSchema):

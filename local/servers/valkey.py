@@ -6,9 +6,7 @@ from pathlib import Path
 
 from local.processes import LOOPBACK, Program, StartError
 from local.servers.server import (
-    LATER_MEGABYTES,
     Server,
-    insist_on_room,
     package_folder,
     plain_environment,
 )
@@ -29,7 +27,6 @@ class Valkey(Server):
 
     def check(self) -> None:
         valkey_binary()
-        insist_on_room(self._data.path, LATER_MEGABYTES)
 
     def prepare(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)

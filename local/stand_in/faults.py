@@ -216,11 +216,13 @@ class Holds:
             self._changed.notify_all()
 
     def release(self) -> int:
-        """Let every waiting request go on, and say how many."""
+        """Let every waiting request go on, and say how many. From now on they wait no more."""
         with self._changed:
-            for released in self._waiting:
-                released.set()
-            return len(self._waiting)
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for released in waiting:
+            released.set()
+        return len(waiting)
 
     def wait_for(self, count: int, *, seconds: float) -> int:
         """Wait until ``count`` requests are held, or for ``seconds``; say how many are."""

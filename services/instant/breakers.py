@@ -63,7 +63,7 @@ def record_failure(
         model=EVERY_MODEL if reason in OF_THE_KEY else model,
         failures=1,
         reason=reason,
-        **_moment_of_opening(opens=literal(_enough(reason) == 1), reason=reason),
+        **_moment_of_opening(opens=literal(_enough(reason) == 1)),
     )
     opens = Breaker.failures + 1 >= _enough(reason)
     upserted = row.on_conflict_do_update(
@@ -71,7 +71,7 @@ def record_failure(
         set_={
             "failures": Breaker.failures + 1,
             "reason": reason,
-            **_moment_of_opening(opens=opens, reason=reason),
+            **_moment_of_opening(opens=opens),
         },
         where=Breaker.opened_at.is_(None),
     ).returning(Breaker.opened_at)
@@ -82,9 +82,7 @@ def _enough(reason: BreakerReason) -> int:
     return 1 if reason in DEFINITE else FAILURES_IN_A_ROW
 
 
-def _moment_of_opening(
-    *, opens: ColumnElement[bool], reason: BreakerReason
-) -> dict[str, ColumnElement[object]]:
+def _moment_of_opening(*, opens: ColumnElement[bool]) -> dict[str, ColumnElement[object]]:
     return {
         "opened_at": case((opens, func.now()), else_=null()),
         "due_at": case((opens, func.now() + FIRST_PROBE), else_=null()),

@@ -13,7 +13,9 @@ from config.queues import TaskName
 from gateways.errors import OutsideError
 from gateways.model_lists import ListedModel
 from gateways.prices import TokenRates
+from models import locks
 from models.catalogue import CatalogueModel
+from models.locks import Lock
 from models.money import Usd, usd_rounded_up
 from models.tick import Tick
 from services.money import pricing
@@ -57,7 +59,10 @@ def _is_due(tools: Toolbox) -> bool:
         resting = session.scalar(
             select(Tick.name).where(
                 Tick.name == TaskName.SYNC_CATALOGUE.value,
-                cast(Tick.cursor, DateTime(timezone=True)) > func.now(),
+                # no further ahead than it is ever put: the clock may have been set back since
+                cast(Tick.cursor, DateTime(timezone=True)).between(
+                    func.now(), func.now() + SYNCED_AGAIN_AFTER
+                ),
             )
         )
     return resting is None
@@ -79,7 +84,7 @@ def sync(tools: Toolbox) -> bool:
 
 def _keep(session: Session, listed: list[ListedModel]) -> bool:
     # one at a time: two lists fetched at different times must not be mixed
-    session.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    locks.take(session, Lock.CATALOGUE)
     known = set(
         session.scalars(select(CatalogueModel.id).where(CatalogueModel.vanished_at.is_(None)))
     )
@@ -91,9 +96,6 @@ def _keep(session: Session, listed: list[ListedModel]) -> bool:
     vanished = _mark_vanished(session, (model.id for model in listed))
     logger.info("catalogue synced", models=len(listed), vanished=vanished)
     return True
-
-
-_LOCK = 0x0CA7A106
 
 
 def _write(session: Session, listed: list[ListedModel]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from gateways import evm_addresses as evm
+from gateways.x402.networks import NETWORKS
 from models.creator import Creator, PayoutAddress, ProviderKey
 from models.slug import SLUG_CHARACTERS, is_slug
 from services.errors import (
@@ -27,8 +28,8 @@ from services.toolbox import Toolbox
 
 API_KEY_PREFIX = "hwc_"
 _API_KEY = re.compile(rf"{API_KEY_PREFIX}[\w-]{{43}}", re.ASCII)
-KNOWN_NETWORKS = ("eip155:8453", "eip155:84532")
-"""Base and Base Sepolia: an address may be given before its network is switched on."""
+KNOWN_NETWORKS = tuple(network.name for network in NETWORKS)
+"""An address may be given before its network is switched on."""
 _NO_NETWORK = "is no network that this service is paid on"
 RESERVED_HANDLES = frozenset(
     {"api", "admin", "creator", "creators", "instant", "resources", "runs"}

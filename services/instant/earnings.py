@@ -89,6 +89,8 @@ class Sums:
     failed_calls: int = 0
     refused_calls: int = 0
     open_calls: int = 0
+    unknown_cost_calls: int = 0
+    """Of those that ended, these used a model at a price that nobody told: no sum holds it."""
     gross: UsdMicros = _NOTHING
     fee: UsdMicros = _NOTHING
     model_cost_usd: Decimal = Decimal(0)
@@ -103,6 +105,7 @@ class Sums:
             failed_calls=self.failed_calls + other.failed_calls,
             refused_calls=self.refused_calls + other.refused_calls,
             open_calls=self.open_calls + other.open_calls,
+            unknown_cost_calls=self.unknown_cost_calls + other.unknown_cost_calls,
             gross=UsdMicros(self.gross + other.gross),
             fee=UsdMicros(self.fee + other.fee),
             model_cost_usd=self.model_cost_usd + other.model_cost_usd,
@@ -245,6 +248,7 @@ _STATES = {
     "refused_calls": {RunState.REFUSED},
     "open_calls": UNSETTLED_RUNS,
 }
+_CALLED_A_MODEL = {RunState.SUCCEEDED, RunState.FAILED}
 _AMOUNTS = {
     "gross": Run.paid_usd_micros,
     "fee": Run.fee_usd_micros,
@@ -254,9 +258,15 @@ _AMOUNTS = {
 
 def _sums(name: str, *, is_test: bool) -> list[ColumnElement[Any]]:
     ours = Run.is_owner_test.is_(is_test)
+    counted: dict[str, ColumnElement[bool]] = {
+        figure: Run.state.in_(sorted(states)) for figure, states in _STATES.items()
+    }
+    counted["unknown_cost_calls"] = and_(
+        Run.state.in_(sorted(_CALLED_A_MODEL)), Run.model_cost_usd.is_(None)
+    )
     counts = {
-        figure: func.count(case((and_(ours, Run.state.in_(sorted(states))), Run.id)))
-        for figure, states in _STATES.items()
+        figure: func.count(case((and_(ours, condition), Run.id)))
+        for figure, condition in counted.items()
     }
     amounts = {
         figure: func.coalesce(func.sum(case((ours, column))), 0)
@@ -266,5 +276,6 @@ def _sums(name: str, *, is_test: bool) -> list[ColumnElement[Any]]:
 
 
 def _read(row: Any, name: str) -> Sums:
-    figures = {figure: int(row[f"{name}_{figure}"]) for figure in (*_STATES, "gross", "fee")}
+    whole = (*_STATES, "unknown_cost_calls", "gross", "fee")
+    figures = {figure: int(row[f"{name}_{figure}"]) for figure in whole}
     return Sums(**figures, model_cost_usd=Decimal(row[f"{name}_model_cost_usd"]))  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from enum import StrEnum
 
-from gateways.errors import Billed, OutsideError, Refused, Unavailable
+from gateways.errors import Billed, OutsideError, Refused
 from gateways.llms import Answer, Stop
 from models.creator import BreakerReason
 
@@ -79,6 +79,6 @@ def may_pass(error: OutsideError, *, calls_so_far: int) -> bool:
     """Whether the same call may be made again soon: not billed, and likely to go better."""
     if error.billed is Billed.UNKNOWN or isinstance(error, Refused):
         return False
-    wish = error.retry_after if isinstance(error, Unavailable) else None
+    wish = error.retry_after
     is_soon = wish is None or wish <= LONGEST_WISH
     return is_soon and calls_so_far < TRIES_MAX and of_error(error) in _PASSES

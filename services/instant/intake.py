@@ -28,9 +28,6 @@ from services.instant.resources import OnSale
 from services.instant.templates import Inputs
 from services.toolbox import Toolbox
 
-TIME_TO_SETTLE = timedelta(seconds=60)
-"""What is left of a payment's time when its call must have ended."""
-
 MOST_MICROS = 2**62
 """Nothing costs as much, and more would not fit into a column."""
 
@@ -144,7 +141,7 @@ def buy(
         payer=payment.key.payer,
         nonce=payment.key.nonce,
         valid_before=_instant(payment.authorization.valid_before),
-        run_by=_instant(payment.authorization.valid_before) - TIME_TO_SETTLE,
+        run_by=_instant(payment.authorization.valid_before) - requirements.TIME_BESIDE_THE_RUN,
         payment=requirements.for_facilitator(
             payment, asked, version, url, is_listed=tools.settings.public_url is not None
         ),
@@ -308,7 +305,9 @@ def try_out(tools: Toolbox, sale: OnSale, body: Mapping[str, Any]) -> Run:
         limits.check_tests(session, sale.creator.id)
         worst = preflight.check_key(session, sale, sale.version, inputs, is_test=True)
         _check_limits(session, tools, sale, worst)
-        seconds = timedelta(seconds=tools.settings.instant_run_seconds) + TIME_TO_SETTLE
+        seconds = (
+            timedelta(seconds=tools.settings.instant_run_seconds) + requirements.TIME_BESIDE_THE_RUN
+        )
         run = run_moves.begin(
             session,
             Run(
@@ -339,6 +338,6 @@ def by_public_id(tools: Toolbox, sale: OnSale, public_id: uuid.UUID) -> Run:
 
 
 def require_kept(run: Run) -> None:
-    """Raise Gone once a run's result is kept no longer."""
-    if run.pruned_at is not None:
+    """Raise Gone once a run's result is kept no longer; one that failed has none to lose."""
+    if run.state is RunState.SUCCEEDED and run.pruned_at is not None:
         raise Gone("The result is no longer kept.", code=ErrorCode.RESULT_GONE)

@@ -4,9 +4,10 @@ A row without an outcome is a call under way, or one whose process died.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ScalarSelect, func, select, update
 from sqlalchemy.orm import Session
 
 from gateways.errors import Billed, OutsideError, Refused
@@ -47,6 +48,20 @@ def outcomes(session: Session, run_id: int, kind: CallKind) -> list[CallOutcome 
             .where(RunCall.run_id == run_id, RunCall.kind == kind)
             .order_by(RunCall.id)
         )
+    )
+
+
+def first_in_vain(kind: CallKind) -> ScalarSelect[datetime | None]:
+    """When nobody could be asked for the first time, to be used beside ``Run``; NULL = never.
+
+    A call whose process died says nothing of whoever was asked.
+    """
+    in_vain = RunCall.outcome == CallOutcome.UNAVAILABLE
+    return (
+        select(func.min(RunCall.ended_at))
+        .where(RunCall.run_id == Run.id, RunCall.kind == kind, in_vain)
+        .correlate(Run)
+        .scalar_subquery()
     )
 
 

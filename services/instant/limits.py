@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from config.settings import Settings
 from gateways.x402.signatures import ONE_KEY_SIGNATURE_CHARS, is_of_one_key
+from models import locks
 from models.creator import Creator
 from models.database import ago
+from models.locks import Lock
 from models.money import Usd, UsdMicros, usd_of
 from models.run import UNSETTLED_RUNS, Run, RunState
 from services.errors import ErrorCode, TooManyRequests
@@ -33,8 +35,6 @@ _MAY_BE_MADE_UP = and_(
     func.length(Run.payment["payload"]["signature"].astext) != ONE_KEY_SIGNATURE_CHARS,
 )
 """A smart wallet's payment before the facilitator has judged it: perhaps it is nobody's."""
-_OF_CREATORS, _OF_PAYERS = 0x1257A1, 0x1257A2
-"""Advisory locks: always taken in this order."""
 
 
 def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
@@ -44,11 +44,11 @@ def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
     All other buyers of a creator do not wait for each other. So a resource may, at one moment, have
     a few runs more unsettled than it should: as many as doors were asked at once.
     """
+    # always in this order
     if payer is None or creator.cost_cap_per_day_usd is not None:
-        number = func.hashtext(str(creator.id))
-        session.execute(select(func.pg_advisory_xact_lock(_OF_CREATORS, number)))
+        locks.take(session, Lock.RUNS_OF_A_CREATOR, str(creator.id))
     if payer is not None:
-        session.execute(select(func.pg_advisory_xact_lock(_OF_PAYERS, func.hashtext(payer))))
+        locks.take(session, Lock.RUNS_OF_A_PAYER, payer)
 
 
 def is_crowded(session: Session, settings: Settings, resource_id: int) -> bool:

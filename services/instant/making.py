@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from gateways.errors import Billed, OutsideError, Unavailable
+from gateways.errors import Billed, OutsideError
 from gateways.llms import Answer, Stop
 from models.catalogue import CatalogueModel
 from models.money import Usd
@@ -133,7 +133,7 @@ def _trouble(error: OutsideError, key: OpenedKey, *, calls_so_far: int) -> NotMa
         outcome=journal.outcome_of(error),
         code=error.inside or error.code,
         may_pass=failures.may_pass(error, calls_so_far=calls_so_far),
-        retry_after=error.retry_after if isinstance(error, Unavailable) else None,
+        retry_after=error.retry_after,
         cost=Cost(usd=None) if error.billed is Billed.UNKNOWN else Cost(),
         key_id=key.id,
     )

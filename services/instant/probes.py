@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from gateways.errors import OutsideError, Unavailable
+from gateways.errors import OutsideError
 from gateways.llms import Question
 from gateways.provider_keys import KeyVerdict
 from models import due
@@ -24,8 +24,10 @@ logger = structlog.get_logger(__name__)
 
 PROBED_AT_ONCE = 20
 SWEEP_SECONDS = 20.0
-PROBE_SECONDS = 10.0
+FIRST_PATIENCE = timedelta(seconds=10)
 """One after another: a model that hangs must not keep the others of everybody closed."""
+LONGEST_PATIENCE = timedelta(seconds=60)
+"""But some need so long for their first word, and would never be sold again."""
 PROBE_TOKENS = 16
 """All that a probe may cost the creator, besides a dozen tokens of question."""
 AT_MOST_EVERY = timedelta(seconds=30)
@@ -59,11 +61,12 @@ def _probe(tools: Toolbox, breaker_id: int) -> bool:
             lease=tools.leases.lease,
             where=Breaker.opened_at.is_not(None),
         )
+        stood = _stood(session, breaker_id)
     if claimed is None:
         return False
     breaker, claim = claimed.row, claimed.number
     with tools.leases.hold(Breaker, breaker_id, claim):
-        wish = _trouble(tools, breaker)
+        wish = _trouble(tools, breaker, patience_after(stood))
     with tools.database.transaction("breakers.probed") as session:
         if wish is None:
             of_this = (Breaker.id == breaker_id, Breaker.claim == claim)
@@ -76,39 +79,52 @@ def _probe(tools: Toolbox, breaker_id: int) -> bool:
     return True
 
 
+def patience_after(stood: timedelta) -> timedelta:
+    """How long to wait for a model that has not been sold for so long."""
+    return min(max(stood / 8, FIRST_PATIENCE), LONGEST_PATIENCE)
+
+
+def _stood(session: Session, breaker_id: int) -> timedelta:
+    opened = session.scalar(select(ago(Breaker.opened_at)).where(Breaker.id == breaker_id))
+    return opened or timedelta(0)
+
+
 def _put_off(session: Session, breaker_id: int, claim: int, wish: timedelta) -> None:
-    stood = session.scalar(select(ago(Breaker.opened_at)).where(Breaker.id == breaker_id))
-    delay = retry.patience(stood or timedelta(0), at_least=AT_MOST_EVERY, at_most=AT_LEAST_EVERY)
+    stood = _stood(session, breaker_id)
+    delay = retry.patience(stood, at_least=AT_MOST_EVERY, at_most=AT_LEAST_EVERY)
     due.put_off(session, Breaker, breaker_id, claim, delay=max(delay, wish))
 
 
-def _trouble(tools: Toolbox, breaker: Breaker) -> timedelta | None:
+def _trouble(tools: Toolbox, breaker: Breaker, patience: timedelta) -> timedelta | None:
     """None = it works. Else the provider's own wish for a pause, zero when it has none."""
     found = keys.open_row(tools, breaker.provider_key_id)
     if found is None:
         return timedelta(0)
     key, opened = found
     try:
-        works = _works(tools, breaker, key, opened)
+        works = _works(tools, breaker, key, opened, patience)
     except OutsideError as error:
-        wish = error.retry_after if isinstance(error, Unavailable) else None
-        return wish or timedelta(0)
+        return error.retry_after or timedelta(0)
     return None if works else timedelta(0)
 
 
-def _works(tools: Toolbox, breaker: Breaker, key: ProviderKey, opened: OpenedKey) -> bool:
+def _works(
+    tools: Toolbox, breaker: Breaker, key: ProviderKey, opened: OpenedKey, patience: timedelta
+) -> bool:
     """Raises OutsideError when it does not. Credits show only when something is spent."""
     if breaker.model != EVERY_MODEL:
-        return _answers(tools, key.provider, opened, breaker.model)
+        return _answers(tools, key.provider, opened, breaker.model, patience)
     if keys.verdict(tools, key.provider, opened.secret) is not KeyVerdict.VALID:
         return False
     if breaker.reason is not BreakerReason.CREDITS:
         return True
     model = _a_model_of(tools, key)
-    return model is None or _answers(tools, key.provider, opened, model)
+    return model is None or _answers(tools, key.provider, opened, model, patience)
 
 
-def _answers(tools: Toolbox, provider: Provider, opened: OpenedKey, model: str) -> bool:
+def _answers(
+    tools: Toolbox, provider: Provider, opened: OpenedKey, model: str, patience: timedelta
+) -> bool:
     """Any answer will do, one that is cut or empty too."""
     if _has_vanished(tools, model):
         return False
@@ -117,7 +133,7 @@ def _answers(tools: Toolbox, provider: Provider, opened: OpenedKey, model: str) 
         system="",
         user="Say yes.",
         max_output_tokens=PROBE_TOKENS,
-        seconds=PROBE_SECONDS,
+        seconds=patience.total_seconds(),
     )
     tools.creator_model(provider, opened.secret).ask(question)
     return True

@@ -10,7 +10,6 @@ from typing import Any
 from config.settings import Settings
 from gateways.x402 import Network, Payment, PaymentRefused, Reason, Requirement
 from gateways.x402.signatures import is_of_one_key, signer
-from models.money import UsdMicros
 from models.resource import ResourceVersion
 from services.instant import discovery, offers
 from services.instant.resources import OnSale
@@ -50,7 +49,7 @@ def offered(tools: Toolbox, sale: OnSale) -> tuple[Requirement, ...]:
                 sale.resource.id,
                 version.number,
                 network.name,
-                UsdMicros(version.price_usd_micros),
+                version.price_usd_micros,
                 now=now,
             ),
         )
@@ -131,7 +130,7 @@ def _requirement(
 ) -> Requirement:
     return Requirement(
         network=network,
-        amount=UsdMicros(version.price_usd_micros),
+        amount=version.price_usd_micros,
         pay_to=sale.addresses[network.name],
         max_timeout_seconds=int(max_timeout(tools.settings).total_seconds()),
         offer=offer,

@@ -7,9 +7,10 @@ run which is taken over either has its result or begins its call anew.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import SQLColumnExpression, null, select
+from sqlalchemy import SQLColumnExpression, func, null, select
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
@@ -19,7 +20,7 @@ from gateways.x402.signatures import is_of_one_key
 from models import due, run_moves
 from models.database import ago
 from models.resource import MODEL_TYPES, Resource, ResourceType, ResourceVersion
-from models.run import CallKind, CallOutcome, Run, RunState
+from models.run import EXECUTED_RUNS, CallKind, CallOutcome, Run, RunState
 from models.run_lifecycle import RunEvent
 from services import retry
 from services.instant import breakers, failures, journal, making
@@ -33,7 +34,6 @@ from services.toolbox import Toolbox
 logger = structlog.get_logger(__name__)
 
 AT_ONCE = Room(WORKING, each=OF_ONE_CREATOR)
-AT_WORK = frozenset({RunState.RECEIVED, RunState.RUNNING})
 LEAST_SECONDS = 1.0
 """No call is begun that has less time than this."""
 FIRST_RETRY = timedelta(seconds=1)
@@ -41,6 +41,10 @@ MAY_BE_THE_HOUR = frozenset({"connection", "http_429", "http_503"})
 """What a facilitator says, or does not, whatever the payment is."""
 SHARE_FOR_THE_CALL = 0.5
 """A payment that is not verified while so much of the call's time is left comes to nothing."""
+VERIFYING = timedelta(seconds=60)
+"""So does one that the facilitator was asked about in vain for so long: it takes the place of
+another, and anybody can sign payments of wallets that have no money.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,7 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
     None = not ours to do, or given up here and now.
     """
     with tools.database.transaction("runs.claim") as session:
-        at_work = Run.state.in_(AT_WORK)
+        at_work = Run.state.in_(EXECUTED_RUNS)
         claimed = due.claim(session, Run, run_id, lease=tools.settings.lease, where=at_work)
         if claimed is None:
             return None
@@ -102,7 +106,11 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
             claim=claim,
             error_code=why,
             # before it is verified nothing was asked on the creator's key; later nobody knows
-            model_cost_usd=making.NOTHING if run.state is RunState.RECEIVED else None,
+            **(
+                {"model_cost_usd": making.NOTHING, **_nothing_kept()}
+                if run.state is RunState.RECEIVED
+                else {}
+            ),
         )
         logger.warning("run given up", run=run_id, why=why.value)
         return None
@@ -135,8 +143,8 @@ def _why_give_up(session: Session, tools: Toolbox, held: _Held) -> RunFailure | 
     if crashes >= CRASHES_ARE_POISON:
         return RunFailure.CRASHED
     if held.run.state is RunState.RECEIVED:
-        is_hopeless = held.seconds < tools.settings.instant_run_seconds * SHARE_FOR_THE_CALL
-        return RunFailure.FACILITATOR_AWAY if is_hopeless else None
+        is_hopeless = select(func.now() >= _hopeless_at(tools)).where(Run.id == held.run.id)
+        return RunFailure.FACILITATOR_AWAY if session.scalar(is_hopeless) else None
     return RunFailure.DEADLINE if held.seconds < LEAST_SECONDS else None
 
 
@@ -177,8 +185,7 @@ def _signature(run: Run) -> str:
 
 def _put_off_verifying(tools: Toolbox, held: _Held, error: OutsideError) -> None:
     logger.warning("facilitator not reached", run=held.run.id, code=error.code)
-    wish = error.retry_after if isinstance(error, Unavailable) else None
-    delay = retry.backoff(held.calls_so_far, retry_after=wish)
+    delay = retry.backoff(held.calls_so_far, retry_after=error.retry_after)
     with tools.database.transaction("runs.verify_failed") as session:
         _end_call(session, held, CallOutcome.UNAVAILABLE, code=error.code)
         due.put_off(
@@ -189,7 +196,7 @@ def _put_off_verifying(tools: Toolbox, held: _Held, error: OutsideError) -> None
 def _hopeless_at(tools: Toolbox) -> SQLColumnExpression[datetime]:
     """When a run that is not verified comes to nothing."""
     needed = timedelta(seconds=tools.settings.instant_run_seconds * SHARE_FOR_THE_CALL)
-    return Run.run_by - needed
+    return func.least(Run.run_by - needed, journal.first_in_vain(CallKind.VERIFY) + VERIFYING)
 
 
 def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
@@ -206,8 +213,13 @@ def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
             on=RunEvent.REJECTED,
             claim=held.claim,
             error_code=reason,
-            inputs=null(),
+            **_nothing_kept(),
         )
+
+
+def _nothing_kept() -> dict[str, Any]:
+    """Of a run whose payment nobody has found good."""
+    return {"inputs": null(), "pruned_at": func.now()}
 
 
 def _begin_work(tools: Toolbox, held: _Held) -> _Held | None:

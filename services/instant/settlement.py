@@ -24,7 +24,6 @@ from gateways.x402 import (
     Unknown,
 )
 from models import due, run_moves
-from models.money import UsdMicros
 from models.run import CallKind, CallOutcome, Run, RunState
 from models.run_lifecycle import RunEvent
 from services import retry
@@ -122,7 +121,7 @@ def _on_chain(tools: Toolbox, run: Run) -> Moved | NotMoved | Unknown:
     return tools.chain.authorization(
         PaymentKey(network=network, asset=asset, payer=payer, nonce=nonce),
         pay_to=str(run.requirement["payTo"]),
-        amount=UsdMicros(run.price_usd_micros),
+        amount=run.price_usd_micros,
         since=run.created_at,
     )
 

@@ -12,10 +12,11 @@ from config.queues import TaskName
 from config.settings import Settings
 from gateways.errors import Billed, OutsideError
 from gateways.llms import Answer, Question
-from models import due, moves
+from models import due, locks, moves
 from models.attempt import Attempt, AttemptOutcome, Step
 from models.database import ago
 from models.demo_run import DemoRun, DemoState
+from models.locks import Lock
 from models.money import Usd
 from services.errors import ErrorCode, NotNow, TooManyRequests
 from services.jobs import prompts, steps, terms
@@ -25,8 +26,6 @@ from services.toolbox import Toolbox
 WINDOW = timedelta(hours=1)
 NETWORK_FACTOR = 20
 """A wider network (IPv6 /48) may make this many times the tries of one address."""
-ADMISSION_LOCK = 721_121
-"""Admissions are counted one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def admit(tools: Toolbox, request: str, client: Client) -> tuple[int, Allowance]
     """
     worst = terms.worst_cost(tools, demo_question(tools.settings, request))
     with tools.database.transaction("demo.admit") as session:
-        session.execute(select(func.pg_advisory_xact_lock(ADMISSION_LOCK)))
+        locks.take(session, Lock.DEMO_ADMISSION)  # they are counted one at a time
         allowance = _check_tries(session, tools.settings, client)
         _check_budget(session, tools.settings, worst)
         run = DemoRun(

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from gateways.errors import Billed, OutsideError, Refused, Unavailable
+from gateways.errors import Billed, OutsideError, Refused
 from gateways.llms import Answer, Question, Stop
 from models import due
 from models.attempt import Attempt, AttemptOutcome, Step
@@ -221,8 +221,7 @@ def _record_error(tools: Toolbox, assignment: Assignment, error: OutsideError) -
         if is_final:
             failure.give_up(session, assignment.job, assignment.claim, failure.REFUSED)
             return
-        wish = error.retry_after if isinstance(error, Unavailable) else None
-        delay = retry.backoff(assignment.attempts_so_far + 1, retry_after=wish)
+        delay = retry.backoff(assignment.attempts_so_far + 1, retry_after=error.retry_after)
         _try_again(session, assignment, delay)
 
 

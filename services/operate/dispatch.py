@@ -14,7 +14,7 @@ from models.job import Job
 from models.lifecycle import JobState
 from models.payout import Payout
 from models.refund_destination import RefundDestination
-from models.run import Run, RunState
+from models.run import EXECUTED_RUNS, Run, RunState
 from services.toolbox import Toolbox
 
 RINGS_PER_KIND = 200
@@ -34,7 +34,7 @@ _WORK: tuple[tuple[TaskName, due.DueRow, Callable[[], ColumnElement[bool]]], ...
     (TaskName.EXECUTE_JOB, Job, lambda: Job.state == JobState.EXECUTING),
     (TaskName.RUN_DEMO, DemoRun, true),
     (TaskName.RETURN_MONEY, RefundDestination, true),
-    (TaskName.EXECUTE_RUN, Run, lambda: Run.state.in_((RunState.RECEIVED, RunState.RUNNING))),
+    (TaskName.EXECUTE_RUN, Run, lambda: Run.state.in_(EXECUTED_RUNS)),
     (TaskName.SETTLE_RUN, Run, lambda: Run.state == RunState.SETTLING),
 )
 

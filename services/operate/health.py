@@ -5,14 +5,16 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+import structlog
 from sqlalchemy import exists, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from config.queues import EVERY, TaskName
 from models.btc_price import BtcPrice
 from models.catalogue import CatalogueModel
 from models.creator import ProviderKey
-from models.database import ago
+from models.database import ago, is_young
 from models.debt import Debt, DebtState
 from models.invoice import Receipt
 from models.job import Job
@@ -22,10 +24,13 @@ from models.refund_destination import RefundDestination
 from models.run import Run, RunState
 from models.tick import Tick
 from models.violation import Violation
+from services import defects
 from services.defects import DATABASE_LOST
 from services.errors import NotNow
 from services.money import btc_price, reconcile, wallet_moves
 from services.toolbox import Toolbox
+
+logger = structlog.get_logger(__name__)
 
 TICK_TOO_OLD = timedelta(seconds=15)
 """On top of its interval."""
@@ -62,7 +67,9 @@ def check(tools: Toolbox, *, schema_revision: str) -> Health:
             parts = {"database": {"ok": True}, "migrations": _migrations(session, schema_revision)}
             if parts["migrations"]["ok"]:
                 parts |= _parts(session, tools)
-    except DATABASE_LOST:
+    except (*DATABASE_LOST, DBAPIError) as error:
+        if not isinstance(error, DATABASE_LOST):  # it may not be read, say
+            defects.log(logger, error)
         return Health(status=Readiness.UNREADY, parts={"database": {"ok": False}})
     if not parts["migrations"]["ok"]:
         return Health(status=Readiness.UNREADY, parts=parts)
@@ -100,7 +107,7 @@ def _duties(session: Session) -> dict[str, Any]:
     late = [
         duty.value
         for duty, every in EVERY.items()
-        if (age := ages.get(duty.value)) is None or age > every + TICK_TOO_OLD
+        if not is_young(ages.get(duty.value), every + TICK_TOO_OLD)
     ]
     return {
         "ok": not late,
@@ -116,7 +123,7 @@ def _wallet(session: Session, duty: TaskName) -> dict[str, Any]:
         select(ago(Tick.ran_at), Tick.last_error).where(Tick.name == duty.value)
     ).one_or_none() or (None, None)
     return {
-        "ok": error is None and age is not None and age <= EVERY[duty] + TICK_TOO_OLD,
+        "ok": error is None and is_young(age, EVERY[duty] + TICK_TOO_OLD),
         "error": error,
         "ageSeconds": _seconds(age),
     }
@@ -136,11 +143,17 @@ def _backlog(session: Session) -> dict[str, Any]:
 def _refunds(session: Session) -> dict[str, Any]:
     """Payouts whose outcome is not known are a person's business after an hour.
 
+    ``errors`` counts by code what each of them was last told, sent or not.
     Receivers whom nobody asks although their time has come: no worker serves ``hooks``.
     """
     in_doubt, oldest = session.execute(
         select(func.count(), ago(func.min(Payout.created_at))).where(Payout.due_at.is_not(None))
     ).one()
+    errors = session.execute(
+        select(Payout.last_code, func.count())
+        .where(Payout.due_at.is_not(None), Payout.last_code.is_not(None))
+        .group_by(Payout.last_code)
+    )
     open_debts = session.scalar(select(func.count()).where(Debt.state == DebtState.OWED))
     neglected = session.scalar(
         select(ago(func.min(RefundDestination.due_at))).where(
@@ -153,6 +166,7 @@ def _refunds(session: Session) -> dict[str, Any]:
         "underWay": in_doubt,
         "oldestSeconds": _seconds(oldest),
         "openDebts": open_debts,
+        "errors": {code: count for code, count in errors},  # noqa: C416 - a row is no pair
     }
 
 
@@ -163,7 +177,7 @@ def _catalogue(session: Session, tools: Toolbox) -> dict[str, Any]:
             CatalogueModel.vanished_at.is_(None)
         )
     ).one()
-    is_fresh = age is not None and age < CATALOGUE_TOO_OLD
+    is_fresh = is_young(age, CATALOGUE_TOO_OLD)
     is_used = tools.vault is not None and session.scalar(select(exists().select_from(ProviderKey)))
     return {"ok": is_fresh or not is_used, "models": models, "ageSeconds": _seconds(age)}
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, update
+from sqlalchemy import ColumnElement, case, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from config.queues import EVERY, TaskName
-from gateways.errors import OutsideError, Refused, Unavailable
+from gateways.errors import OutsideError, Refused
 from models.database import ago
 from models.tick import Tick
 from services.instant import catalogue, keys, probes, retention
@@ -25,6 +25,9 @@ TICK_LEASE = timedelta(seconds=15)
 a first comparison with a wallet full of history takes minutes, and is not begun again beside."""
 SLOWED_DOWN = timedelta(seconds=5)
 """How long a duty rests at least after LNbits or a feed turned it away."""
+RESTS_AT_MOST = timedelta(hours=1)
+"""However long whoever turned it away wishes to be left in peace."""
+CLOCK_ROOM = timedelta(seconds=2)
 HURRY_AT_MOST_EVERY = timedelta(milliseconds=500)
 EARLY = 0.8
 """Due after this share of the interval, so that a beat that is a little early need not wait."""
@@ -81,11 +84,11 @@ def run(tools: Toolbox, name: TaskName) -> bool:
         with tools.leases.hold(Tick, name.value, held.claim, lease=TICK_LEASE):
             DUTIES[name](tools, held.since_last_run)
     except OutsideError as error:
-        wish = error.retry_after if isinstance(error, Unavailable) else None
         # what was refused will be refused again: that is for a person
         log = logger.error if isinstance(error, Refused) else logger.warning
         log("duty turned away", duty=name.value, code=error.code)
-        _rest(tools, name, held, max(wish or SLOWED_DOWN, SLOWED_DOWN), error.code)
+        wish = max(error.retry_after or SLOWED_DOWN, SLOWED_DOWN)
+        _rest(tools, name, held, min(wish, RESTS_AT_MOST), error.code)
         return True
     _finish(tools, name, held, EVERY[name] * EARLY)
     return True
@@ -122,11 +125,23 @@ def _claim(tools: Toolbox, name: TaskName) -> _Held | None:
         )
         row = session.execute(
             update(Tick)
-            .where(Tick.name == name.value, Tick.due_at <= func.now())
+            .where(Tick.name == name.value, or_(Tick.due_at <= func.now(), _is_due_too_late(name)))
             .values(claim=Tick.claim + 1, due_at=func.now() + TICK_LEASE)
             .returning(Tick.claim, ago(Tick.ran_at))
         ).one_or_none()
-        return _Held(*row) if row else None
+    if row is None:
+        return None
+    claim, age = row
+    # below zero nobody knows how long ago it was
+    return _Held(claim, None if age is None or age < timedelta(0) else age)
+
+
+def _is_due_too_late(name: TaskName) -> ColumnElement[bool]:
+    """Nothing puts a duty off so far: the clock was set back since, and it would rest till then."""
+    longest = max(EVERY[name], TICK_LEASE)
+    most = case((Tick.last_error.is_(None), longest), else_=max(longest, RESTS_AT_MOST))
+    # by the clock of this moment, as in ``hurry``: who waited for the row sees a newer lease
+    return Tick.due_at > func.clock_timestamp() + most + CLOCK_ROOM
 
 
 def _finish(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta) -> None:
