@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-x402 test-machines chaos release-check reconcile owner-moves doubtful-runs books creators rotate-keys clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything into .venv, exactly as locked (again only when a lock changed)
 	@$(SETUP_DEV)
