@@ -25,7 +25,7 @@ from services.money import reconcile
 from services.toolbox import Role, Toolbox
 from tests.app.contract import CheckedClient, client_of
 from tests.support.canary import Listener, secrets_in
-from tests.support.confidential import keys_in, texts_in
+from tests.support.confidential import confidential_in
 from tests.support.creators import OPS_TOKEN, VAULT_KEY
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
@@ -213,8 +213,9 @@ def tools(
     """
     log_listener.lines.clear()
     yield built_tools.with_(doorbell=doorbell)
-    texts = texts_in(built_tools) if log_listener.lines else set()
-    confidential = texts | keys_in(built_tools.settings)
+    confidential = (
+        confidential_in(built_tools.database, built_tools.settings) if log_listener.lines else set()
+    )
     empty(built_tools)
     for line in log_listener.lines:
         assert not secrets_in(line, confidential=confidential), f"a secret was logged: {line}"

@@ -5,6 +5,8 @@ Nor may any answer give away what only its server knows, or what somebody else h
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -18,7 +20,7 @@ from app.api import document
 from tests.support.canary import told_by_mistake
 
 UNDOCUMENTED = {404, 405, 414, 500}
-"""May be answered undocumented: other paths, other methods, endless addresses, our own faults."""
+"""May be answered undocumented: other paths, other methods, endless addresses, planted defects."""
 POINTED_AT = {"invalid_request", "invalid_refund_to"}
 """Codes of errors that hold ``errors[]``."""
 OUTSIDE = ("/api/openapi.json", "/api/docs", "/api/dev/", "/api/hooks/")
@@ -66,8 +68,14 @@ class Contract:
             for path, methods in spec["paths"].items()
         ]
 
-    def judge(self, response: Seen, sent: Any) -> None:
-        """Raise AssertionError when an answer, or the taking of a request, is not as documented."""
+    def judge(self, response: Seen, sent: Any, *, defect_is_planted: bool = False) -> None:
+        """Raise AssertionError when an answer, or the taking of a request, is not as documented.
+
+        A 500 is a breach, however well it is told, unless a test has planted what it tells of.
+        """
+        assert response.status_code != 500 or defect_is_planted, (
+            f"a defect of ours: {response.method} {response.path} is told {response.text}"
+        )
         if response.method == "HEAD" or (
             response.method == "OPTIONS" and response.status_code < 400
         ):
@@ -164,12 +172,20 @@ class CheckedClient(FlaskClient):
     """A test client that judges every answer it gets."""
 
     contract: Contract
+    _defect_is_planted = False
+
+    @contextmanager
+    def expecting_a_defect(self) -> Iterator[None]:
+        """For tests that break something of ours and look at the 500."""
+        self._defect_is_planted = True
+        yield
+        self._defect_is_planted = False
 
     def open(self, *args: Any, **kwargs: Any) -> Answer:
         response = super().open(*args, **kwargs)
         seen = Seen.of_client(response)
         response.close()  # what was read of a file
-        self.contract.judge(seen, kwargs.get("json"))
+        self.contract.judge(seen, kwargs.get("json"), defect_is_planted=self._defect_is_planted)
         return cast("Answer", response)
 
     def get(self, *args: Any, **kwargs: Any) -> Answer:

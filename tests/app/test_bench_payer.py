@@ -9,7 +9,7 @@ from gateways.lightning.stand_in import StandInPayer
 from models.invoice import InvoiceKind
 from models.lifecycle import JobState
 from tests.app.conftest import Build
-from tests.app.contract import CheckedClient
+from tests.app.contract import CheckedClient, client_of
 from tests.support.life import Life
 
 
@@ -57,4 +57,4 @@ def test_it_does_not_exist_in_production(client_with: Build) -> None:
 
 
 def test_the_document_does_not_name_it(web: Flask) -> None:
-    assert "/dev/" not in web.test_client().get("/api/openapi.json").text
+    assert "/dev/" not in client_of(web).get("/api/openapi.json").text

@@ -22,6 +22,7 @@ from services.jobs.intake import JobView
 from tests.app.conftest import Build, BusyDoorbell, taken
 from tests.app.contract import Answer, CheckedClient
 from tests.support.life import Life
+from tests.support.lost_database import LostAt
 
 
 def claim(client: CheckedClient, job: JobView | UUID | str, body: object) -> Answer:
@@ -367,3 +368,19 @@ def test_given_another_claim_that_does_not_end_then_503_at_last_and_the_same_inv
     assert "55P03" in caplog.text
     assert claim(client, view, {"invoice": invoice}).status_code == 202
     hurried.close()
+
+
+def test_a_database_lost_while_a_refund_is_waited_for_leaves_it_under_way(
+    client_with: Build, life: Life, stand_in: StandInClient
+) -> None:
+    lost = LostAt("refunds.look", life.tools.database)
+    client = client_with(collaborators={"database": lost}, refund_wait_seconds=20)
+    view = life.complete()
+    body = {"invoice": stand_in.payer_invoice(owed(client, view))}
+
+    under_way = claim(client, view, body)
+    life.work()
+    paid = claim(client, view, body)
+
+    assert (under_way.status_code, under_way.json["refundState"]) == (202, "pending")
+    assert (paid.status_code, paid.json["refundState"]) == (200, "paid")

@@ -12,6 +12,7 @@ from services.toolbox import Toolbox
 from tests.app.conftest import Build, BusyDoorbell, taken
 from tests.app.contract import Answer, CheckedClient
 from tests.support.doorbell import RecordingDoorbell
+from tests.support.lost_database import LostAt
 
 
 def ask(client: CheckedClient, request: str = "Say something.", **who: str) -> Answer:
@@ -235,3 +236,15 @@ def test_forwarded_addresses_count_only_behind_trusted_proxies(
     assert forwarded(behind_one, "198.51.100.3", "192.0.2.9") == 200
     assert forwarded(behind_one, "1.1.1.1, 198.51.100.4", "192.0.2.9") == 200
     assert forwarded(behind_one, "9.9.9.9, 198.51.100.4", "192.0.2.9") == 429
+
+
+def test_a_database_lost_while_a_try_is_waited_for_tells_how_many_are_left(
+    client_with: Build, tools: Toolbox
+) -> None:
+    lost = ask(client_with(collaborators={"database": LostAt("demo.look", tools.database)}))
+
+    again = ask(client_with(demo_wait_seconds=0))
+
+    assert (lost.status_code, lost.json["code"]) == (503, "not_ready")
+    left = [answer.headers["X-RateLimit-Remaining"] for answer in (lost, again)]
+    assert left == ["4", "4"], "it was taken, and the next one given back"

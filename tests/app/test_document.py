@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from openapi_spec_validator import validate
 from app import openapi
 from config.settings import Settings
 from models.lifecycle import JobState
+from services.jobs import intake
 from tests.app.conftest import Build
 from tests.app.contract import CheckedClient, Contract, client_of
 
@@ -241,6 +243,22 @@ def test_the_judge_of_all_these_tests_sees_what_is_not_documented(web: Flask) ->
         client.get("/api/healthz")
     with pytest.raises(AssertionError, match="200 is not documented"):
         client.get("/api/readyz")
+
+
+def test_the_judge_sees_a_defect_of_ours_unless_it_was_planted(
+    client: CheckedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However well it is told."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(intake, "find", broken)
+
+    with pytest.raises(AssertionError, match="a defect of ours"):
+        client.get(f"/api/jobs/{uuid4()}")
+    with client.expecting_a_defect():
+        assert client.get(f"/api/jobs/{uuid4()}").status_code == 500
 
 
 def test_the_judge_sees_a_document_that_forbids_what_is_taken(web: Flask) -> None:

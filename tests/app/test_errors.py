@@ -13,7 +13,7 @@ from services.errors import ErrorCode
 from services.jobs import intake
 from services.toolbox import Toolbox
 from tests.app.conftest import Build
-from tests.app.contract import Answer, CheckedClient
+from tests.app.contract import Answer, CheckedClient, client_of
 from tests.support.life import REQUEST, Life
 
 NOBODYS = "6f2c7e0a-0000-4000-8000-000000000000"
@@ -105,7 +105,8 @@ def test_a_defect_of_ours_is_a_500_that_tells_nothing_and_is_on_record(
 
     monkeypatch.setattr(intake, "find", broken)
 
-    response = client.get(f"/api/jobs/{NOBODYS}")
+    with client.expecting_a_defect():
+        response = client.get(f"/api/jobs/{NOBODYS}")
 
     check_shape(response, 500, "internal")
     assert "how we are built" not in response.text
@@ -129,7 +130,8 @@ def test_given_a_statement_that_fails_then_its_parameters_are_not_logged(
 
     monkeypatch.setattr(intake, "find", broken)
 
-    response = client.get(f"/api/jobs/{NOBODYS}")
+    with client.expecting_a_defect():
+        response = client.get(f"/api/jobs/{NOBODYS}")
 
     check_shape(response, 500, "internal")
     assert "UndefinedTable" in caplog.text
@@ -186,9 +188,8 @@ def test_given_a_path_unknown_then_404_whatever_else_is_wrong(client: CheckedCli
 
 
 def test_every_code_is_in_the_document_and_every_error_names_its_own(web: Flask) -> None:
-    document = web.test_client().get("/api/openapi.json").json
+    document = client_of(web).get("/api/openapi.json").json
 
-    assert document is not None
     listed = document["components"]["schemas"]["ErrorResponse"]["properties"]["code"]["enum"]
     assert listed == [code.value for code in ErrorCode]
 

@@ -13,7 +13,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from local.stand_in.testing import StandInClient
@@ -428,5 +427,4 @@ def test_a_webhook_is_a_nudge_whatever_its_body_says(world: World, body: bytes) 
     path = _address(world, "/api/hooks/lnbits/<string:token>")
 
     assert world.client.post(path, data=body, content_type=JSON).status_code == 204
-    huge = FlaskClient(world.client.application, world.client.response_wrapper)
-    assert huge.post(path, data=b" " * 10_000_000).status_code == 413
+    assert world.client.post(path, data=b" " * 10_000_000).status_code == 413

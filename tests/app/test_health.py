@@ -1,15 +1,22 @@
 """Liveness asks nobody; readiness tells parts and figures and no balances."""
 
+from collections.abc import Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psycopg2
 import pytest
 
 from app.factory import create_app
 from config.queues import TaskName
+from config.settings import psycopg2_url
 from local.stand_in.testing import StandInClient
 from models.database import Database
 from services.operate import ticks
 from services.toolbox import Toolbox
 from tests.app.conftest import Build
 from tests.app.contract import CheckedClient, client_of
+from tests.support.canary import Listener
 from tests.support.life import Life
 
 
@@ -55,7 +62,7 @@ def test_given_another_schema_then_503(tools: Toolbox) -> None:
     assert response.status_code == 503
     assert (response.json["status"], response.json["readiness"]) == (503, "unready")
     assert response.json["checks"]["migrations"]["ok"] is False
-    assert response.json["error"]
+    assert response.json["error"] == "The database is that of another version of this service."
 
 
 def test_given_a_database_that_is_away_then_503_with_an_error_for_people(
@@ -71,6 +78,33 @@ def test_given_a_database_that_is_away_then_503_with_an_error_for_people(
     assert response.json["readiness"] == "unready"
     assert response.json["error"] == "The database cannot be used."
     assert int(response.headers["Retry-After"]) >= 1
+    assert "SECRET" not in response.text
+
+
+@pytest.fixture
+def stranger(database_url: str) -> Iterator[str]:
+    """The same database, for a role that may come in and read nothing."""
+    with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("CREATE ROLE stranger LOGIN PASSWORD 'SECRET'")
+        host = urlsplit(database_url).netloc.rpartition("@")[2]
+        yield urlsplit(database_url)._replace(netloc=f"stranger:SECRET@{host}").geturl()
+        cursor.execute("DROP ROLE stranger")
+
+
+def test_given_a_database_that_may_not_be_read_then_503_and_a_line_in_the_log(
+    client_with: Build, stranger: str, log_listener: Listener
+) -> None:
+    database = Database(psycopg2_url(stranger))
+    client = client_with(collaborators={"database": database})
+
+    response = client.get("/api/readyz")
+    database.close()
+
+    assert (response.status_code, response.json["readiness"]) == (503, "unready")
+    assert response.json["checks"] == {"database": {"ok": False}}
+    assert [line for line in log_listener.lines if "InsufficientPrivilege" in line]
     assert "SECRET" not in response.text
 
 

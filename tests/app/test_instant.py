@@ -19,6 +19,7 @@ from tests.app.conftest import Build, BusyDoorbell
 from tests.app.contract import CheckedClient
 from tests.support import rows
 from tests.support.doorbell import RecordingDoorbell
+from tests.support.lost_database import LostAt
 from tests.support.market import (
     BODY,
     MODEL,
@@ -572,6 +573,27 @@ def test_a_result_is_gone_after_its_retention(market: Market, buyer: Buyer) -> N
     assert market.run().paid_usd_micros == PRICE_MICROS
 
 
+def test_a_run_that_failed_uncharged_is_never_gone(
+    market: Market, buyer: Buyer, stand_in: StandInClient
+) -> None:
+    path = market.publish()
+    stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.EMPTY))
+    payment = buyer.payment(path)
+    shown = buyer.show(path, payment)
+    address = f"{path}/runs/{market.run().public_id}"
+    read = buyer.client.get(address)
+
+    market.age_runs(ended_at=timedelta(days=8))
+    assert retention.prune(market.tools) == 1
+    shown_late, read_late = buyer.show(path, payment), buyer.client.get(address)
+
+    assert (read_late.status_code, read_late.json) == (200, read.json)
+    assert read_late.get_json()["state"] == "failed"
+    assert (shown_late.status_code, shown_late.json["code"]) == (503, shown.json["code"])
+    for late, early in ((shown_late, shown), (read_late, read)):
+        assert late.headers["PAYMENT-RESPONSE"] == early.headers["PAYMENT-RESPONSE"]
+
+
 def _owner(market: Market, key: str | None = None) -> dict[str, str]:
     return {"X-Owner-Test": "true", "Authorization": f"Bearer {key or market.api_key}"}
 
@@ -686,6 +708,55 @@ def test_a_waiting_caller_is_answered_before_its_run_ends(
 
     assert early.status_code == 202
     assert buyer.show(path, payment).status_code == 200
+
+
+def test_a_database_lost_while_a_paid_run_is_waited_for_takes_nothing_from_the_caller(
+    market: Market, client_with: Build, doorbell: RecordingDoorbell
+) -> None:
+    lost = LostAt("runs.look", market.tools.database)
+    client = client_with(collaborators={"database": lost}, instant_wait_seconds=20)
+
+    answer = Buyer(client).buy(market.publish(), version=1)
+    doorbell.answer_all(market.tools)
+
+    assert (answer.status_code, answer.json["state"]) == (202, "processing")
+    assert int(answer.headers["Retry-After"]) >= 1
+    ended = client.get(answer.json["statusUrl"].removeprefix("http://localhost"))
+    assert (ended.status_code, ended.json["state"]) == (200, "succeeded")
+    assert len(market.moved()) == 1
+
+
+def test_a_run_that_has_ended_is_shown_again_also_when_the_database_is_lost_then(
+    market: Market, buyer: Buyer, client_with: Build
+) -> None:
+    path = market.publish()
+    payment = buyer.payment(path)
+    first = buyer.show(path, payment)
+    lost = LostAt("runs.look", market.tools.database)
+    client = client_with(collaborators={"database": lost}, instant_wait_seconds=20)
+
+    again = Buyer(client, buyer.payer).show(path, payment)
+
+    assert (again.status_code, again.json) == (200, first.json)
+    assert again.headers["PAYMENT-RESPONSE"] == first.headers["PAYMENT-RESPONSE"]
+
+
+def test_who_cannot_be_told_whether_a_run_is_on_record_is_told_to_show_the_same_payment(
+    market: Market, client_with: Build
+) -> None:
+    path = market.publish()
+    lost = client_with(collaborators={"database": LostAt("runs.create", market.tools.database)})
+    buyer = Buyer(lost)
+    payment = buyer.payment(path)
+
+    in_doubt = buyer.show(path, payment)
+    again = Buyer(client_with(), buyer.payer).show(path, payment)
+
+    assert (in_doubt.status_code, in_doubt.json["code"]) == (503, "not_ready")
+    assert in_doubt.headers["Retry-After"] == "2"
+    assert "send the same payment again" in in_doubt.json["error"]
+    assert again.status_code == 202
+    assert again.json["statusUrl"].endswith(str(market.run().public_id))
 
 
 def test_values_that_leave_the_model_no_room_for_an_answer_are_a_400_and_not_charged(

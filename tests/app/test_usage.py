@@ -80,6 +80,7 @@ def test_a_paid_run_is_shown_with_exact_amounts_and_earns_them(ann: Visitor) -> 
         "failedCalls": 0,
         "refusedCalls": 0,
         "openCalls": 0,
+        "unknownCostCalls": 0,
         "grossUsd": Decimal("0.100001"),
         "platformFeeUsd": Decimal("0.000003"),
         "netUsd": Decimal("0.099998"),

@@ -1,7 +1,7 @@
 """The source of the house, for rules that read it."""
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -63,7 +63,8 @@ def imported(found: Module) -> Iterator[tuple[ast.stmt, str]]:
             yield from ((node, f"{node.module}.{name.name}") for name in node.names)
 
 
-def bound_by_imports(found: Module) -> dict[str, str]:
+@cache
+def bound_by_imports(found: Module) -> Mapping[str, str]:
     """What the imported names of a module stand for, in full."""
     bound: dict[str, str] = {}
     for node in found.nodes:

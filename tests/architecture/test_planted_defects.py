@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from local.environment import ROOT
-from tests.mutants.__main__ import EVERY, DoesNotApply, run
-from tests.mutants.catalogue import Change, Mutant
+from tests.mutants.__main__ import EVERY, NOT_TRIED, DoesNotApply, main, run
+from tests.mutants.catalogue import IN_CI, Change, Mutant
 
 CHANGES = [
     pytest.param(change, id=f"{mutant.name}: {change.file}")
@@ -26,6 +26,15 @@ def test_each_is_looked_for_by_tests_that_exist(mutant: Mutant) -> None:
 
     assert places
     assert all((ROOT / place).exists() for place in places)
+
+
+def test_every_name_of_ci_is_that_of_a_mutant() -> None:
+    assert set(IN_CI) <= {mutant.name for mutant in EVERY}
+
+
+def test_a_name_that_begins_no_mutants_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["planted-name"]) == NOT_TRIED
+    assert "planted-name" in capsys.readouterr().out
 
 
 TRIED = """

@@ -6,8 +6,10 @@ follows the nesting runs out of stack.
 
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-from tests.architecture.source import ROOT, modules
+from tests.architecture.source import PRODUCTION, ROOT, modules
 
 LIMIT = 1000
 """Python's own."""
@@ -16,24 +18,37 @@ NOT_TO_BE_IMPORTED = {"app.wsgi", "workers.celery_app", "workers.beat"}
 """They read the environment and build the process."""
 
 
-def test_no_library_of_the_product_raises_the_recursion_limit() -> None:
-    packages = ("config", "models", "gateways", "services", "tasks", "app", "workers")
-    ours = [found.name for found in modules(*packages) if "migrations" not in found.name]
-    names = [name for name in ours if name not in NOT_TO_BE_IMPORTED]
-    assert len(names) > 100
+def limit_after_importing(names: Iterable[str], place: Path) -> str:
+    """What a process of its own says when it has imported all of these."""
     program = (
         "import importlib, sys\n"
-        f"for name in {[*names, *LOADED_LATE]!r}: importlib.import_module(name)\n"
+        f"for name in {[*names]!r}: importlib.import_module(name)\n"
         "print(sys.getrecursionlimit())"
     )
-
     answer = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=ROOT,
+        cwd=place,
         capture_output=True,
         check=False,
         text=True,
         timeout=120,
     )
+    return answer.stdout.strip() or answer.stderr
 
-    assert answer.stdout.strip() == str(LIMIT), answer.stderr
+
+def test_no_library_of_the_product_raises_the_recursion_limit() -> None:
+    ours = [found.name for found in modules(*PRODUCTION) if "migrations" not in found.name]
+    names = [name for name in ours if name not in NOT_TO_BE_IMPORTED]
+    assert len(names) > 100
+
+    assert limit_after_importing([*names, *LOADED_LATE], ROOT) == str(LIMIT)
+
+
+def test_a_library_that_raises_it_would_be_seen(tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text("import sys\nsys.setrecursionlimit(1001)\n")
+
+    assert limit_after_importing(["json", "planted"], tmp_path) == "1001"
+
+
+def test_what_cannot_be_imported_would_be_seen(tmp_path: Path) -> None:
+    assert "ModuleNotFoundError" in limit_after_importing(["planted"], tmp_path)

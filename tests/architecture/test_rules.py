@@ -4,7 +4,7 @@ import pytest
 
 from tests.architecture import rules
 from tests.architecture.rules import Rule
-from tests.architecture.source import PACKAGES, PRODUCTION, module, modules
+from tests.architecture.source import PACKAGES, PRODUCTION, ROOT, module, modules
 from tests.architecture.transactions import (
     COLLABORATORS,
     PROTOCOLS,
@@ -36,6 +36,17 @@ def test_the_bench_keeps_the_rule_too(rule: Rule) -> None:
     assert rule(modules(*PACKAGES)) == [], rule.__doc__
 
 
+def test_every_test_holds_what_our_doors_answer_against_the_document() -> None:
+    rule = rules.answers_nobody_judges
+
+    assert rule(modules("tests")) == [], rule.__doc__
+
+
+@pytest.mark.parametrize("path", rules.ASK_OTHERS)
+def test_whoever_is_said_to_ask_others_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
 PLANTS: list[tuple[Rule, str, str]] = [
     (rules.states_written_elsewhere, "services/x.py", "job.state = JobState.COMPLETE"),
     (rules.states_written_elsewhere, "services/x.py", "a, job.state = 1, 2"),
@@ -48,6 +59,88 @@ PLANTS: list[tuple[Rule, str, str]] = [
     (rules.states_written_elsewhere, "services/instant/x.py", "Run(creator_id=1, state=new)"),
     (rules.states_written_elsewhere, "app/x.py", "setattr(job, 'state', new)"),
     (rules.states_written_elsewhere, "models/debt.py", "self.state = new"),
+    (rules.states_written_elsewhere, "services/x.py", "update(Job).values(**{'state': new})"),
+    (rules.states_written_elsewhere, "services/x.py", "update(Job).values(dict(state=new))"),
+    (rules.states_written_elsewhere, "services/x.py", "insert(Debt).values([{'state': new}])"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "insert(Debt).values([{'job_id': 1}, {Debt.state: new}])",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "insert(X).on_conflict_do_update(set_={'state': new})",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "insert(X).on_conflict_do_update(set_=dict(state=new))",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "update(Job).ordered_values(('state', new))"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "update(Job).ordered_values((Job.version, 1), (Job.state, new))",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "insert(Job).from_select(['id', 'state'], old)",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "session.execute(update(Job), [{'id': 1, 'state': new}])",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "session.execute(statement, {'state': new})"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "session.execute(update(Job).where(text('id = 1')), params={'state': new})",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "session.bulk_update_mappings(Job, [{'state': new}])",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "session.query(Job).update({'state': new})"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "text('UPDATE jobs SET version = 2, state = :new WHERE id = 1')",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "text(f'update {table} set state = :new')"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "text('INSERT INTO debts (id, state) VALUES (1, :new)')",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "text('INSERT INTO debts (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET state = :new')",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "WalletMove(state=new)"),
+    (rules.states_written_elsewhere, "services/x.py", "Job(**{'state': new})"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "from models.job import Job as J\nJ(state=new)",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "import models.job as j\nj.Job(state=new)"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "from builtins import setattr as put\nput(job, 'state', new)",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "attributes.set_attribute(job, 'state', new)",
+    ),
+    (rules.states_written_elsewhere, "services/x.py", "for job.state in states: pass"),
+    (rules.states_written_elsewhere, "services/x.py", "del job.state"),
     (rules.environment_read, "services/x.py", "import os\nos.environ['HOME']"),
     (rules.environment_read, "services/x.py", "import os\nos.getenv('HOME')"),
     (rules.environment_read, "config/settings.py", "from os import environ"),
@@ -79,6 +172,23 @@ PLANTS: list[tuple[Rule, str, str]] = [
     (rules.floats_near_money, "services/money/x.py", "sats * 1.25"),
     (rules.floats_near_money, "models/money.py", "float(usd)"),
     (rules.floats_near_money, "models/x.py", "mapped_column(Float())"),
+    (rules.answers_nobody_judges, "tests/app/test_x.py", "web.test_client().get('/api')"),
+    (rules.answers_nobody_judges, "tests/app/test_x.py", "FlaskClient(web).get('/api')"),
+    (rules.answers_nobody_judges, "tests/x.py", "import requests\nrequests.get(url)"),
+    (rules.answers_nobody_judges, "tests/x.py", "import requests as r\nr.request('GET', url)"),
+    (rules.answers_nobody_judges, "tests/x.py", "from requests import post\npost(url)"),
+    (rules.answers_nobody_judges, "tests/x.py", "import requests\nrequests.Session()"),
+    (rules.answers_nobody_judges, "tests/x.py", "import httpx\nhttpx.Client()"),
+    (
+        rules.answers_nobody_judges,
+        "tests/x.py",
+        "from http.client import HTTPConnection\nHTTPConnection(host)",
+    ),
+    (
+        rules.answers_nobody_judges,
+        "tests/x.py",
+        "import urllib.request\nurllib.request.urlopen(url)",
+    ),
     (rules.vague_names, "services/utils.py", ""),
     (rules.vague_names, "app/helpers/dates.py", ""),
 ]
@@ -94,6 +204,33 @@ INNOCENT: list[tuple[Rule, str, str]] = [
     (rules.states_written_elsewhere, "models/run_moves.py", "run.state = new"),
     (rules.states_written_elsewhere, "services/x.py", "select(Job).where(Job.state == old)"),
     (rules.states_written_elsewhere, "services/x.py", "Claim(state=payout.state)"),
+    (rules.states_written_elsewhere, "services/x.py", "counts[job.state] = 1"),
+    (rules.states_written_elsewhere, "services/x.py", "wanted = {Run.state: status}"),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "update(Job).where(Job.state == old).values(version=2)",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "insert(X).on_conflict_do_update(set_={'note': n}, where=WalletMove.state.in_((A, B)))",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "session.execute(text('SELECT 1 WHERE state = :state'), {'state': old})",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "text('UPDATE jobs SET version = 2 WHERE state = :old')",
+    ),
+    (
+        rules.states_written_elsewhere,
+        "services/x.py",
+        "from models.claim import Claim as Job\nJob(state=new)",
+    ),
     (rules.environment_read, "workers/beat.py", "import os\nos.environ"),
     (rules.environment_read, "app/x.py", "request.environ"),
     (rules.calls_past_the_gateways, "gateways/http.py", "import requests"),
@@ -102,12 +239,25 @@ INNOCENT: list[tuple[Rule, str, str]] = [
     (rules.hosts_clocks, "services/x.py", "from time import monotonic\nmonotonic()"),
     (rules.hosts_clocks, "services/x.py", "from sqlalchemy import func\nfunc.now()"),
     (rules.retries_left_to_celery, "services/x.py", "retry.backoff(3)"),
+    (rules.answers_nobody_judges, "tests/x.py", "client_of(web).get('/api')"),
+    (rules.answers_nobody_judges, "tests/x.py", "from tests.support import wire\nwire.get(url)"),
+    (rules.answers_nobody_judges, "tests/x.py", "stand_in.counts().requests.get(FEED, 0)"),
+    (rules.answers_nobody_judges, "tests/x.py", "import requests\nrequests.ConnectionError()"),
+    (rules.answers_nobody_judges, "tests/stand_in/x.py", "import requests\nrequests.get(url)"),
 ]
 
 
 @pytest.mark.parametrize(("rule", "path", "text"), INNOCENT)
 def test_what_is_allowed_is_not_found(rule: Rule, path: str, text: str) -> None:
     assert rule([module(path, text)]) == []
+
+
+def test_every_table_with_a_state_is_watched() -> None:
+    """Or the rule could be kept because nothing was derived."""
+    known = {"Job", "Payout", "Debt", "DemoRun", "RefundDestination", "Run", "WalletMove"}
+
+    assert known <= rules.STATEFUL
+    assert "Receipt" not in rules.STATEFUL
 
 
 HELPER = module(

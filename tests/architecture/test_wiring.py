@@ -2,9 +2,12 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from celery import Celery
 
 from config.broker import make_celery
 from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
@@ -12,7 +15,15 @@ from config.settings import Settings
 from local.environment import System, honest_work
 from services.operate.ticks import DUTIES
 from tasks import instant, jobs, money, ticks
-from tests.architecture.source import ROOT, called_name, calls, imported, modules, within
+from tests.architecture.source import (
+    ROOT,
+    Module,
+    called_name,
+    calls,
+    imported,
+    module,
+    modules,
+)
 from tests.support.doorbell import ANSWERS
 from workers.schedule import beat_schedule
 
@@ -26,15 +37,22 @@ NOWHERE = {
 
 
 def of_the_procfile() -> Commands:
-    lines = (ROOT / "Procfile").read_text().splitlines()
-    found = dict(re.findall(r"^([a-z-]+): (.+)$", "\n".join(lines), re.MULTILINE))
+    return in_a_procfile((ROOT / "Procfile").read_text())
+
+
+def in_a_procfile(text: str) -> Commands:
+    found = dict(re.findall(r"^([a-z-]+): (.+)$", text, re.MULTILINE))
     return {name: shlex.split(command) for name, command in found.items()}
 
 
 def of_docker_compose() -> Commands:
+    return in_a_compose_file((ROOT / "docker-compose.yml").read_text())
+
+
+def in_a_compose_file(text: str) -> Commands:
     """Service by service; a service without a command runs the image's."""
-    text = (ROOT / "docker-compose.yml").read_text().partition("\nservices:\n")[2]
-    services = dict(re.findall(r"^  ([a-z-]+):\n((?:(?:    .*)?\n)+)", text, re.MULTILINE))
+    listed = text.partition("\nservices:\n")[2]
+    services = dict(re.findall(r"^  ([a-z-]+):\n((?:(?:    .*)?\n)+)", listed, re.MULTILINE))
     return {
         name: _items(command.group(1))
         for name, body in services.items()
@@ -70,15 +88,50 @@ def option(command: list[str], *names: str) -> str | None:
     return next((command[n + 1] for n, word in enumerate(command) if word in names), None)
 
 
+def served(commands: Commands) -> list[str]:
+    """Every queue as often as a process takes from it."""
+    asked = (option(words, "-Q") or "" for words in commands.values())
+    return sorted(queue for queues in asked for queue in queues.split(",") if queue)
+
+
+QUEUES = sorted(queue.value for queue in QueueName)
+
+
 @pytest.mark.parametrize("place", PLACES)
-def test_every_queue_is_served_by_some_process(place: str) -> None:
-    commands = PLACES[place]()
+def test_every_queue_is_served_by_one_kind_of_process(place: str) -> None:
+    assert served(PLACES[place]()) == QUEUES
 
-    served = [
-        queue for words in commands.values() for queue in (option(words, "-Q") or "").split(",")
-    ]
 
-    assert sorted(filter(None, served)) == sorted(queue.value for queue in QueueName)
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        ("ticks,money", "ticks"),
+        ("ticks,money", "ticks,money,planted"),
+        ("models,hooks", "models,hooks,money"),
+        ("-Q models,hooks", ""),
+        ("worker-models: ", "#worker-models: "),
+    ],
+)
+def test_a_procfile_that_does_not_serve_the_queues_would_be_seen(said: str, instead: str) -> None:
+    text = (ROOT / "Procfile").read_text()
+
+    assert text.count(said) == 1
+    assert served(in_a_procfile(text.replace(said, instead))) != QUEUES
+
+
+@pytest.mark.parametrize(
+    ("said", "instead"),
+    [
+        ("ticks,money", "ticks"),
+        ("models,hooks", "models,hooks,money"),
+        ('-Q, "models,hooks", ', ""),
+    ],
+)
+def test_a_compose_file_that_does_not_serve_them_would_be_seen(said: str, instead: str) -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    assert text.count(said) == 1
+    assert served(in_a_compose_file(text.replace(said, instead))) != QUEUES
 
 
 @pytest.mark.parametrize("name", ["worker-money", "worker-models", "beat"])
@@ -134,39 +187,123 @@ def test_only_the_money_worker_is_given_the_key_that_pays() -> None:
     assert having == ["worker-money"]
 
 
+def registered(celery: Celery) -> set[str]:
+    celery.finalize(auto=True)
+    return {name for name in celery.tasks if not name.startswith("celery.")}
+
+
+TASKS = {name.value for name in TaskName}
+
+
 def test_every_task_name_has_a_task_and_every_task_a_name() -> None:
     assert all((instant, jobs, money, ticks))
+
+    assert registered(make_celery(Settings.load(NOWHERE))) == TASKS
+
+
+def test_a_task_without_a_name_and_a_name_without_a_task_would_be_seen() -> None:
     celery = make_celery(Settings.load(NOWHERE))
-    celery.finalize(auto=True)
+    celery.task(name="planted.task", shared=False)(registered)
+    there = registered(celery)
+    celery.tasks.pop("dispatch")
 
-    registered = {name for name in celery.tasks if not name.startswith("celery.")}
+    assert there - TASKS == {"planted.task"}
+    assert TASKS - registered(celery) == {"dispatch"}
 
-    assert registered == {name.value for name in TaskName}
+
+def never_imported(worker: Module, tasks: Iterable[Module]) -> set[str]:
+    """Modules that have tasks, and that the worker does not know."""
+    with_tasks = {
+        module.name
+        for module in tasks
+        if any(called_name(call) == "shared_task" for call in calls(module))
+    }
+    return with_tasks - {name for _, name in imported(worker)}
+
+
+def the_worker() -> Module:
+    return next(module for module in modules("workers") if module.name == "workers.celery_app")
 
 
 def test_the_worker_imports_every_module_that_has_tasks() -> None:
-    with_tasks = {
-        module.name
-        for module in modules("tasks")
-        if any(called_name(call) == "shared_task" for call in calls(module))
-    }
-    (worker,) = (m for m in modules("workers") if m.name == "workers.celery_app")
+    assert never_imported(the_worker(), modules("tasks")) == set()
 
-    assert {name for _, name in imported(worker) if within(name, with_tasks)} == with_tasks
+
+def test_a_module_of_tasks_that_the_worker_does_not_import_would_be_seen() -> None:
+    planted = module("tasks/planted.py", "@shared_task(name='x')\ndef x(): ...")
+
+    assert never_imported(the_worker(), [planted]) == {"tasks.planted"}
 
 
 def test_every_task_has_a_queue() -> None:
     assert set(QUEUE_OF) == set(TaskName)
 
 
-def test_everything_on_the_schedule_is_a_task_on_its_queue_that_soon_expires() -> None:
-    schedule = beat_schedule()
+Schedule = dict[str, dict[str, Any]]
 
-    assert {entry["task"] for entry in schedule.values()} == {name.value for name in EVERY}
-    for entry in schedule.values():
-        assert entry["options"]["queue"] == QUEUE_OF[TaskName(entry["task"])].value
-        assert entry["options"]["expires"] >= entry["schedule"].total_seconds()
-        assert entry["options"]["expires"] >= 60, "by beat's clock: a worker's may be ahead"
+
+def astray(schedule: Schedule) -> list[str]:
+    """What is missing on a schedule, is no duty, goes to another queue, or is of no use soon."""
+    sent = {entry["task"] for entry in schedule.values()}
+    duties = {name.value for name in EVERY}
+    wrong = [entry["task"] for entry in schedule.values() if not _arrives_in_time(entry)]
+    return sorted({*(sent ^ duties), *wrong})
+
+
+def _arrives_in_time(entry: dict[str, Any]) -> bool:
+    """On its queue, and not worthless before the next: by beat's clock, a worker's may be ahead."""
+    options = entry["options"]
+    return (
+        entry["task"] in TASKS
+        and options["queue"] == QUEUE_OF[TaskName(entry["task"])].value
+        and options["expires"] >= max(60, entry["schedule"].total_seconds())
+    )
+
+
+def test_everything_on_the_schedule_is_a_task_on_its_queue_that_soon_expires() -> None:
+    assert astray(beat_schedule()) == []
+
+
+def _drop(schedule: Schedule) -> None:
+    del schedule["price.refresh"]
+
+
+def _misspell(schedule: Schedule) -> None:
+    schedule["price.refresh"]["task"] = "price.refersh"
+
+
+def _send_what_is_rung(schedule: Schedule) -> None:
+    schedule["planted"] = schedule["price.refresh"] | {"task": TaskName.SEND_PAYOUT.value}
+
+
+def _send_elsewhere(schedule: Schedule) -> None:
+    schedule["price.refresh"]["options"]["queue"] = QueueName.MODELS.value
+
+
+def _expire_before_a_minute(schedule: Schedule) -> None:
+    schedule["price.refresh"]["options"]["expires"] = 59
+
+
+def _expire_before_the_next(schedule: Schedule) -> None:
+    schedule["price.refresh"]["schedule"] = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _drop,
+        _misspell,
+        _send_what_is_rung,
+        _send_elsewhere,
+        _expire_before_a_minute,
+        _expire_before_the_next,
+    ],
+)
+def test_a_schedule_that_is_wrong_would_be_seen(plant: Callable[[Schedule], None]) -> None:
+    schedule = beat_schedule()
+    plant(schedule)
+
+    assert astray(schedule) != []
 
 
 def test_every_duty_is_on_the_schedule_and_every_scheduled_name_a_duty() -> None:

@@ -114,7 +114,7 @@ def _of(module: Module) -> Iterator[Function]:
 def _bindings(module: Module) -> dict[str, str]:
     """What the names of a module stand for: imports, and its own functions."""
     own = [node for node in module.tree.body if isinstance(node, ast.FunctionDef)]
-    return bound_by_imports(module) | {node.name: f"{module.name}.{node.name}" for node in own}
+    return {**bound_by_imports(module)} | {node.name: f"{module.name}.{node.name}" for node in own}
 
 
 def _is_outside(function: Function) -> bool:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 from local.stand_in.weather import Forecast
@@ -46,6 +47,7 @@ class Options:
     at_a_time: int
     is_calm: bool
     has_receivers: bool
+    refunds_fail_until: float
     patience: int
     kinds: tuple[Kind, ...]
     results: Path
@@ -111,7 +113,7 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
         fleet.world.change_weather(skies.forecast(options.seed))
     nemesis.start()
     with Saying(lambda: f"{crowd.begun} begun, {crowd.served} served, {crowd.done} done"):
-        calm_at = asyncio.run(_until_all_is_over(fleet, crowd, nemesis, options.patience))
+        calm_at = asyncio.run(_until_all_is_over(fleet, crowd, nemesis, options))
     nemesis.stop()
     seconds = time.monotonic() - began
     evidence = Evidence(
@@ -128,14 +130,21 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
     return evidence, crowd, seconds
 
 
-async def _until_all_is_over(fleet: Fleet, crowd: Crowd, nemesis: Nemesis, patience: int) -> float:
+async def _until_all_is_over(
+    fleet: Fleet, crowd: Crowd, nemesis: Nemesis, options: Options
+) -> float:
     """When the last fault was over. Whoever still waits so long after that has waited in vain."""
     coming = asyncio.create_task(crowd.come())
+    clears_up_at = options.refunds_fail_until * crowd.callers
     while not coming.done() and (crowd.served < crowd.callers or not nemesis.is_done):
+        if crowd.served >= clears_up_at and not options.is_calm:
+            better = skies.forecast(options.seed, refunds_fail=False)
+            await asyncio.to_thread(fleet.world.change_weather, better)
+            clears_up_at = inf
         await asyncio.sleep(0.1)
     await asyncio.to_thread(fleet.world.change_weather, Forecast())
     calm_at = time.time()
-    crowd.street.deadline = calm_at + patience
+    crowd.street.deadline = calm_at + options.patience
     await coming
     return calm_at
 
@@ -183,6 +192,13 @@ def _options() -> Options:
         help="seconds after the last fault until whoever still waits gives up",
     )
     parser.add_argument("--calm", action="store_true", help="no weather")
+    parser.add_argument(
+        "--refunds-fail-until",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of the callers served; what fails later takes two minutes longer to prove",
+    )
     parser.add_argument("--no-receivers", action="store_true", help="nobody gives a refundTo")
     parser.add_argument("--kinds", default=",".join(Kind), help="of acts, with commas")
     parser.add_argument("--results", type=Path, default=Path(".data/chaos"))
@@ -195,6 +211,7 @@ def _options() -> Options:
         at_a_time=given.at_a_time,
         is_calm=given.calm,
         has_receivers=not given.no_receivers,
+        refunds_fail_until=given.refunds_fail_until,
         patience=given.patience,
         kinds=tuple(Kind(name) for name in given.kinds.split(",")),
         results=given.results,

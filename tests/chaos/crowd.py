@@ -194,7 +194,7 @@ class Caller(Visitor):
         await self._send(invoice, self.plan.extra_msats if way is Payment.TOO_MUCH else 0)
         if self.state == "expired" and way is Payment.AFTER_CANCELLING:
             self.leave_the_counter()
-            await self._wait(_is_owed)
+            await self._wait(_was_owed)
             if self.plan.claim is not Claim.NEVER:
                 await self._claim()
             return False
@@ -261,7 +261,12 @@ class Caller(Visitor):
 
 def _has_ended(job: Json) -> bool:
     """Whether nothing moves it any more; one that expired is moved by its payment."""
-    return job["state"] in FINAL or (job["state"] == "expired" and _is_owed(job))
+    return job["state"] in FINAL or (job["state"] == "expired" and _was_owed(job))
+
+
+def _was_owed(job: Json) -> bool:
+    """Also when it has gone back by itself since."""
+    return bool(job.get("debts"))
 
 
 def _is_owed(job: Json) -> bool:

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import requests
-
 from tests.chaos.plans import Ware
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 
 OPS_TOKEN = "chaos-token-of-the-operator-0001"
 HANDLE = "chaos"
@@ -94,6 +93,6 @@ def _wares(world: str) -> Mapping[Ware, Json]:
 
 
 def _ask(method: str, url: str, body: object, headers: Mapping[str, str]) -> Json:
-    answer = requests.request(method, url, json=body, headers=headers, timeout=TIMEOUT_SECONDS)
+    answer = wire.ask(method, url, json=body, headers=headers, timeout=TIMEOUT_SECONDS)
     assert answer.ok, f"{method} {url}: {answer.status_code} {answer.text}"
     return dict(answer.json())

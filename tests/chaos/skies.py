@@ -8,12 +8,16 @@ FEED, STATES, MODEL = "lnbits.feed", "lnbits.states", "anthropic"
 VERIFY, SETTLE, CHAIN, CHAT = "x402.verify", "x402.settle", "x402.rpc", "openrouter.chat"
 
 
-def forecast(seed: int) -> Forecast:
-    """Everything of RELIABILITY 5.3, in the shares of a bad day."""
+def forecast(seed: int, *, refunds_fail: bool = True) -> Forecast:
+    """Everything of RELIABILITY 5.3, in the shares of a bad day.
+
+    That a refund which has failed is proved to have failed takes as long as its invoice lives.
+    """
     return Forecast(
         seed=seed,
         chances=(
-            *(*_creating(), *_paying(), *_reading(), *_models(), *_receivers()),
+            *(*_creating(), *_paying(), *(_failing() if refunds_fail else ())),
+            *(*_reading(), *_models(), *_receivers()),
             *(*_verifying(), *_settling(), *_asking_the_chain(), *_creators_models()),
         ),
     )
@@ -36,7 +40,7 @@ def _creating() -> list[Chance]:
 
 
 def _paying() -> list[Chance]:
-    """Only the last two leave a refund unpaid for good."""
+    """Whatever is said, or not, the refund is paid by the same invoice."""
     return [
         _chance(0.02, PAY, FaultKind.STATUS, status=500),
         _chance(0.06, PAY, FaultKind.RESET, after_effect=True),
@@ -45,6 +49,12 @@ def _paying() -> list[Chance]:
         _chance(0.04, PAY, FaultKind.STATUS, status=520, after_effect=True),
         _chance(0.03, PAY, FaultKind.DELAY, seconds=2.0, after_effect=True),
         _chance(0.03, PAY, FaultKind.PAYMENT_PENDING, reads=3, then=PaymentEnd.SUCCESS),
+    ]
+
+
+def _failing() -> list[Chance]:
+    """The refund is not paid by this invoice."""
+    return [
         _chance(0.01, PAY, FaultKind.PAYMENT_PENDING, reads=2, then=PaymentEnd.FAILED),
         _chance(0.01, PAY, FaultKind.PAYMENT_FAILED),
     ]

@@ -45,6 +45,13 @@ class Caller:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    def is_answered(self) -> bool:
+        """Whether anybody is there."""
+        try:
+            return wire.get(f"{self.product.url}/api/healthz").ok
+        except requests.ConnectionError:
+            return False
+
     def answers(self, job_id: str) -> bool:
         """Whether a job can be read now. An outage must say so, and blame no caller."""
         status = wire.get(f"{self.product.url}/api/jobs/{job_id}").status_code

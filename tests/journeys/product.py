@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import requests
-
 from config.settings import Settings
 from local.environment import ROOT
 from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
 from local.servers.temporary import temporary_folder
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
+from tests.support import wire
 from tests.support.canary import assert_tells_nothing
 from tests.support.confidential import keys_in
 
@@ -74,6 +73,14 @@ class Product:
         os.kill(pid, signal.SIGKILL)
         wait_until_gone([pid])
 
+    def kill_all_of(self, name: str) -> None:
+        """The same to a process and all that it has started."""
+        pid = self.pid(name)
+        assert pid is not None, f"{name} does not run"
+        family = [pid, *_children(pid)]
+        os.killpg(pid, signal.SIGKILL)
+        wait_until_gone(family)
+
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
         """Stop a process in the middle of whatever it does; it goes on afterwards, if it lives."""
@@ -118,7 +125,7 @@ def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator
         product = _start(folder, entry_point, settings)
         try:
             wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
-            assert requests.get(f"{product.url}/api/healthz", timeout=60).ok
+            assert wire.get(f"{product.url}/api/healthz").ok
             product.confidential.extend(keys_in(Settings.load(product.environ("web"))))
             yield product
             assert product.stop() == 0

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+import requests
 from redis import Redis
 
 from config.broker import KEY_PREFIX
@@ -127,6 +129,40 @@ def test_given_the_money_worker_killed_between_payment_and_settlement_then_the_m
 
     assert calls_of(product, caller, request_text) == CALLS_ONCE
     assert books.attempts(created["jobId"]) == ANSWERED
+
+
+def test_given_the_web_killed_while_it_makes_a_job_then_its_caller_makes_another(
+    product: Product, caller: Caller, books: Books, request_text: str
+) -> None:
+    product.confidential.append(request_text)
+    caller.wallet.hold("lnbits.create")
+    with ThreadPoolExecutor() as threads:
+        unanswered = threads.submit(caller.post, "/api/jobs", {"request": request_text})
+        caller.wallet.wait_until_held()
+        product.kill_all_of("web")
+        assert isinstance(unanswered.exception(), requests.ConnectionError)
+    caller.wallet.release()
+
+    wait_until("somebody answers again", caller.is_answered)
+    quoted = caller.quoted(request_text)
+    complete(caller, quoted)
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE
+    assert books.attempts(quoted["jobId"]) == ANSWERED
+
+
+def test_given_beat_killed_then_what_was_paid_meanwhile_is_noticed_when_it_is_back(
+    product: Product, caller: Caller, request_text: str
+) -> None:
+    created = caller.create(request_text)
+    with product.frozen("beat"):
+        caller.pay(created["evalInvoice"])
+        product.kill("beat")
+
+    quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")
+    complete(caller, quoted)
+
+    assert calls_of(product, caller, request_text) == CALLS_ONCE
 
 
 def test_given_redis_is_emptied_between_payment_and_evaluation_then_the_job_completes(

@@ -9,6 +9,7 @@ from local.stand_in.testing import StandInClient
 from tests.lnbits.rig import Rig, running_rig
 from tests.lnbits.shop import Shop, open_shop
 from tests.support.asked_for import suite
+from tests.support.canary import Listener
 from tests.support.doorbell import RecordingDoorbell
 
 ENVIRON = dict(os.environ)  # noqa: TID251 - an entry point
@@ -46,8 +47,14 @@ def shop(
     redis_url: str,
     stand_in: StandInClient,
     doorbell: RecordingDoorbell,
+    log_listener: Listener,
 ) -> Iterator[Shop]:
     with open_shop(
-        rig, database_url=database_url, redis_url=redis_url, doorbell=doorbell, stand_in=stand_in
+        rig,
+        database_url=database_url,
+        redis_url=redis_url,
+        doorbell=doorbell,
+        stand_in=stand_in,
+        log=log_listener,
     ) as opened:
         yield opened

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Product:
 
     url: str
     log_file: Path
+    confidential: list[str] = field(default_factory=list)
+    """What its log must not hold: keys, and whatever callers said and were told."""
 
     @property
     def log(self) -> str:
@@ -51,9 +53,11 @@ class Product:
         answer = self.try_to_create(request)
         assert answer.status_code == 201, answer.text
         body: Json = answer.json()
+        self.confidential.append(body["jobId"])
         return body
 
     def try_to_create(self, request: str) -> requests.Response:
+        self.confidential.append(request)
         return wire.post(
             f"{self.url}/api/jobs", json={"request": request}, timeout=PATIENCE_SECONDS
         )
@@ -62,6 +66,8 @@ class Product:
         answer = wire.get(f"{self.url}/api/jobs/{job_id}", timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, answer.text
         body: Json = answer.json()
+        if body.get("result"):
+            self.confidential.append(body["result"])
         return body
 
     def claim(self, job_id: str, bolt11: str) -> requests.Response:
@@ -99,7 +105,11 @@ def running_product(environ: Mapping[str, str], wallet: Wallet) -> Iterator[Prod
         # as root, PostgreSQL runs as somebody else, who must get through to its data
         folder.chmod(0o711)
         port, stand_in_port = free_port(), free_port()
-        product = Product(url=f"http://127.0.0.1:{port}", log_file=folder / "log")
+        product = Product(
+            url=f"http://127.0.0.1:{port}",
+            log_file=folder / "log",
+            confidential=[wallet.invoice_key, wallet.admin_key],
+        )
         settings = {
             "ENV_FILE": "",
             "DATA_DIR": str(folder / "data"),
@@ -125,8 +135,7 @@ def running_product(environ: Mapping[str, str], wallet: Wallet) -> Iterator[Prod
         try:
             _wait_until_up(product, process)
             yield product
-            keys = (wallet.invoice_key, wallet.admin_key)
-            assert_tells_nothing(product.log, confidential=keys)
+            assert_tells_nothing(product.log, confidential=product.confidential)
         finally:
             end(process, STOP_SECONDS)
 

@@ -20,6 +20,8 @@ from tests.lnbits.rig import Rig
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import Wallet
 from tests.support.books import assert_balanced
+from tests.support.canary import Listener
+from tests.support.confidential import confidential_in
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
 from tests.support.rows import let_pass, only
@@ -92,8 +94,12 @@ def open_shop(
     redis_url: str,
     doorbell: RecordingDoorbell,
     stand_in: StandInClient,
+    log: Listener,
 ) -> Iterator[Shop]:
-    """On an empty database and a new wallet. Its books balance when it closes."""
+    """On an empty database and a new wallet.
+
+    Its books balance when it closes, and its log has told nothing that is confidential.
+    """
     wallet = rig.b.new_wallet("shop in the weather", sats=OPENING_SATS)
     settings = Settings.load(
         {
@@ -108,9 +114,11 @@ def open_shop(
         }
     )
     tools = toolbox.build(settings, Role.MONEY).with_(doorbell=doorbell)
+    log.lines.clear()
     try:
         yield Shop(rig, wallet, Life(tools, doorbell, stand_in))
         assert_balanced(tools)
+        log.judge(confidential=confidential_in(tools.database, settings))
     finally:
         empty(tools)
         tools.database.close()

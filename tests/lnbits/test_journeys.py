@@ -11,8 +11,7 @@ from tests.lnbits.product import Json, Product, running_product
 from tests.lnbits.rig import Rig
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import Wallet
-
-REQUEST = "Write a haiku about honest work."
+from tests.support.life import REQUEST
 
 
 @dataclass(frozen=True, kw_only=True)

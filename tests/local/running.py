@@ -13,17 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import pytest
-
 from local.environment import ROOT
 from local.processes import free_port
 from tests.support.canary import assert_tells_nothing
 
 PATIENCE_SECONDS = 120.0
 """For what takes some seconds on a quiet machine."""
-hears_of_closed_terminals = pytest.mark.skipif(
-    signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, reason="nohup: nobody below it hears SIGHUP"
-)
+HEARS_OF_CLOSED_TERMINALS = ("env", "--default-signal=HUP")
+"""Put before a command: below ``nohup`` it would not."""
 ALL_REAL = {
     "LNBITS_URL": "http://127.0.0.1:9",
     "LNBITS_INVOICE_KEY": "an-invoice-key",
@@ -132,7 +129,7 @@ def _start(
     data_dir: Path, port: int, environ: dict[str, str], *, log: int | IO[bytes]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.local.tiny"],
+        [*HEARS_OF_CLOSED_TERMINALS, sys.executable, "-m", "tests.local.tiny"],
         cwd=ROOT,
         env=environment(data_dir, port, **environ),
         stdout=log,

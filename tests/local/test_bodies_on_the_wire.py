@@ -14,6 +14,7 @@ import requests
 from local.environment import ROOT
 from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
 from tests.journeys.waiting import wait_until
+from tests.support import wire
 
 NOWHERE = {
     "DATABASE_URL": f"postgresql://nobody@{LOOPBACK}:1/x",
@@ -49,7 +50,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def _lives(port: int) -> bool:
     try:
-        return requests.get(f"http://{LOOPBACK}:{port}/api/healthz", timeout=10).ok
+        return wire.get(f"http://{LOOPBACK}:{port}/api/healthz", timeout=10).ok
     except requests.ConnectionError:
         return False
 
@@ -59,9 +60,7 @@ def test_a_body_of_10_mb_is_a_413_that_its_sender_gets_to_read(port: int, in_chu
     parts = (TEN_MEGABYTES[at : at + 65_536] for at in range(0, len(TEN_MEGABYTES), 65_536))
     body = parts if in_chunks else TEN_MEGABYTES
 
-    answer = requests.post(
-        f"http://{LOOPBACK}:{port}/api/jobs", data=body, headers=JSON, timeout=60
-    )
+    answer = wire.post(f"http://{LOOPBACK}:{port}/api/jobs", data=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
 
@@ -102,8 +101,8 @@ def test_a_demo_request_is_counted_in_characters_however_long_its_address(
 ) -> None:
     demo = f"http://{LOOPBACK}:{port}/api/demo"
 
-    longest = requests.get(demo, params={"request": 1000 * character}, timeout=60)
-    too_long = requests.get(demo, params={"request": 1001 * character}, timeout=60)
+    longest = wire.get(demo, params={"request": 1000 * character})
+    too_long = wire.get(demo, params={"request": 1001 * character})
 
     assert (longest.status_code, longest.json()["code"]) == (503, "not_ready")  # no database
     assert (too_long.status_code, too_long.json()["code"]) == (400, "invalid_request")

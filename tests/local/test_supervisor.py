@@ -18,7 +18,6 @@ from local.processes import free_port
 from tests.local.running import (
     PATIENCE_SECONDS,
     environment,
-    hears_of_closed_terminals,
     running,
     running_in_a_terminal,
     wait_until_gone,
@@ -65,7 +64,6 @@ def test_given_running_work_when_ctrl_c_is_pressed_then_it_is_finished_before_th
     assert 0 < done < stopped
 
 
-@hears_of_closed_terminals
 def test_given_running_work_when_the_terminal_is_closed_then_it_is_finished_all_the_same(
     folder: Path,
 ) -> None:

@@ -7,16 +7,20 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import requests
+
 from local.environment import ROOT
 from local.processes import free_port, kill_group
 from tests.local.running import wait_until_gone
 from tests.machines.pythons import as_user
+from tests.support import wire
+from tests.support.canary import assert_tells_nothing
+from tests.support.life import REQUEST
 
 PATIENCE_SECONDS = 400.0
 """For a first start on a busy machine that installs everything."""
@@ -51,7 +55,10 @@ class Machine:
 
     @contextmanager
     def running(self, *arguments: str, **environ: str) -> Iterator["Running"]:
-        """`make run` in the background; afterwards it is gone, whatever happened."""
+        """`make run` in the background; afterwards it is gone, whatever happened.
+
+        It has told its log nothing that is confidential.
+        """
         port = free_port()
         log = self.home / f"{port}.log"
         with log.open("wb") as output:
@@ -65,7 +72,9 @@ class Machine:
                 start_new_session=True,
             )
         try:
-            yield Running(process=process, port=port, log_file=log)
+            product = Running(process=process, port=port, log_file=log)
+            yield product
+            assert_tells_nothing(product.log)
         except (AssertionError, OSError, subprocess.TimeoutExpired):
             print(log.read_text(errors="replace")[-6000:])  # noqa: T201 - for whoever reads why
             raise
@@ -117,18 +126,13 @@ class Running:
 
     def create_job(self) -> int:
         """The status that a new job is answered with."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/jobs",
-            data=b'{"request": "Write a haiku about odd machines."}',
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return int(answer.status)
+        jobs = f"http://127.0.0.1:{self.port}/api/jobs"
+        return wire.post(jobs, json={"request": REQUEST}).status_code
 
     def takes_jobs(self) -> bool:
         try:
             return self.create_job() == 201
-        except OSError:  # an HTTP error is one, too
+        except requests.RequestException:
             return False
 
     def wait_until(self, *, takes_jobs: bool) -> None:

@@ -10,6 +10,7 @@ from local.environment import ROOT
 from local.processes import free_port
 from tests.machines.machine import Machine, fresh_checkout
 from tests.machines.pythons import found_pythons
+from tests.machines.test_refusals import ADDRESSES
 from tests.support.proofs import needs, not_proved
 
 pytestmark = needs(os.geteuid() == 0, "only root can mount a small disk")
@@ -53,6 +54,20 @@ def test_given_no_room_for_data_when_started_then_it_is_said_and_with_room_it_st
         with machine.running(**data) as product:
             product.wait_ready()
             product.stop()
+
+
+def test_given_no_room_for_data_it_is_said_as_well_where_both_servers_are_given(
+    folder: Path,
+) -> None:
+    with small_disk(folder / "disk", 20) as disk:
+        data = {"DATA_DIR": str(disk / "some" / "data")}
+
+        answer = machine_at(folder).make("run", PORT=str(free_port()), **data, **ADDRESSES)
+
+        assert answer.returncode != 0
+        sentence, _makes_own = answer.stderr.splitlines()
+        assert f"The disk of {disk / 'some/data'} is full" in sentence
+        assert list(disk.iterdir()) == []
 
 
 def test_given_a_disk_that_fills_up_when_there_is_room_again_then_jobs_are_taken_again(

@@ -22,6 +22,7 @@ ADDRESSES = {
 BROKEN = {
     "settings": ({"LNBITS_URL": "http://lnbits"}, "LNBITS_URL is set but LNBITS_INVOICE_KEY is"),
     "rate": ({"WORK_MODEL": "claude-nobody-knows"}, "WORK_MODEL=claude-nobody-knows has no known"),
+    "broker": ({"REDIS_URL": "localhost:6379"}, "REDIS_URL: "),
     "fee": ({"EVAL_FEE_SATS": "1"}, "EVAL_FEE_SATS=1 is below the worst cost"),
 }
 NOT_REAL = ("LNBITS_URL", "LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY", "ANTHROPIC_API_KEY")
@@ -132,14 +133,14 @@ def test_a_worker_refuses_a_role_that_cannot_do_what_it_serves(
 
 
 def test_a_worker_whose_start_breaks_unexpectedly_logs_why_and_ends(folder: Path) -> None:
-    nonsense = {"DATABASE_URL": "no address", "LOG_FORMAT": "json"}
+    nonsense = {"DATABASE_URL": "postgresql://h/x?plugin=none", "LOG_FORMAT": "json"}
 
     answer = started(folder, "worker-money", WORKER_ROLE="money", **nonsense)
 
     (line,) = (line for line in answer.stdout.splitlines() if "cannot start" in line)
     assert answer.returncode == 1
     assert json.loads(line)["level"] == "error"
-    assert "ArgumentError" in json.loads(line)["exception"]
+    assert "NoSuchModuleError" in json.loads(line)["exception"]
     assert " ready" not in answer.stdout
 
 

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from local.environment import ADMIN_KEY
-from tests.local.running import ALL_REAL, hears_of_closed_terminals, running, wait_until_gone
+from tests.local.running import ALL_REAL, running, wait_until_gone
 
 
 def test_when_processes_die_then_they_are_started_again_at_the_same_address(folder: Path) -> None:
@@ -39,7 +39,6 @@ def test_when_ctrl_c_is_pressed_twice_then_running_work_is_not_waited_for(folder
     assert "database system is shut down" in system.log
 
 
-@hears_of_closed_terminals
 def test_when_shell_and_kernel_both_tell_of_a_closed_terminal_then_work_is_waited_for(
     folder: Path,
 ) -> None:

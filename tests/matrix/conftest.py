@@ -17,6 +17,7 @@ from tests.matrix.failpoints import Point
 from tests.matrix.killing import ForkServer, running_fork_server
 from tests.matrix.lives import LIVES, Life
 from tests.support.canary import Listener
+from tests.support.confidential import confidential_in
 from tests.support.creators import VAULT_KEY
 
 
@@ -37,8 +38,11 @@ def bench(
     settings = Settings.load(environ)
     emptying = Database(settings.database_url, connections=1)
 
+    def judge_the_log() -> None:
+        log_listener.judge(confidential=confidential_in(emptying, settings))
+
     def start_over() -> None:
-        log_listener.judge()
+        judge_the_log()
         empty(emptying)
 
     with ExitStack() as until_the_end:
@@ -57,8 +61,8 @@ def bench(
         )
         yield bench
         bench.close()
+    judge_the_log()
     emptying.close()
-    log_listener.judge()
 
 
 def empty(database: Database) -> None:

@@ -20,6 +20,7 @@ from services.money import refunds
 from tests.matrix import purchases
 from tests.matrix.acts import arm, disarm, later, work
 from tests.matrix.stage import Act, Stage
+from tests.support.life import REQUEST
 
 CLIENT = Client(key="192.0.2.7", network="192.0.2.7")
 WITHIN_GRACE = timedelta(seconds=3600 + 300)
@@ -30,7 +31,7 @@ OVERPAID = msats(Sats(3))
 @dataclass(frozen=True, kw_only=True)
 class Life:
     name: str
-    request: str = "Write a haiku about honest work."
+    request: str = REQUEST
     has_receiver: bool = False
     """Whether what is owed goes back by itself."""
     acts: tuple[Act, ...]

@@ -2,7 +2,8 @@
 """``python -m tests.mutants [NAME…]``: plant each defect in a copy of the tree, and see it found.
 
 Without names all of them, and a name may be only begun (``x402``); ``--ci`` the few that every run
-of CI tries. Exit 1 if one survives, 2 if one cannot be planted or if tests fail without any.
+of CI tries. Exit 1 if one survives, 2 if one cannot be planted, if tests fail without any, or for
+a name of none.
 """
 
 import re
@@ -27,13 +28,14 @@ ERROR = re.compile(r"^ERROR (tests/.+?)(?: - |$)", re.MULTILINE)
 LATE = re.compile(r"^_+ ERROR at teardown of .+?^E +(\S+)", re.MULTILINE | re.DOTALL)
 """The first word that is told of what went wrong after a test."""
 SOME_FAILED = 1
+NOT_TRIED = 2
 EVERY = MUTANTS + X402_MUTANTS + CREATOR_KEY_MUTANTS + RUN_MUTANTS
 MINUTES = 10
 AT_A_TIME = 2
 
 
 class DoesNotApply(Exception):
-    """The source has changed: the mutant must be told anew."""
+    """The source or a name has changed: the mutant must be told anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +131,19 @@ def line(mutant: Mutant, verdict: Verdict) -> str:
     return f"{mutant.name:62} {verdict.seconds:4.0f} s  {by}"
 
 
+def choose(names: Iterable[str]) -> list[Mutant]:
+    """Those whose names begin so; without names all. Raises DoesNotApply for a name of none."""
+    wanted = tuple(names)
+    for name in wanted:
+        if not any(mutant.name.startswith(name) for mutant in EVERY):
+            raise DoesNotApply(f"no mutant is called {name}")
+    return [mutant for mutant in EVERY if not wanted or mutant.name.startswith(wanted)]
+
+
 def main(names: list[str]) -> int:
-    wanted = IN_CI if names == ["--ci"] else tuple(names)
-    chosen = [mutant for mutant in EVERY if not wanted or mutant.name.startswith(wanted)]
     verdicts: list[Verdict] = []
     try:
+        chosen = choose(IN_CI if names == ["--ci"] else names)
         check_without(chosen)
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             for mutant, verdict in zip(chosen, pool.map(try_out, chosen), strict=True):
@@ -141,7 +151,7 @@ def main(names: list[str]) -> int:
                 print(line(mutant, verdict), flush=True)
     except DoesNotApply as problem:
         print(problem)
-        return 2
+        return NOT_TRIED
     alive = sum(verdict.caught_by is None for verdict in verdicts)
     print(f"{len(chosen)} mutants, {len(chosen) - alive} caught, {alive} alive")
     return 1 if alive else 0

@@ -73,10 +73,10 @@ MUTANTS = (
         changes=(
             Change(
                 file="gateways/lightning/lnbits.py",
-                old='        return SendReport(outcome=SendOutcome.SENT, code=f"http_{reply.status}")',
+                old="        return SendReport(outcome=SendOutcome.SENT, code=_answered(reply))",
                 new=(
                     "        known = SendOutcome.REFUSED if reply.status == 520 else SendOutcome.SENT\n"
-                    '        return SendReport(outcome=known, code=f"http_{reply.status}")'
+                    "        return SendReport(outcome=known, code=_answered(reply))"
                 ),
             ),
         ),
@@ -91,7 +91,7 @@ MUTANTS = (
                 new="            return SendReport(outcome=SendOutcome.REFUSED, code=error.code)",
             ),
         ),
-        caught_by=_matrix(life="answer", fault="exception", points="claim otherwise"),
+        caught_by=(MATRIX, "-k", "no answer and exception"),  # the life itself goes wrong
     ),
     Mutant(
         name="404 = failed",
@@ -281,4 +281,4 @@ MUTANTS = (
 )
 """Ordered as the specification lists them."""
 
-IN_CI = ("no claim match in record", "ledger outside the transaction")
+IN_CI = ("message instead of row as truth", "expiry without asking")

@@ -23,6 +23,7 @@ from services.errors import NotFound
 from services.instant import creators, intake, keys, limits, resources, runs, settlement
 from services.instant.preflight import CannotSell
 from services.toolbox import Toolbox
+from tests.app.contract import client_of
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.market import BODY, Buyer, Market, open_market
 from tests.support.together import all_at_once, together
@@ -43,10 +44,10 @@ def test_fifty_copies_of_a_payment_are_one_run(
     market: Market, web: Flask, doorbell: RecordingDoorbell
 ) -> None:
     path = market.publish()
-    payment = Buyer(web.test_client()).payment(path)
+    payment = Buyer(client_of(web)).payment(path)
 
     def show() -> int:
-        return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
+        return int(client_of(web).post(path, json=BODY, headers=payment).status_code)
 
     statuses = together(*[show] * COPIES)
     doorbell.answer_all(market.tools)
@@ -62,11 +63,11 @@ def test_many_payments_of_one_payer_begin_as_many_runs_as_may_be_unsettled(
     """At many creators, too."""
     others = [open_market(market.tools, stand_in, f"creator-{n}") for n in range(7)]
     paths = [of.publish() for of in (market, *others)] * 2
-    buyer = Buyer(web.test_client())
+    buyer = Buyer(client_of(web))
     payments = [buyer.payment(path) for path in paths]
 
     def show(path: str, payment: dict[str, str]) -> int:
-        return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
+        return int(client_of(web).post(path, json=BODY, headers=payment).status_code)
 
     statuses = together(*map(partial, [show] * 16, paths, payments))
 
@@ -80,7 +81,7 @@ def test_buyers_of_one_creator_do_not_wait_for_each_other(market: Market, web: F
 
     with market.tools.database.transaction("test.slow_buyer") as session:
         limits.hold_still(session, market.creator, "0x" + "51" * 20)
-        answer = Buyer(web.test_client()).buy(path)
+        answer = Buyer(client_of(web)).buy(path)
 
     assert answer.status_code == 202
 
@@ -100,7 +101,7 @@ def test_what_goes_off_sale_while_a_payment_is_looked_at_is_not_sold(
     answer: type[Exception],
 ) -> None:
     path = market.publish()
-    payment = wire.payment_of(Buyer(web.test_client()).payment(path)[wire.SIGNATURE_HEADER], None)
+    payment = wire.payment_of(Buyer(client_of(web)).payment(path)[wire.SIGNATURE_HEADER], None)
     assert payment is not None
     seen = market.sale()
 
@@ -131,11 +132,11 @@ def test_two_payments_under_one_identifier_are_one_run(
     market: Market, web: Flask, doorbell: RecordingDoorbell
 ) -> None:
     path = market.publish()
-    buyer = Buyer(web.test_client())
+    buyer = Buyer(client_of(web))
     payments = [buyer.payment(path, identifier="one-request-of-mine") for _ in range(8)]
 
     def show(payment: dict[str, str]) -> int:
-        return int(web.test_client().post(path, json=BODY, headers=payment).status_code)
+        return int(client_of(web).post(path, json=BODY, headers=payment).status_code)
 
     statuses = together(*[partial(show, payment) for payment in payments])
     doorbell.answer_all(market.tools)
@@ -145,7 +146,7 @@ def test_two_payments_under_one_identifier_are_one_run(
 
 
 def test_a_run_is_executed_by_one_of_many_workers(market: Market, web: Flask) -> None:
-    Buyer(web.test_client()).buy(market.publish())
+    Buyer(client_of(web)).buy(market.publish())
     run_id = market.run().id
 
     all_at_once(lambda: runs.execute(market.tools, run_id))
@@ -155,7 +156,7 @@ def test_a_run_is_executed_by_one_of_many_workers(market: Market, web: Flask) ->
 
 
 def test_a_run_is_settled_by_one_request(market: Market, web: Flask) -> None:
-    Buyer(web.test_client()).buy(market.publish())
+    Buyer(client_of(web)).buy(market.publish())
     run_id = market.run().id
     runs.execute(market.tools, run_id)
 
@@ -172,7 +173,7 @@ def test_a_run_is_settled_by_one_request(market: Market, web: Flask) -> None:
     ids=lambda arrow: arrow.event.value,
 )
 def test_a_move_is_made_once(market: Market, web: Flask, arrow: RunArrow) -> None:
-    Buyer(web.test_client()).buy(market.publish())
+    Buyer(client_of(web)).buy(market.publish())
     run_id, event = market.run().id, arrow.event
 
     def move() -> Run | None:
@@ -191,7 +192,7 @@ def test_a_move_is_made_once(market: Market, web: Flask, arrow: RunArrow) -> Non
 
 
 def test_whoever_lost_a_run_moves_it_no_more(market: Market, web: Flask) -> None:
-    Buyer(web.test_client()).buy(market.publish())
+    Buyer(client_of(web)).buy(market.publish())
     run = market.run()
 
     with market.tools.database.transaction("test.move") as session:
@@ -210,7 +211,7 @@ def test_whoever_lost_a_run_moves_it_no_more(market: Market, web: Flask) -> None
 
 def test_the_database_itself_refuses_a_second_run_of_a_payment(market: Market, web: Flask) -> None:
     """Were the lock at the door ever to fail."""
-    Buyer(web.test_client()).buy(market.publish())
+    Buyer(client_of(web)).buy(market.publish())
     known = market.run()
     copied = {
         column.key: getattr(known, column.key)
@@ -228,7 +229,7 @@ def test_the_database_itself_refuses_a_second_run_of_a_payment(market: Market, w
 def test_limits_of_a_creator_are_counted_one_at_a_time(market: Market, web: Flask) -> None:
     """The day's cap has room for one run of many that come at once."""
     path = market.publish()
-    Buyer(web.test_client()).buy(path)
+    Buyer(client_of(web)).buy(path)
     market.age_runs(created_at=-timedelta(hours=1))  # of today all the same if midnight comes now
     worst = market.run().worst_cost_usd
     assert worst is not None

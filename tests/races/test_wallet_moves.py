@@ -1,15 +1,13 @@
 """A person books what reconcile explains at the same moment: it is one of the two, never both."""
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from types import ModuleType
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from models import moves
 from models.invoice import Receipt
@@ -21,10 +19,10 @@ from services.money import ledger, owner_moves, wallet_moves
 from services.toolbox import Toolbox
 from tests.support import rows
 from tests.support.life import Life
+from tests.support.together import all_at_once, just_before, together
 
 HASH = "ab" * 32
 SATS_70 = 70_000
-PATIENCE_SECONDS = 30.0
 
 
 def note(tools: Toolbox, kind: MoveKind, amount: int, payment_hash: str = HASH) -> None:
@@ -49,35 +47,12 @@ def entries(tools: Toolbox) -> int:
         return session.scalars(select(func.count()).select_from(LedgerEntry)).one()
 
 
-def until_it_stands_or_ends(tools: Toolbox, other: Future[None]) -> None:
-    """Until the other one waits for a lock of ours, or did not have to."""
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not other.done():
-        with tools.database.reading("test.waiting") as session:
-            if session.scalar(waiting):
-                return
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
-
-
-@contextmanager
 def booked_before(
     tools: Toolbox, reference: str, module: ModuleType, name: str
-) -> Iterator[Callable[[], None]]:
+) -> AbstractContextManager[Callable[[], None]]:
     """Somebody books this just before that function is called first; how that ended."""
-    begun: list[Future[None]] = []
-    as_it_is: Callable[..., object] = getattr(module, name)
-
-    def after_somebody(*args: object, **kwargs: object) -> object:
-        if not begun:
-            begun.append(pool.submit(owner_moves.book, tools, reference, note="mine"))
-            until_it_stands_or_ends(tools, begun[0])
-        return as_it_is(*args, **kwargs)
-
-    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, name, after_somebody)
-        yield lambda: begun[0].result(PATIENCE_SECONDS)
+    book = lambda: owner_moves.book(tools, reference, note="mine")  # noqa: E731
+    return just_before(tools, module, name, book)
 
 
 def test_a_move_that_is_booked_while_it_is_paired_is_paired_and_not_booked(tools: Toolbox) -> None:
@@ -116,3 +91,57 @@ def test_a_move_that_was_booked_before_it_is_explained_stays_booked(tools: Toolb
         moves.end_wallet_moves(session, [move.id], MoveState.TRANSFER)
 
     assert rows.only(tools, WalletMove).state is MoveState.BOOKED
+
+
+def tell(tools: Toolbox, state: MoveState) -> None:
+    """The wallet's word on its row, as reconcile hears it."""
+    values = {"kind": MoveKind.SENT, "wallet_id": "w", "payment_hash": HASH}
+    with tools.database.transaction("test.tell") as session:
+        if state is MoveState.VOID:
+            moves.void_wallet_moves(session, WalletMove.payment_hash == HASH)
+        else:
+            moves.note_wallet_move(session, state, {**values, "amount_msats": -SATS_70})
+
+
+def test_a_move_that_many_note_at_once_is_one_row(tools: Toolbox) -> None:
+    results = all_at_once(lambda: tell(tools, MoveState.WAITING))
+
+    assert results == [None] * 8
+    assert rows.only(tools, WalletMove).state is MoveState.WAITING
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_a_move_that_is_booked_while_others_note_and_void_it_is_booked_once_or_came_to_nothing(
+    tools: Toolbox, round_: int
+) -> None:
+    tell(tools, MoveState.WAITING)
+    reference = f"m{rows.only(tools, WalletMove).id}"
+    words = [MoveState.WAITING, MoveState.VOID, MoveState.WAITING, MoveState.PENDING]
+    book = lambda: owner_moves.book(tools, reference, note="mine")  # noqa: E731
+
+    telling: list[Callable[[], None]] = [
+        book,
+        *[partial(tell, tools, word) for word in words],
+        book,
+    ]
+    results = together(*telling[round_:], *telling[:round_])
+
+    assert [error for error in results if not isinstance(error, NotBooked | None)] == []
+    refused = sum(isinstance(result, NotBooked) for result in results)
+    is_booked = rows.only(tools, WalletMove).state is MoveState.BOOKED
+    assert (refused, entries(tools)) == ((1, 1) if is_booked else (2, 0))
+
+
+@pytest.mark.parametrize("word", [MoveState.WAITING, MoveState.PENDING, MoveState.VOID])
+def test_a_move_that_is_noted_or_voided_while_it_is_being_booked_stays_booked(
+    tools: Toolbox, word: MoveState
+) -> None:
+    tell(tools, MoveState.WAITING)
+    reference = f"m{rows.only(tools, WalletMove).id}"
+
+    with just_before(tools, ledger, "post", lambda: tell(tools, word)) as telling:
+        owner_moves.book(tools, reference, note="mine")
+        telling()
+
+    assert rows.only(tools, WalletMove).state is MoveState.BOOKED
+    assert entries(tools) == 1

@@ -16,7 +16,9 @@ from gateways.lightning import PayoutMark, Payouts, SendReport
 from local.servers.postgresql import postgres_binaries
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.testing import StandInClient
+from models import schema
 from models.invoice import InvoiceKind
+from models.ledger import Account
 from models.lifecycle import JobState
 from models.payout import Payout, PayoutState
 from models.reconciliation import Verdict
@@ -27,6 +29,7 @@ from services.errors import Conflict, NotBooked
 from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import owner_moves, payments, reconcile, refunds
+from services.operate import health
 from services.toolbox import Role
 from tests.conftest import Servers
 from tests.support import audit, rows
@@ -326,6 +329,34 @@ def test_a_refund_that_does_not_fit_is_decided_by_a_person(deployment: Deploymen
     assert states == [MoveState.ADOPTED, MoveState.BOOKED], "the refund, and what it was too much"
     assert audit.complaints(deployment.life.tools) == []
     assert reconcile.run(deployment.life.tools).verdict is Verdict.CLEAN
+
+
+def test_a_refund_to_an_invoice_of_a_job_that_the_backup_does_not_know_is_paid_to_ourselves(
+    deployment: Deployment,
+) -> None:
+    """Only the forgotten row could tell whose it is. The money is on record for a person."""
+    known = owing(deployment.life)
+    deployment.back_up()
+    forgotten = deployment.life.create()
+    ours = forgotten.invoices[InvoiceKind.EVAL]
+
+    deployment.restore()
+    claim(deployment.life, known, ours.payment_request)
+    deployment.work()
+    deployment.life.poll()
+
+    tools = deployment.life.tools
+    assert deployment.sent() == [10]
+    assert only(tools, Payout).state is PayoutState.PAID
+    assert deployment.life.debts(known) == [("late", 10, "paid")]
+    assert deployment.life.balances()[Account.UNMATCHED] == 10_000
+    receipts = health.check(tools, schema_revision=schema.HEAD).parts["receipts"]
+    assert (receipts["ok"], receipts["unmatched"]) == (False, 1)
+    (waits,) = owner_moves.waiting(tools)
+    assert (waits.amount, waits.payment_hash) == (10_000, ours.payment_hash)
+    sound(deployment)
+    owner_moves.book(tools, waits.reference, note="an invoice that the restored database forgot")
+    sound(deployment)
 
 
 def test_a_database_restored_under_a_running_process_is_noticed(deployment: Deployment) -> None:

@@ -70,22 +70,28 @@ R, C = PayoutOutcome, Conclusion
         _row(
             R.FAILED,
             replace(
-                REPOSTED, since_post=MINUTE, since_expiry=SECOND, since_first_failed=MINUTE - SECOND
+                REPOSTED, since_post=MINUTE, since_expiry=HOUR, since_first_failed=MINUTE - SECOND
             ),
             C.WAIT,
             "two failed readings too close together",
         ),
         _row(
             R.FAILED,
-            replace(REPOSTED, since_expiry=SECOND),
+            replace(REPOSTED, since_expiry=MINUTE),
             C.WAIT,
             "failed as before, right after the POST: LNbits may still be at it",
         ),
         _row(
             R.FAILED,
-            replace(REPOSTED, since_post=MINUTE, since_expiry=SECOND),
+            replace(REPOSTED, since_post=HOUR, since_expiry=SECOND),
+            C.POST,
+            "failed twice and expired, but its node was last asked while it could be paid",
+        ),
+        _row(
+            R.FAILED,
+            replace(REPOSTED, since_post=MINUTE, since_expiry=HOUR),
             C.FAILED,
-            "failed twice, a minute and a POST between, and expired: proof",
+            "failed twice, and once more a minute after a POST that came after expiry: proof",
         ),
         _row(
             R.FAILED,
@@ -184,7 +190,7 @@ def test_failed_is_never_concluded_without_one_of_the_three_proofs(
         and evidence.posted_since_failed
         and evidence.may_post
         and (evidence.since_first_failed or timedelta(0)) >= BETWEEN_POSTS
-        and evidence.since_expiry > timedelta(0)
+        and evidence.since_expiry > (evidence.since_post or timedelta(0)) > timedelta(0)
     )
     always_refused = reading is PayoutOutcome.MISSING and evidence.refusals == evidence.posts
     missing_twice = (

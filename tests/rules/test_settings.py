@@ -127,6 +127,14 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ),
         pytest.param(_without(BENCH, "DATABASE_URL"), "DATABASE_URL", id="no database"),
         pytest.param(_without(BENCH, "REDIS_URL"), "REDIS_URL", id="no Redis"),
+        *(
+            pytest.param({**BENCH, "REDIS_URL": url}, "REDIS_URL", id=f"the Redis {url}")
+            for url in ("localhost:6379", "http://h/0", "redis://:pa/ss@h/0", "unix:", "amqp://h")
+        ),
+        *(
+            pytest.param({**BENCH, "DATABASE_URL": url}, "DATABASE_URL", id=f"the database {url}")
+            for url in ("no address", "localhost/x", "mysql://h/x", "postgresql://h:port/x")
+        ),
         pytest.param({**BENCH, "APP_ENV": "prod"}, "APP_ENV", id="an environment that is none"),
         pytest.param({**BENCH, "PORT": "http"}, "PORT", id="a port that is no number"),
         pytest.param({**BENCH, "PORT": "70000"}, "PORT", id="a port that is none"),

@@ -10,15 +10,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from config.settings import STAND_IN_ADMIN_KEY
+from gateways.http import HttpClient
+from gateways.lightning.lnbits import LnbitsPayouts
+from local.stand_in.faults import Fault, FaultKind
 from models.invoice import InvoiceKind
 from models.ledger import Account
-from services.money import audit_trail, owner_moves
+from models.wallet_move import MoveState, WalletMove
+from services.money import audit_trail, owner_moves, reconcile
 from tests.architecture.source import ROOT
 from tests.conftest import empty
 from tests.support import audit
 from tests.support.life import Life
 from tests.support.lived import LivedOnce
 from tests.support.owing import claim, claimed, owing
+from tests.support.rows import all_of
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +166,23 @@ def test_the_commands_write_what_bean_check_reads_and_a_person_understands(
     code, compared, _ = run("workers.reconcile")
     assert (code, "agree" in compared) == (0, True), compared
     assert run("workers.owner_moves", "book", "m1", "--note", "x")[0] == 1
+
+
+def test_all_that_is_over_is_booked_at_once_and_what_is_on_its_way_is_left(
+    life: Life, run: Run
+) -> None:
+    life.complete()
+    reconcile.run(life.tools)
+    paying = LnbitsPayouts(life.stand_in.url, STAND_IN_ADMIN_KEY, HttpClient())
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=9))
+    for sats in (3, 2, 1):
+        paying.send(life.stand_in.payer_invoice(sats))
+    reconcile.run(life.tools)
+
+    code, said, _ = run("workers.owner_moves", "book", "all", "--note", "rent")
+
+    states = sorted(move.state for move in all_of(life.tools, WalletMove))
+    assert states == [MoveState.BOOKED, MoveState.BOOKED, MoveState.PENDING]
+    assert (code, said.splitlines()[-1]) == (0, "1 waiting")
+    code, _, why = run("workers.owner_moves", "refund", "m999999")
+    assert (code, "Traceback" in why) == (1, False)

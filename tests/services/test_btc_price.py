@@ -56,6 +56,7 @@ def test_given_feeds_that_agree_then_the_price_is_live_and_names_them(fresh: Lif
         (timedelta(seconds=70), "stale"),
         (timedelta(seconds=890), "stale"),
         (timedelta(seconds=910), "fallback"),
+        (timedelta(hours=-1), "fallback"),  # PostgreSQL's clock was set back
     ],
 )
 def test_a_price_is_live_for_a_minute_stale_for_a_quarter_hour_and_then_the_fallback_counts(

@@ -1,8 +1,13 @@
 """Dispatch: whatever is due is rung for, so that Redis may lose everything."""
 
+import re
 from datetime import timedelta
 
+from sqlalchemy import text
+
 from config.queues import QueueName, TaskName
+from local.environment import ROOT
+from models import tables
 from models.job import Job
 from models.payout import Payout
 from models.refund_destination import RefundDestination
@@ -49,6 +54,24 @@ def test_what_waits_for_money_has_ended_or_was_put_off_is_not_rung_for(life: Lif
     assert life.view(later).job.due_at is not None
 
     assert _rung(life) == set()
+
+
+def test_what_a_clock_set_back_puts_off_is_due_by_the_lines_of_the_operations_page(
+    life: Life,
+) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    (names,) = re.findall(r"^for table in ([\w ]+); do$", page, re.MULTILINE)
+    (line,) = re.findall(r'-c "(UPDATE \$table [^"]+)"', page)
+    view = life.evaluating()
+    rows.change(life.tools, Job, due_at=Job.due_at + timedelta(hours=9))
+
+    with life.tools.database.transaction("test.lines") as session:
+        for table in names.split():
+            session.execute(text(line.replace("$table", table)))
+
+    due = [table for table in tables.metadata.sorted_tables if "due_at" in table.columns]
+    assert set(names.split()) == {table.name for table in due} - {"ticks"}
+    assert _rung(life) == {(TaskName.EVALUATE_JOB, view.job.id)}
 
 
 def test_ringing_takes_nothing(life: Life) -> None:

@@ -65,6 +65,19 @@ def test_a_duty_that_stopped_is_named(well: Life) -> None:
     assert "price.refresh" not in found.parts["duties"]["late"]
 
 
+def test_what_is_dated_ahead_is_not_taken_for_new(well: Life) -> None:
+    for model in (Tick, BtcPrice):
+        rows.let_pass(well.tools, model, timedelta(hours=-1))
+
+    found = _check(well)
+
+    assert found.status is Readiness.DEGRADED
+    assert set(found.parts["duties"]["late"]) == {name.value for name in EVERY}
+    assert not found.parts["price"]["ok"]
+    assert not found.parts["lightningIncome"]["ok"]
+    assert not found.parts["lightningPayouts"]["ok"]
+
+
 def test_a_job_that_nobody_takes_degrades(well: Life) -> None:
     well.evaluating()
     assert _check(well).parts["backlog"]["ok"]

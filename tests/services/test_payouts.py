@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,9 +11,10 @@ from gateways.lightning import PayoutOutcome, PayoutReading, Payouts
 from local.stand_in.faults import Fault, FaultKind
 from models.ledger import Account
 from models.payout import Payout, PayoutState
+from services import retry
 from services.errors import Conflict, ErrorCode
 from services.money import payouts
-from services.money.payout_evidence import Conclusion
+from services.money.payouts import FIRST_LOOK
 from services.room import SENDING
 from tests.support import rows
 from tests.support.life import Life
@@ -125,6 +127,33 @@ def test_given_a_payment_that_is_pending_and_then_succeeds_then_its_fee_is_booke
     assert _posts(life) == 1
 
 
+def _waits(life: Life) -> list[timedelta]:
+    """How long until each payout in doubt is looked at again, soonest first."""
+    now = rows.now(life.tools)
+    return sorted(payout.due_at - now for payout in rows.all_of(life.tools, Payout))
+
+
+def test_the_more_payouts_are_in_doubt_the_less_often_each_is_looked_at(life: Life) -> None:
+    """Or whoever claims with invoices to nowhere could use up what LNbits allows."""
+    real = {"lnbits_url": life.stand_in.url, "lnbits_requests_per_minute": 60}
+    settings = life.tools.settings.model_copy(update=real)
+    limited = replace(life, tools=life.tools.with_(settings=settings))
+    life.stand_in.top_up(1_000)  # for the routing of all of them at once
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50, times=6))
+    claimed(limited)
+    limited.work()
+    (alone,) = _waits(limited)
+    for _ in range(5):
+        claimed(limited)
+    limited.make_due()
+    limited.work()
+    among_others = _waits(limited)
+
+    assert alone < 2 * FIRST_LOOK
+    # of sixty requests a minute fifteen are for looks: one in four seconds, for five others
+    assert among_others[-1] >= 5 * timedelta(seconds=4) * (1 - retry.JITTER)
+
+
 def test_given_a_payment_that_is_pending_for_days_then_it_is_neither_paid_nor_failed(
     life: Life,
 ) -> None:
@@ -151,7 +180,9 @@ def test_given_a_payment_that_is_pending_and_then_fails_then_failed_needs_all_of
     assert _posts(life) == 2
     assert _look_again(life, MINUTE) is PayoutState.SENDING  # failed twice, but not expired
     assert life.debts(view) == [("late", 10, "paying")]
-    assert _look_again(life, HOUR) is PayoutState.FAILED
+    assert _look_again(life, HOUR) is PayoutState.SENDING  # expired: its node is asked once more
+    assert _posts(life) == 3
+    assert _look_again(life, MINUTE) is PayoutState.FAILED
 
     assert life.debts(view) == [("late", 10, "owed")]
     assert life.balances()[Account.OWED] == 10_000
@@ -173,8 +204,9 @@ def test_given_a_payout_that_failed_for_good_then_another_invoice_is_paid(life: 
     view = claimed(life)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
     life.work()
-    _look_again(life, MINUTE)
-    assert _look_again(life, HOUR) is PayoutState.FAILED
+    for patience in (MINUTE, HOUR, MINUTE):
+        _look_again(life, patience)
+    assert _payout(life).state is PayoutState.FAILED
 
     claim(life, view)
     life.work()
@@ -389,7 +421,7 @@ def test_a_zombie_cannot_fail_what_another_worker_has_paid(life: Life) -> None:
     assert _look_again(life) is PayoutState.PAID
 
     reading = PayoutReading(outcome=PayoutOutcome.FAILED)
-    payouts._record(life.tools, zombie, reading, Conclusion.FAILED)
+    payouts._record_failed(life.tools, zombie, reading)
     assert payouts._post(life.tools, _lightning(life), zombie) is None
 
     assert _payout(life).state is PayoutState.PAID
@@ -405,7 +437,7 @@ def test_a_zombie_cannot_fail_what_another_worker_is_looking_at(life: Life) -> N
     assert payouts._claim(life.tools, zombie.id) is not None
 
     reading = PayoutReading(outcome=PayoutOutcome.FAILED)
-    payouts._record(life.tools, zombie, reading, Conclusion.FAILED)
+    payouts._record_failed(life.tools, zombie, reading)
 
     assert _payout(life).state is PayoutState.SENDING
     assert life.debts(view) == [("late", 10, "paying")]

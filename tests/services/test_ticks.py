@@ -160,6 +160,55 @@ def test_a_worker_that_comes_back_late_does_not_overwrite_its_successors_record(
     assert rows.due_in(life.tools, Tick) <= after_successor
 
 
+def _set_back(life: Life, by: timedelta = timedelta(hours=2)) -> None:
+    """PostgreSQL's clock, as its rows see it: all that they were told is to come."""
+    rows.let_pass(life.tools, Tick, -by)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_clock_that_is_set_back_holds_up_no_duty(life: Life, status: int) -> None:
+    ticks.run(life.tools, POLL)
+    if status != 200:
+        life.stand_in.arm(_fault(status=status))
+        assert _later(life) is True
+    _set_back(life)
+
+    assert ticks.run(life.tools, POLL) is True
+
+    tick = _tick(life)
+    assert tick.last_error is None
+    assert tick.ran_at is not None
+    assert tick.ran_at <= rows.now(life.tools)
+
+
+@pytest.mark.usefixtures("rests_long")
+def test_a_duty_that_was_taken_by_a_clock_set_back_is_taken_once(life: Life) -> None:
+    ticks.run(life.tools, POLL)
+    _set_back(life, timedelta(hours=9))
+
+    assert [ticks._claim(life.tools, POLL) is not None for _ in range(2)] == [True, False]
+
+
+def test_the_longest_wish_of_lnbits_is_no_clock_that_was_set_back(life: Life) -> None:
+    life.stand_in.arm(_fault(status=429, retry_after="999999"))
+
+    assert ticks.run(life.tools, POLL) is True
+    assert ticks.run(life.tools, POLL) is False
+
+
+def test_how_long_ago_a_duty_ran_by_a_clock_set_back_is_not_known(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[timedelta | None] = []
+    monkeypatch.setitem(ticks.DUTIES, POLL, lambda _, since: told.append(since))
+    ticks.run(life.tools, POLL)
+    _set_back(life)
+
+    ticks.run(life.tools, POLL)
+
+    assert told == [None, None]
+
+
 def test_a_defect_is_not_taken_for_trouble_outside(life: Life) -> None:
     class Broken:
         def settled_payments(self, **_: object) -> object:

@@ -27,6 +27,7 @@ from local.processes import free_port, is_free
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
 from tests.machines.pythons import WANTED, Interpreter, as_user, found_pythons, reachable
+from tests.support.canary import assert_tells_nothing
 from tests.support.proofs import NOT_PROVED, all_must_be_proved
 
 INSTALL_SECONDS = 600
@@ -59,23 +60,29 @@ class Newcomer:
 
     @property
     def log(self) -> Path:
+        """What the product says."""
         return self.home / "log"
+
+    @property
+    def screen(self) -> Path:
+        """What they see of their own pasted lines: answers that are theirs alone."""
+        return self.home / "screen"
 
     def tell(self, text: str) -> None:
         """Print it as one piece, whoever else prints."""
         sys.stdout.write(f"as {self.name}: {text}\n")
         sys.stdout.flush()
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """As from a terminal of their own, into the log."""
-        with self.log.open("ab") as log:
+    def start(self, *command: str, output: Path) -> subprocess.Popen[bytes]:
+        """As from a terminal of their own."""
+        with output.open("ab") as file:
             return subprocess.Popen(
                 [*self.python.before, *as_user(self.uid), *command],
                 cwd=self.checkout,
                 env={"PATH": os.environ["PATH"], "HOME": str(self.home)},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=file,
+                stderr=file,
                 start_new_session=True,
             )
 
@@ -103,9 +110,8 @@ def newcomer(account: pwd.struct_passwd | None, version: str) -> Iterator[Newcom
         _clone(somebody)
         yield somebody
     except BaseException:
-        somebody.tell(
-            somebody.log.read_text(errors="replace") if somebody.log.exists() else "no log"
-        )
+        for file in (somebody.log, somebody.screen):
+            somebody.tell(file.read_text(errors="replace") if file.exists() else f"no {file.name}")
         raise
     finally:
         for pid in somebody.processes():
@@ -128,7 +134,9 @@ def _clone(somebody: Newcomer) -> None:
 def first_minutes(somebody: Newcomer) -> None:
     began = time.monotonic()
     port = free_port()
-    make = somebody.start("make", "run", f"PORT={port}", f"PYTHON={somebody.python.path}")
+    make = somebody.start(
+        "make", "run", f"PORT={port}", f"PYTHON={somebody.python.path}", output=somebody.log
+    )
 
     def said() -> str:
         text = somebody.log.read_text(errors="replace")
@@ -147,9 +155,9 @@ def _paste_lines(somebody: Newcomer, port: int, log: str) -> None:
     lines = (somebody.checkout / LINES).read_text()
     lines = lines.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{port}")
     lines = lines.replace("http://127.0.0.1:8001", stand_in)
-    pasted = somebody.start("bash", "-euo", "pipefail", "-c", f"{lines}\n")
+    pasted = somebody.start("bash", "-euo", "pipefail", "-c", f"{lines}\n", output=somebody.screen)
     assert pasted.wait(120) == 0, "the README's lines fail"
-    assert re.search(r'"refundState": "paid"|^paid$', somebody.log.read_text(), re.MULTILINE)
+    assert re.search(r'"refundState": "paid"|^paid$', somebody.screen.read_text(), re.MULTILINE)
 
 
 def _press_ctrl_c(somebody: Newcomer, make: subprocess.Popen[bytes], port: int) -> None:
@@ -159,7 +167,9 @@ def _press_ctrl_c(somebody: Newcomer, make: subprocess.Popen[bytes], port: int) 
     wait_until_gone(family)
     wait_until("nothing of theirs runs", somebody.processes, lambda left: left == [])
     assert is_free(port)
-    assert "Traceback" not in somebody.log.read_text(errors="replace")
+    log = somebody.log.read_text(errors="replace")
+    assert "Traceback" not in log
+    assert_tells_nothing(log)
 
 
 def come(account: pwd.struct_passwd | None, version: str) -> None:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from tests.stateful.returning import BY_ITSELF, Receiver, Standing
+from tests.support.life import REQUEST
 
 Json = dict[str, Any]
 Owed = Counter[tuple[str, int]]
@@ -42,7 +43,7 @@ FINAL_MEMBERS = {
 class Fate(StrEnum):
     """What becomes of a request whose caller pays, as long as models answer."""
 
-    DONE = "Write a haiku about honest work."
+    DONE = REQUEST
     DECLINED = "REJECT this request, please."
     REFUSED = "REFUSE to do this work, after you accepted it."
 

@@ -39,6 +39,7 @@ from services.operate import ticks
 from services.proof import Proof
 from services.toolbox import Toolbox
 from tasks import base
+from tests.app.contract import client_of
 from tests.conftest import empty
 from tests.stateful.caller import (
     AWAITING,
@@ -62,6 +63,8 @@ from tests.stateful.world import (
     offering,
 )
 from tests.support.books import assert_balanced
+from tests.support.canary import Listener
+from tests.support.confidential import confidential_in
 from tests.support.deadlines import wait_shortly_for
 from tests.support.doorbell import ANSWERS, RecordingDoorbell
 
@@ -167,6 +170,7 @@ class Bench:
     stand_in: StandInClient
     hasty_models: Callable[[str], LanguageModel]
     """The same models, but they are not waited for."""
+    log: Listener
     seen: Counter[str] = field(default_factory=Counter)
     """What happened in all examples: whether the machine gets around."""
 
@@ -196,7 +200,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.stand_in.reset()
         self.stand_in.top_up(OPENING_SATS)
         self._use(bench.tools.with_(proof=self._new_proof()))
-        self.client = bench.web.test_client()
+        self.client = client_of(bench.web)
 
     def _use(self, tools: Toolbox) -> None:
         self.tools = tools.with_(doorbell=self.doorbell, database=self.database)
@@ -725,7 +729,7 @@ class Lifecycle(RuleBasedStateMachine):
             self._hear_of_the_return(job, before)
 
     def _read(self, job: Caller) -> dict[str, Any]:
-        answer = self.bench.web.test_client().get(f"/api/jobs/{job.job_id}")
+        answer = self.client.get(f"/api/jobs/{job.job_id}")
         assert answer.status_code == 200, _short(answer)
         return answer.json or {}
 
@@ -799,6 +803,7 @@ class Lifecycle(RuleBasedStateMachine):
         try:
             if sys.exc_info()[0] is None:
                 self._run_to_the_end()
+                self._judge_the_log()
         finally:
             self._clear_up()
             empty(self.bench.tools)
@@ -816,6 +821,10 @@ class Lifecycle(RuleBasedStateMachine):
             self._check_end(job)
         self.the_books_balance()
         self.nobody_is_paid_twice()
+
+    def _judge_the_log(self) -> None:
+        tools = self.bench.tools
+        self.bench.log.judge(confidential=confidential_in(tools.database, tools.settings))
 
     def _until(self, done: Callable[[], bool], *, seconds: int) -> None:
         for _ in range(ROUNDS_TO_FINISH):

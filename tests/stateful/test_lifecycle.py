@@ -19,6 +19,7 @@ from tests.stateful.effort import ASKED_FOR
 from tests.stateful.machine import OPENINGS, Bench, Lifecycle
 from tests.stateful.world import HASTY_SECONDS
 from tests.support.canary import Listener
+from tests.support.confidential import keys_in
 
 FEEDS = ("coingecko", "kraken", "coinbase")
 LEASE = timedelta(seconds=60)
@@ -43,8 +44,9 @@ def bench(built_tools: Toolbox, stand_in: StandInClient, log_listener: Listener)
         web=create_app(tools, schema_revision=schema.HEAD),
         stand_in=stand_in,
         hasty_models=toolbox.build(hasty, Role.MODELS).language_model,
+        log=log_listener,
     )
-    log_listener.judge()
+    log_listener.judge(confidential=keys_in(given))
 
 
 @pytest.mark.parametrize("begins", OPENINGS)

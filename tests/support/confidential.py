@@ -1,4 +1,4 @@
-"""What no log may hold: what people said in confidence, and the keys of a deployment."""
+"""What no log may hold: what was said in confidence, and the keys of a deployment."""
 
 import json
 from collections.abc import Iterator
@@ -7,14 +7,20 @@ from typing import Any
 from sqlalchemy import Text, cast, func, select, union
 
 from config.settings import STAND_IN_INVOICE_KEY, Settings
+from models.attempt import Attempt
+from models.database import Database
+from models.demo_run import DemoRun
 from models.job import Job
+from models.refund_destination import RefundDestination
 from models.resource import ResourceVersion
 from models.run import Run
-from services.toolbox import Toolbox, webhook_token
+from services.toolbox import webhook_token
 from tests.support.canary import RECOGNISABLE
 
 _COLUMNS: tuple[Any, ...] = (
-    *(Job.request, Run.inputs, Run.result, Run.payment),
+    *(Job.request, Job.caller_metadata, Job.reason, Job.result, RefundDestination.address),
+    *(DemoRun.request, DemoRun.result, Attempt.answer, Attempt.refusal),
+    *(Run.inputs, Run.result, Run.payment),
     *(ResourceVersion.system_prompt, ResourceVersion.content, ResourceVersion.upstream_url),
 )
 _EVERYTHING = union(
@@ -25,9 +31,14 @@ PUBLIC = frozenset({"eip155:84532", "eip155:8453", "base-sepolia", "application/
 """Words inside of payments and results that anybody may say."""
 
 
-def texts_in(tools: Toolbox) -> set[str]:
-    """Requests and results, prompts and contents, inputs and payments: all that is long enough."""
-    with tools.database.reading("test.confidential") as session:
+def confidential_in(database: Database, settings: Settings) -> set[str]:
+    """What a log of this deployment must not hold, by what its tables hold now."""
+    return texts_in(database) | keys_in(settings)
+
+
+def texts_in(database: Database) -> set[str]:
+    """Requests and results, addresses, prompts and contents, inputs and payments: what is long."""
+    with database.reading("test.confidential") as session:
         kept = session.scalars(_EVERYTHING).all()
     found = {text for value in kept for text in _strings(json.loads(value))}
     return {text for text in found if len(text) >= RECOGNISABLE} - PUBLIC

@@ -16,9 +16,10 @@ from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import payments
 from services.toolbox import Toolbox
+from tests.support.canary import WHISPERED
 from tests.support.doorbell import RecordingDoorbell
 
-REQUEST = "Write a haiku about honest work."
+REQUEST = f"Write a haiku {WHISPERED}."
 
 
 @dataclass(frozen=True)

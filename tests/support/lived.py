@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Copy:
+class Copy:
     """Every row of a database, and when it was so."""
 
     at: datetime
@@ -32,18 +32,19 @@ class LivedOnce(Generic[Result]):
 
     def __init__(self, live: Callable[[Life], Result]) -> None:
         self._live = live
-        self._lived: tuple[Result, _Copy] | None = None
+        self._lived: tuple[Result, Copy] | None = None
 
     def __call__(self, life: Life) -> Result:
         """Into an empty database."""
         if self._lived is None:
-            self._lived = self._live(life), _copied(life.tools)
+            self._lived = self._live(life), copied(life.tools)
         else:
-            _put_back(life.tools, self._lived[1])
+            put_back(life.tools, self._lived[1])
         return self._lived[0]
 
 
-def _copied(tools: Toolbox) -> _Copy:
+def copied(tools: Toolbox) -> Copy:
+    """Every row, as of now."""
     with tools.database.transaction("test.copy") as session:
         cursor = session.connection().connection.cursor()
         rows = {}
@@ -52,11 +53,11 @@ def _copied(tools: Toolbox) -> _Copy:
             cursor.copy_expert(f"COPY {table.name} TO STDOUT", text)
             rows[table] = text.getvalue()
         at = session.scalars(select(func.now())).one()
-    return _Copy(at=at, rows={table: text for table, text in rows.items() if text})
+    return Copy(at=at, rows={table: text for table, text in rows.items() if text})
 
 
-def _put_back(tools: Toolbox, copy: _Copy) -> None:
-    """Guards are put aside as only a superuser can."""
+def put_back(tools: Toolbox, copy: Copy) -> None:
+    """Into an empty database. Guards are put aside as only a superuser can."""
     with tools.database.transaction("test.put_back") as session:
         cursor = session.connection().connection.cursor()
         cursor.execute("SET LOCAL session_replication_role = replica")

@@ -9,8 +9,6 @@ from services.money import refunds
 from services.money.refunds import Claim
 from tests.support.life import REQUEST, Life
 
-LATE_SATS = 10
-
 
 def owing(life: Life) -> JobView:
     """A cancelled job that was paid all the same: it is owed its ten sats back."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 
 from config.broker import KEY_PREFIX, make_celery
 from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
@@ -123,6 +123,31 @@ def test_given_a_row_that_the_database_refuses_then_the_log_has_its_number_and_n
     assert_tells_nothing(caplog.text, confidential=confidential)
 
 
+def test_a_row_that_is_waited_for_in_vain_is_no_lost_database(
+    life: Life, celery: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    view = life.evaluating()
+    this_job = select(Job.id).where(Job.id == view.job.id).with_for_update()
+
+    def impatient(tools: Toolbox, _: int) -> None:
+        with tools.database.transaction("test.impatient") as session:
+            session.execute(text("SET LOCAL lock_timeout = '1ms'"))
+            session.execute(this_job)
+
+    monkeypatch.setattr(evaluation, "evaluate", impatient)
+    base.install(life.tools)
+    celery.finalize()
+
+    with life.tools.database.transaction("test.hold") as session:
+        session.execute(this_job)
+        celery.tasks[TaskName.EVALUATE_JOB.value].apply(args=(view.job.id,))
+
+    assert "database is busy" in caplog.text
+    assert "'sqlstate': '55P03'" in caplog.text
+    assert "impatient" in caplog.text, "where it happened"
+    assert "database is away" not in caplog.text
+
+
 def test_an_unexpected_error_of_a_task_is_on_record_with_the_error_itself(
     life: Life, celery: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -207,6 +232,20 @@ def test_a_broker_that_is_gone_holds_nobody_up_and_is_left_alone_for_a_while(
     assert not finished.is_alive(), "fifty rings cost one time-out, not fifty"
     assert doorbell._quiet_until == clock[0] + QUIET_SECONDS
     nowhere.close()
+
+
+def test_a_ring_that_breaks_takes_no_other_with_it(tools: Toolbox) -> None:
+    nonsense = make_celery(tools.settings.model_copy(update={"redis_url": "http://127.0.0.1/0"}))
+    doorbell = CeleryDoorbell(nonsense)
+
+    doorbell.ring(TaskName.EVALUATE_JOB, 1)
+    doorbell.ring(TaskName.EVALUATE_JOB, 2)
+    finished = threading.Thread(target=doorbell.answered, daemon=True)
+    finished.start()
+    finished.join(timeout=20)
+
+    assert not finished.is_alive(), "both were looked at"
+    nonsense.close()
 
 
 def test_a_broker_that_comes_back_is_rung_again(broker: redis.Redis, celery: Celery) -> None:

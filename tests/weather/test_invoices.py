@@ -5,11 +5,12 @@ from structlog.testing import capture_logs
 from models.invoice import InvoiceKind
 from models.job import Job
 from models.lifecycle import JobState
+from tests.support.life import REQUEST
 from tests.support.rows import all_of
 from tests.weather.conftest import Sky
 from tests.weather.storms import Storm, in_every_storm
 
-REQUEST = {"request": "Write a haiku about honest work."}
+BODY = {"request": REQUEST}
 
 
 @in_every_storm
@@ -19,7 +20,7 @@ def test_given_a_storm_when_a_job_is_created_then_503_and_no_job_is_left_behind(
     sky.storm("lnbits.create", storm)
 
     with capture_logs() as logs:
-        answer = sky.client.post("/api/jobs", json=REQUEST)
+        answer = sky.client.post("/api/jobs", json=BODY)
 
     body = answer.get_json()
     assert (answer.status_code, body["code"]) == (503, "lightning_unavailable")
@@ -27,7 +28,7 @@ def test_given_a_storm_when_a_job_is_created_then_503_and_no_job_is_left_behind(
     assert {"event": "invoice not issued", "code": storm.code, "log_level": "warning"} in logs
     assert all_of(sky.tools, Job) == []
     sky.clear()
-    assert sky.client.post("/api/jobs", json=REQUEST).status_code == 201
+    assert sky.client.post("/api/jobs", json=BODY).status_code == 201
 
 
 @in_every_storm

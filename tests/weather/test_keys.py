@@ -194,10 +194,28 @@ def test_given_a_refund_in_doubt_when_the_key_is_changed_to_another_wallet_then_
     payout = only(sky.tools, Payout)
     assert (payout.state, payout.posts) == (PayoutState.SENDING, 1)
     assert sky.check("lightningPayouts")["error"] == "other_wallet"
+    assert sky.check("refunds")["errors"] == {"wallet_not_proved": 1}
     sky.come_round(PAYOUTS)
     pass_a_minute(sky)
     assert only(sky.tools, Payout).state is PayoutState.PAID
     assert len(payments_out(sky)) == 1
+
+
+def test_given_a_key_that_is_revoked_while_a_refund_is_in_doubt_then_readyz_says_so_and_it_waits(
+    sky: Sky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_doubt_though_paid(sky)
+    revoked = at(sky.tools, sky.life.stand_in.url, admin_key="revoked")
+    monkeypatch.setattr(payouts_of(revoked), "key_mark", payouts_of(sky.tools).key_mark)
+
+    with capture_logs() as logs:
+        let_pass(sky.tools, Payout, timedelta(hours=1))
+        payouts.send(revoked, only(sky.tools, Payout).id)
+
+    assert [line["code"] for line in logs if line["event"] == "payout in doubt"] == ["wrong_key"]
+    assert sky.check("refunds")["errors"] == {"wrong_key": 1}
+    pass_a_minute(sky)
+    assert only(sky.tools, Payout).state is PayoutState.PAID
 
 
 def test_given_a_new_key_that_is_not_proved_yet_then_nothing_is_sent_until_it_is(
@@ -209,6 +227,7 @@ def test_given_a_new_key_that_is_not_proved_yet_then_nothing_is_sent_until_it_is
     payouts.send(elsewhere, only(sky.tools, Payout).id)
 
     assert only(sky.tools, Payout).posts == 0
+    assert sky.check("refunds")["errors"] == {"wallet_not_proved": 1}
     sky.come_round(PAYOUTS, tools=elsewhere)
     assert sky.check("lightningPayouts")["ok"], "nothing was in doubt: another wallet may pay"
     sky.come_round(PAYOUTS)

@@ -9,9 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import requests
+from requests.structures import CaseInsensitiveDict
 
+from tests.app.contract import Seen
+from tests.support import wire
 from tests.support.x402_payer import Payer
 from tests.x402.chain import Chain, running_chain
 from tests.x402.facilitator import Facilitator, running_facilitator
@@ -70,9 +73,9 @@ class Rig:
         assert done.returncode == 0, done.stderr[-3000:]
         said = json.loads(done.stdout.splitlines()[-1])
         if said["status"] == 202:
-            return _bought(ended(said["body"]["statusUrl"]))
-        headers = {name.lower(): value for name, value in said["headers"].items()}
-        return Bought(status=said["status"], headers=headers, body=said["body"])
+            told = ended(said["body"]["statusUrl"])
+            return _bought(told.status_code, told.headers, told.json())
+        return _of_ours(_bought(**said), url, body)
 
     def mend(self) -> None:
         """Take back every fault. Safe to repeat."""
@@ -96,9 +99,24 @@ def running_rig(environ: Mapping[str, str]) -> Iterator[Rig]:
         yield Rig(chain=chain, facilitator=facilitator, installed=installed, folder=folder)
 
 
-def _bought(answer: requests.Response) -> Bought:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Bought(status=answer.status_code, headers=headers, body=answer.json())
+def _bought(status: int, headers: Mapping[str, str], body: Any) -> Bought:
+    in_lower_case = {name.lower(): value for name, value in headers.items()}
+    return Bought(status=status, headers=in_lower_case, body=body)
+
+
+def _of_ours(bought: Bought, url: str, sent: object) -> Bought:
+    """The same, held against the OpenAPI document if the product has answered."""
+    if "x-request-id" in bought.headers:
+        seen = Seen(
+            method="POST",
+            path=urlsplit(url).path,
+            status_code=bought.status,
+            mimetype=bought.headers["content-type"].partition(";")[0],
+            headers=CaseInsensitiveDict(bought.headers),
+            text=json.dumps(bought.body),
+        )
+        wire.contract().judge(seen, sent)
+    return bought
 
 
 def key_of(payer: Payer) -> str:

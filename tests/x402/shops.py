@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -46,7 +47,7 @@ class NaiveShop:
     payee: str
 
     def new_thing(self) -> str:
-        return f"thing-{uuid4().hex}"
+        return f"thing-{token_hex(6)}"
 
     def url(self, thing: str) -> str:
         return f"{self.address}/api/instant/shop/{thing}"
@@ -89,7 +90,7 @@ class Creator:
 
     def new_thing(self, **other: Any) -> str:
         """A new model resource; ``other`` replaces members of it. Returns its slug."""
-        slug = f"thing-{uuid4().hex}"
+        slug = f"thing-{token_hex(6)}"
         made = {
             "type": "openrouter_instant",
             "slug": slug,
@@ -105,7 +106,7 @@ class Creator:
         return slug
 
     def new_static_thing(self, content: str) -> str:
-        slug = f"thing-{uuid4().hex}"
+        slug = f"thing-{token_hex(6)}"
         made = {
             "type": "static",
             "slug": slug,

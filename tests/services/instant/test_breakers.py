@@ -276,6 +276,14 @@ def test_the_pause_between_probes_grows(tools: Toolbox, key_id: int) -> None:
     assert timedelta(minutes=45) < pauses[2] < timedelta(minutes=76)
 
 
+def test_a_model_that_is_slow_to_answer_is_waited_for_the_longer_it_was_not_sold() -> None:
+    waits = [
+        probes.patience_after(timedelta(minutes=stood)).total_seconds() for stood in (0, 4, 600)
+    ]
+
+    assert waits == [10, 30, 60]
+
+
 def test_an_anthropic_model_is_probed_by_the_providers_own_name(
     tools: Toolbox, stand_in: StandInClient
 ) -> None:

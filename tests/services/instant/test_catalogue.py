@@ -212,6 +212,17 @@ def test_it_is_fetched_at_the_start_and_then_once_a_day(
     assert times_asked(stand_in) == 2
 
 
+def test_it_is_fetched_at_once_when_the_clock_was_set_back_by_days(
+    selling: Toolbox, stand_in: StandInClient
+) -> None:
+    do_duty(selling)
+
+    let_time_pass(selling, "-2 days")
+    do_duty(selling)
+
+    assert times_asked(stand_in) == 2
+
+
 def test_after_an_outage_it_is_tried_again_soon_but_not_at_once(
     selling: Toolbox, stand_in: StandInClient
 ) -> None:

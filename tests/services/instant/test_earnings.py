@@ -40,6 +40,10 @@ def counted(rows: list[UsageRow]) -> Sums:
         failed_calls=states.count(RunState.FAILED),
         refused_calls=states.count(RunState.REFUSED),
         open_calls=sum(state in UNSETTLED_RUNS for state in states),
+        unknown_cost_calls=sum(
+            row.status in {RunState.SUCCEEDED, RunState.FAILED} and row.model_cost_usd is None
+            for row in rows
+        ),
         gross=sum(row.paid for row in rows),  # type: ignore[arg-type]
         fee=sum(row.fee for row in rows),  # type: ignore[arg-type]
         model_cost_usd=sum((row.model_cost_usd or Decimal(0) for row in rows), Decimal(0)),

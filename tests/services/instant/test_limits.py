@@ -11,10 +11,11 @@ from sqlalchemy import update
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models.resource import ResourceType
-from models.run import Run, RunState
+from models.run import CallKind, Run, RunCall, RunState
 from services.instant import creators, limits, listing, runs, settlement
 from services.instant.obstacles import Obstacle
 from services.toolbox import Toolbox
+from tests.support import rows
 from tests.support.life import Life
 from tests.support.market import BODY, Buyer, Market, open_market
 from tests.support.x402_payer import Payer, decoded, v2_headers
@@ -50,6 +51,42 @@ def test_payments_that_nobody_could_verify_do_not_stop_their_payer(
     life.work()
 
     assert market.runs()[-1].state is RunState.SUCCEEDED
+
+
+def test_payments_that_nobody_can_verify_give_their_places_back_after_a_minute(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    """A facilitator that is away is no reason to keep out those who come when it is back."""
+    stand_in.arm(Fault(target="x402.verify", kind=FaultKind.STATUS, status=503, times=2))
+    Buyer(client).buy(market.publish())
+    life.work()
+    life.make_due()
+    life.work()
+    assert market.run().state is RunState.RECEIVED
+    rows.change(market.tools, RunCall, ended_at=RunCall.ended_at - runs.VERIFYING)
+
+    life.make_due()
+    life.work()
+
+    run = market.run()
+    assert (run.state, run.error_code) == (RunState.FAILED, "facilitator_away")
+    assert (run.inputs, market.moved()) == (None, [])
+
+
+def test_a_worker_that_dies_while_it_asks_has_not_asked_in_vain(
+    market: Market, client: FlaskClient, life: Life
+) -> None:
+    """Its run is taken over when its lease ends, and a lease may be as long as the patience."""
+    Buyer(client).buy(market.publish())
+    run = market.run()
+    with market.tools.database.transaction("test.died") as session:
+        call = RunCall(run_id=run.id, kind=CallKind.VERIFY, claim=run.claim)
+        session.add(call)
+    rows.change(market.tools, RunCall, started_at=RunCall.started_at - 2 * runs.VERIFYING)
+
+    life.work()
+
+    assert market.run().state is RunState.SUCCEEDED
 
 
 def test_payments_that_nobody_could_verify_use_up_nothing_of_the_creators_day(
