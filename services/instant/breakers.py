@@ -12,7 +12,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.creator import EVERY_MODEL, Breaker, BreakerReason, ProviderKey
-from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
@@ -36,12 +35,11 @@ def _open(provider_key_id: int, model: str) -> Select[BreakerReason | None]:
     )
 
 
-def note_failure(tools: Toolbox, provider_key_id: int, model: str, reason: BreakerReason) -> bool:
+def note_failure(session: Session, provider_key_id: int, model: str, reason: BreakerReason) -> bool:
     """Count a failed call; True when it opened the breaker. A key deleted since is ignored."""
-    with tools.database.transaction("breakers.failure") as session:
-        opened = record_failure(session, provider_key_id, model, reason)
-        if opened and reason is BreakerReason.KEY_INVALID:
-            _verify_soon(session, provider_key_id)
+    opened = record_failure(session, provider_key_id, model, reason)
+    if opened and reason is BreakerReason.KEY_INVALID:
+        _verify_soon(session, provider_key_id)
     if opened:
         logger.warning("breaker opened", provider_key=provider_key_id, reason=reason.value)
     return opened
@@ -50,11 +48,12 @@ def note_failure(tools: Toolbox, provider_key_id: int, model: str, reason: Break
 def record_failure(
     session: Session, provider_key_id: int, model: str, reason: BreakerReason
 ) -> bool:
-    """As ``note_failure``, within the caller's transaction."""
+    """As ``note_failure``, by whoever verifies keys."""
+    writes_key = reason is BreakerReason.KEY_INVALID
     key = session.scalar(
         select(ProviderKey.id)
         .where(ProviderKey.id == provider_key_id)
-        .with_for_update(read=True, key_share=True)
+        .with_for_update(key_share=True, read=not writes_key)  # key before breaker, as verifying
     )
     if key is None:
         return False
@@ -95,21 +94,20 @@ def _verify_soon(session: Session, provider_key_id: int) -> None:
     )
 
 
-def note_success(tools: Toolbox, provider_key_id: int, model: str) -> None:
+def note_success(session: Session, provider_key_id: int, model: str) -> None:
     """A call went well: what failed before it was not in a row. An open breaker waits for a probe,
     because this call may have begun before it opened.
     """
-    with tools.database.transaction("breakers.success") as session:
-        session.execute(
-            update(Breaker)
-            .where(
-                Breaker.provider_key_id == provider_key_id,
-                Breaker.model == model,
-                Breaker.failures > 0,
-                Breaker.opened_at.is_(None),
-            )
-            .values(failures=0, reason=None)
+    session.execute(
+        update(Breaker)
+        .where(
+            Breaker.provider_key_id == provider_key_id,
+            Breaker.model == model,
+            Breaker.failures > 0,
+            Breaker.opened_at.is_(None),
         )
+        .values(failures=0, reason=None)
+    )
 
 
 def close(session: Session, *which: ColumnElement[bool]) -> list[int]:

@@ -251,7 +251,6 @@ def _deliver(tools: Toolbox, held: _Held) -> None:
     )
     # What was billed to the creator is not lost because the database restarts.
     insist(lambda: _record(tools, held, made), for_long=tools.settings.lease)
-    _tell_breaker(tools, held, made)
     if isinstance(made, Made) and not held.run.is_owner_test:
         tools.doorbell.ring(TaskName.SETTLE_RUN, held.run.id)
 
@@ -275,6 +274,7 @@ def _record(tools: Toolbox, held: _Held, made: Made | NotMade) -> None:
             _keep_result(session, held, made)
         else:
             _keep_failure(session, held, made)
+        _tell_breaker(session, held, made)
 
 
 def _keep_result(session: Session, held: _Held, made: Made) -> None:
@@ -325,13 +325,13 @@ def _end_call(
         journal.end(session, held.call_id, outcome, code=code, usage=usage)
 
 
-def _tell_breaker(tools: Toolbox, held: _Held, made: Made | NotMade) -> None:
-    """What key and model were seen to be worth. A crash just here costs one observation."""
+def _tell_breaker(session: Session, held: _Held, made: Made | NotMade) -> None:
+    """What key and model were seen to be worth, told only by whoever holds the run."""
     if made.key_id is None or held.version.model is None:
         return
     if isinstance(made, Made):
-        breakers.note_success(tools, made.key_id, held.version.model)
+        breakers.note_success(session, made.key_id, held.version.model)
         return
     reason = failures.breaker_reason(made.failure)
     if reason is not None and not made.may_pass:
-        breakers.note_failure(tools, made.key_id, held.version.model, reason)
+        breakers.note_failure(session, made.key_id, held.version.model, reason)

@@ -114,11 +114,11 @@ CREATOR_KEY_MUTANTS = (
     _one(
         "a late success closes an open breaker",
         BREAKERS,
-        "                Breaker.failures > 0,\n"
-        "                Breaker.opened_at.is_(None),\n            )\n"
-        "            .values(failures=0, reason=None)",
-        "                Breaker.failures > 0,\n            )\n"
-        "            .values(failures=0, reason=None, opened_at=None, due_at=None)",
+        "            Breaker.failures > 0,\n"
+        "            Breaker.opened_at.is_(None),\n        )\n"
+        "        .values(failures=0, reason=None)",
+        "            Breaker.failures > 0,\n        )\n"
+        "        .values(failures=0, reason=None, opened_at=None, due_at=None)",
         OF_BREAKERS,
     ),
     _one(

@@ -36,15 +36,18 @@ def test_a_handle_asked_for_at_once_is_given_to_one(tools: Toolbox) -> None:
     assert len(refused) == THREADS - 1
 
 
+def note_failure(tools: Toolbox, key_id: int, reason: BreakerReason) -> bool:
+    with tools.database.transaction("test.failure") as session:
+        return breakers.note_failure(session, key_id, "a/model", reason)
+
+
 def test_failures_at_once_are_all_counted_and_one_of_them_opens_the_breaker(
     tools: Toolbox,
 ) -> None:
     ada = a_creator(tools)
     key_id = keys.put(tools, ada.id, Provider.OPENROUTER, OPENROUTER_KEY).key.id
 
-    opened = all_at_once(
-        lambda: breakers.note_failure(tools, key_id, "a/model", BreakerReason.UPSTREAM)
-    )
+    opened = all_at_once(lambda: note_failure(tools, key_id, BreakerReason.UPSTREAM))
 
     assert opened.count(True) == 1
     with tools.database.transaction("test.breaker") as session:
@@ -56,7 +59,7 @@ def test_a_key_deleted_while_its_calls_fail_leaves_nothing_behind(tools: Toolbox
     key_id = keys.put(tools, ada.id, Provider.OPENROUTER, OPENROUTER_KEY).key.id
 
     results = together(
-        *[lambda: breakers.note_failure(tools, key_id, "a/model", BreakerReason.CREDITS)] * 7,
+        *[lambda: note_failure(tools, key_id, BreakerReason.CREDITS)] * 7,
         lambda: bool(keys.delete(tools, ada.id, Provider.OPENROUTER)),
     )
 

@@ -34,9 +34,20 @@ def is_closed(tools: Toolbox, key_id: int, model: str = MODEL) -> bool:
         return breakers.is_closed(session, key_id, model)
 
 
-def fail(tools: Toolbox, key_id: int, reason: BreakerReason, times: int = 1) -> None:
+def fail(
+    tools: Toolbox, key_id: int, reason: BreakerReason, times: int = 1, model: str = MODEL
+) -> list[bool]:
+    """Whether each of them opened the breaker."""
+    opened = []
     for _ in range(times):
-        breakers.note_failure(tools, key_id, MODEL, reason)
+        with tools.database.transaction("test.fail") as session:
+            opened.append(breakers.note_failure(session, key_id, model, reason))
+    return opened
+
+
+def succeed(tools: Toolbox, key_id: int) -> None:
+    with tools.database.transaction("test.succeed") as session:
+        breakers.note_success(session, key_id, MODEL)
 
 
 def make_due(tools: Toolbox) -> None:
@@ -119,7 +130,7 @@ def test_a_model_that_is_gone_stops_at_once(tools: Toolbox, key_id: int) -> None
 
 def test_a_success_between_failures_starts_the_row_anew(tools: Toolbox, key_id: int) -> None:
     fail(tools, key_id, BreakerReason.UPSTREAM, times=2)
-    breakers.note_success(tools, key_id, MODEL)
+    succeed(tools, key_id)
 
     fail(tools, key_id, BreakerReason.UPSTREAM, times=2)
 
@@ -127,16 +138,16 @@ def test_a_success_between_failures_starts_the_row_anew(tools: Toolbox, key_id: 
 
 
 def test_only_the_failure_that_opens_it_says_so(tools: Toolbox, key_id: int) -> None:
-    noted = [breakers.note_failure(tools, key_id, MODEL, BreakerReason.TIMEOUT) for _ in range(5)]
+    opened = fail(tools, key_id, BreakerReason.TIMEOUT, times=5)
 
-    assert noted == [False, False, True, False, False]
+    assert opened == [False, False, True, False, False]
 
 
 def test_a_late_success_does_not_close_what_is_open(tools: Toolbox, key_id: int) -> None:
     """It may have begun before the credits ran out."""
     fail(tools, key_id, BreakerReason.UPSTREAM, times=3)
 
-    breakers.note_success(tools, key_id, MODEL)
+    succeed(tools, key_id)
 
     assert not is_closed(tools, key_id)
 
@@ -146,7 +157,7 @@ def test_a_failure_of_a_key_that_is_deleted_is_nobodys(tools: Toolbox, key_id: i
         creator_id = session.get_one(ProviderKey, key_id).creator_id
     keys.delete(tools, creator_id, Provider.OPENROUTER)
 
-    assert not breakers.note_failure(tools, key_id, MODEL, BreakerReason.CREDITS)
+    assert fail(tools, key_id, BreakerReason.CREDITS) == [False]
 
 
 def test_a_new_key_starts_with_nothing_open(tools: Toolbox, key_id: int) -> None:
@@ -289,8 +300,7 @@ def test_an_anthropic_model_is_probed_by_the_providers_own_name(
 ) -> None:
     creator = a_creator(tools)
     key = keys.put(tools, creator.id, Provider.ANTHROPIC, ANTHROPIC_KEY).key
-    for _ in range(3):
-        breakers.note_failure(tools, key.id, "anthropic/claude-haiku-5.5", BreakerReason.UPSTREAM)
+    fail(tools, key.id, BreakerReason.UPSTREAM, times=3, model="anthropic/claude-haiku-5.5")
     make_due(tools)
 
     probes.probe_due(tools)

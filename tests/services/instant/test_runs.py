@@ -320,6 +320,29 @@ def test_a_worker_that_was_taken_over_changes_nothing(
     assert len(market.moved()) == 1
 
 
+def test_what_a_worker_that_was_taken_over_saw_of_a_key_stops_no_sales(
+    market: Market, buyer: Buyer, tools: Toolbox, stand_in: StandInClient
+) -> None:
+    """It may have seen it long ago: who took over has used the key since."""
+    buyer.buy(market.publish())
+    run_id = market.run().id
+
+    def refused_late(*given: object) -> object:
+        market.make_due()
+        runs.execute(tools, run_id)
+        stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.STATUS, status=402))
+        return tools.creator_model(*given)  # type: ignore[arg-type]
+
+    runs.execute(tools.with_(creator_model=refused_late), run_id)
+
+    assert [outcome for kind, outcome in market.calls() if kind == "model"] == [
+        "superseded",
+        "answered",
+    ]
+    with tools.database.reading("test.breakers") as session:
+        assert session.scalars(select(Breaker)).all() == []
+
+
 def test_a_run_that_comes_too_late_to_be_settled_is_not_begun(
     market: Market, buyer: Buyer, tools: Toolbox
 ) -> None:
