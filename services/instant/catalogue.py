@@ -1,7 +1,8 @@
 """Models to build on: a list kept in PostgreSQL, synced daily, and what a run on one can cost."""
 
 from collections.abc import Iterable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -39,33 +40,42 @@ def sync_when_due(tools: Toolbox) -> None:
 
     Does nothing without instant resources. When it is due stands in its tick's cursor.
     """
-    if tools.vault is None or not _is_due(tools):
+    if tools.vault is None:
         return
-    is_synced = sync(tools)
+    now = _look(tools)
+    if not now.is_due:
+        return
+    is_synced = _sync(tools, now.at)
     rest = SYNCED_AGAIN_AFTER if is_synced else TRIED_AGAIN_AFTER
     with tools.database.transaction("catalogue.rest") as session:
         session.execute(
             update(Tick)
-            .where(Tick.name == TaskName.SYNC_CATALOGUE.value)
+            .where(_TICK, Tick.cursor.is_not_distinct_from(now.cursor))  # or another has synced
             .values(cursor=func.to_char(func.now() + rest, _AS_TEXT))
         )
 
 
+_TICK = Tick.name == TaskName.SYNC_CATALOGUE.value
 _AS_TEXT = 'YYYY-MM-DD"T"HH24:MI:SSOF'
 
 
-def _is_due(tools: Toolbox) -> bool:
+@dataclass(frozen=True)
+class _Look:
+    at: datetime
+    cursor: str | None
+    is_due: bool
+
+
+def _look(tools: Toolbox) -> _Look:
+    due_at = cast(Tick.cursor, DateTime(timezone=True))
+    # no further ahead than it is ever put: the clock may have been set back since
+    is_resting = due_at.between(func.now(), func.now() + SYNCED_AGAIN_AFTER)
+    cursor, resting = (
+        select(told).where(_TICK).scalar_subquery() for told in (Tick.cursor, is_resting)
+    )
     with tools.database.reading("catalogue.due") as session:
-        resting = session.scalar(
-            select(Tick.name).where(
-                Tick.name == TaskName.SYNC_CATALOGUE.value,
-                # no further ahead than it is ever put: the clock may have been set back since
-                cast(Tick.cursor, DateTime(timezone=True)).between(
-                    func.now(), func.now() + SYNCED_AGAIN_AFTER
-                ),
-            )
-        )
-    return resting is None
+        at, seen, rests = session.execute(select(func.now(), cursor, resting)).one()
+    return _Look(at, seen, is_due=not rests)
 
 
 def sync(tools: Toolbox) -> bool:
@@ -73,18 +83,25 @@ def sync(tools: Toolbox) -> bool:
 
     Models that are listed no more are marked, not deleted, and stop selling at once.
     """
+    return _sync(tools, _look(tools).at)
+
+
+def _sync(tools: Toolbox, began_at: datetime) -> bool:
     try:
         listed = tools.model_list.fetch()
     except OutsideError as error:
         logger.warning("catalogue not synced", code=error.code)
         return False
     with tools.database.transaction("catalogue.keep") as session:
-        return _keep(session, listed)
+        return _keep(session, listed, began_at)
 
 
-def _keep(session: Session, listed: list[ListedModel]) -> bool:
+def _keep(session: Session, listed: list[ListedModel], began_at: datetime) -> bool:
     # one at a time: two lists fetched at different times must not be mixed
     locks.take(session, Lock.CATALOGUE)
+    if _is_kept_since(session, began_at):
+        logger.info("catalogue synced by another")
+        return True
     known = set(
         session.scalars(select(CatalogueModel.id).where(CatalogueModel.vanished_at.is_(None)))
     )
@@ -96,6 +113,15 @@ def _keep(session: Session, listed: list[ListedModel]) -> bool:
     vanished = _mark_vanished(session, (model.id for model in listed))
     logger.info("catalogue synced", models=len(listed), vanished=vanished)
     return True
+
+
+def _is_kept_since(session: Session, began_at: datetime) -> bool:
+    """Whether a list was kept that may be younger than one that was asked for then.
+
+    By the clock of this moment: whoever waited for the lock began before what it waited for.
+    """
+    younger = CatalogueModel.synced_at.between(began_at, func.clock_timestamp())
+    return session.scalar(select(CatalogueModel.id).where(younger).limit(1)) is not None
 
 
 def _write(session: Session, listed: list[ListedModel]) -> None:

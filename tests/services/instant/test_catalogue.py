@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from config.queues import TaskName
+from gateways.model_lists import ListedModel
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models import schema
@@ -237,6 +238,26 @@ def test_after_an_outage_it_is_tried_again_soon_but_not_at_once(
     do_duty(selling)
     assert times_asked(stand_in) == 2
     assert on_offer(selling)
+
+
+def test_a_list_that_was_asked_for_before_the_kept_one_was_kept_changes_nothing(
+    selling: Toolbox, stand_in: StandInClient
+) -> None:
+    """Whoever slept over its answer wakes with the prices of back then."""
+
+    class Sleeper:
+        def fetch(self) -> list[ListedModel]:
+            old = selling.model_list.fetch()
+            stand_in.set_catalogue(entries(stand_in, HAIKU, SMALL))
+            with selling.database.transaction("test.due") as session:
+                session.execute(text("UPDATE ticks SET due_at = now(), cursor = NULL"))
+            do_duty(selling)
+            return old
+
+    do_duty(selling.with_(model_list=Sleeper()))
+
+    assert times_asked(stand_in) == 2
+    assert on_offer(selling) == sorted([HAIKU, SMALL])
 
 
 def test_without_instant_resources_nobody_is_asked(tools: Toolbox, stand_in: StandInClient) -> None:
