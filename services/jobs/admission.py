@@ -18,6 +18,10 @@ from services.errors import ErrorCode, NotNow, RuleBroken, TooManyRequests
 MINUTE = timedelta(minutes=1)
 LIGHTNING_RETRY = timedelta(seconds=10)
 TIDIED_AT_ONCE = 100
+SHARED_BY_ALL = 1 / 2
+"""Of the creations that a minute has room for: whoever comes first may have them."""
+SHARE_OF_ONE = 1 / 5
+"""What a client may have of them when that is used up."""
 
 
 def apply(session: Session, client_key: str) -> int:
@@ -41,7 +45,7 @@ def refusal(
     """Why this admission is not granted; then it is gone. None = ask for the invoice."""
     why = _too_many_open(session, settings, client_key)
     if why is None and not settings.lightning_is_stand_in:  # that has no request limit
-        why = _too_many_asked(session, settings)
+        why = _too_many_asked(session, settings, client_key)
     if why is not None:
         session.execute(delete(Admission).where(Admission.id == admission_id))
     return why
@@ -74,15 +78,26 @@ def _open(*whose: ColumnElement[bool]) -> ColumnElement[int]:
     return jobs.scalar_subquery() + coming.scalar_subquery()
 
 
-def _too_many_asked(session: Session, settings: Settings) -> RuleBroken | None:
-    """Leave half of what LNbits allows for work invoices and payouts."""
-    recent = session.scalar(
-        select(func.count(Admission.id)).where(Admission.created_at >= func.now() - MINUTE)
-    )
-    if (recent or 0) <= settings.lnbits_requests_per_minute // 2:
-        return None
-    return NotNow(
-        "Too many jobs are being made at the moment; try again shortly.",
-        code=ErrorCode.LIGHTNING_UNAVAILABLE,
-        retry_after=LIGHTNING_RETRY,
-    )
+def _too_many_asked(session: Session, settings: Settings, client_key: str) -> RuleBroken | None:
+    """Leave half of what LNbits allows for work invoices and payouts.
+
+    The second half of the rest is for clients that had no fifth of it within the minute, so that
+    one who creates and cancels without end locks nobody out.
+    """
+    room = settings.lnbits_requests_per_minute // 2
+    lately = Admission.created_at >= func.now() - MINUTE
+    of_client = func.count().filter(Admission.client_key == client_key)
+    of_all, of_client_now = session.execute(select(func.count(), of_client).where(lately)).one()
+    if of_all > room:
+        return NotNow(
+            "Too many jobs are being made at the moment; try again shortly.",
+            code=ErrorCode.LIGHTNING_UNAVAILABLE,
+            retry_after=LIGHTNING_RETRY,
+        )
+    if of_all > room * SHARED_BY_ALL and of_client_now > max(1, room * SHARE_OF_ONE):
+        return TooManyRequests(
+            "You have had your share of the jobs that can be made in a minute.",
+            code=ErrorCode.RATE_LIMITED,
+            retry_after=LIGHTNING_RETRY,
+        )
+    return None

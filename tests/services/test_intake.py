@@ -114,20 +114,44 @@ def test_open_invoices_are_limited_in_all(life: Life) -> None:
         _create_from(small, "192.0.2.3")
 
 
-def test_creating_jobs_uses_at_most_half_of_the_requests_that_lnbits_allows(life: Life) -> None:
-    limited = _with(
+@pytest.fixture
+def ten_a_minute(life: Life) -> Life:
+    """A service on an LNbits that leaves room for ten new jobs a minute."""
+    return _with(
         life,
-        lnbits_requests_per_minute=4,
+        lnbits_requests_per_minute=20,
         lnbits_url=life.stand_in.url,
         lnbits_invoice_key="stand-in-invoice-key",
     )
-    limited.create()
-    limited.create()
+
+
+def test_creating_jobs_uses_at_most_half_of_the_requests_that_lnbits_allows(
+    ten_a_minute: Life,
+) -> None:
+    for number in range(10):
+        _create_from(ten_a_minute, f"192.0.2.{number}")
 
     with pytest.raises(NotNow) as refused:
-        limited.create()
+        _create_from(ten_a_minute, "192.0.2.10")
 
     assert refused.value.code is ErrorCode.LIGHTNING_UNAVAILABLE
+
+
+def test_one_client_can_use_up_half_of_the_creations_and_others_find_room(
+    ten_a_minute: Life,
+) -> None:
+    """Also one who cancels at once, and so has no open invoice."""
+    for _ in range(5):
+        intake.cancel(ten_a_minute.tools, ten_a_minute.create().job.public_id)
+
+    with pytest.raises(TooManyRequests) as refused:
+        ten_a_minute.create()
+
+    assert refused.value.code is ErrorCode.RATE_LIMITED
+    for _ in range(2):
+        _create_from(ten_a_minute, "192.0.2.200")
+    with pytest.raises(TooManyRequests):
+        _create_from(ten_a_minute, "192.0.2.200")
 
 
 @pytest.fixture
