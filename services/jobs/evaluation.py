@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 from sqlalchemy import func
 
 from config.settings import Settings
@@ -92,11 +93,22 @@ def read_verdict(answer: Answer) -> Verdict | None:
             accepted=False, reason="The request was declined by the model's safety policy."
         )
     try:
-        verdict = Verdict.model_validate_json(answer.text)
-    except ValidationError:
+        verdict = Verdict.model_validate(_parsed(answer))
+    except ValueError:  # pydantic's ValidationError is one
         return None
     reason = " ".join(verdict.reason.replace("\x00", "").split())[:REASON_MAX_CHARACTERS]
     return Verdict(accepted=verdict.accepted, reason=reason) if reason else None
+
+
+def _parsed(answer: Answer) -> object:
+    """The JSON of an answer. Raises ValueError.
+
+    One that was cut in the middle of its reason has judged all the same: or a request that makes
+    the evaluator talk would have it for nothing.
+    """
+    if answer.stop is Stop.CUT:
+        return from_json(answer.text, allow_partial="trailing-strings")
+    return from_json(answer.text)
 
 
 def _decline(tools: Toolbox, assignment: Assignment, reason: str) -> None:

@@ -22,6 +22,25 @@ def test_a_verdict_is_read_as_it_was_given(accepted: bool) -> None:
     assert (verdict.accepted, verdict.reason) == (accepted, "A good one.")
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+@pytest.mark.parametrize("rest", ["", '"', '"}'])
+def test_a_verdict_that_was_cut_in_its_reason_is_one(accepted: bool, rest: str) -> None:
+    """Or a request that makes the evaluator talk would have it for nothing."""
+    text = json.dumps({"accepted": accepted, "reason": "Because of"})[:-2] + rest
+
+    verdict = read_verdict(_answer(text, Stop.CUT))
+
+    assert verdict is not None
+    assert (verdict.accepted, verdict.reason) == (accepted, "Because of")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"accepted": tr', '{"accepted": true', '{"accepted": true, "reason": "']
+)
+def test_what_was_cut_before_its_reason_is_unreadable(text: str) -> None:
+    assert read_verdict(_answer(text, Stop.CUT)) is None
+
+
 def test_a_refusal_of_the_provider_is_a_verdict_with_a_reason_of_ours() -> None:
     verdict = read_verdict(_answer("", Stop.REFUSED))
 
@@ -63,7 +82,10 @@ def test_a_reason_is_one_line_of_bounded_length_without_nul() -> None:
     assert len(verdict.reason) <= REASON_MAX_CHARACTERS
 
 
-@given(text=st.text(max_size=60) | st.from_regex(r'\A\{"accepted": ?\w{1,5},? ?[^}]{0,20}\}?\Z'))
-@settings(max_examples=50)
-def test_no_answer_whatever_raises(text: str) -> None:
-    read_verdict(_answer(text))
+@given(
+    text=st.text(max_size=60) | st.from_regex(r'\A\{"accepted": ?\w{1,5},? ?[^}]{0,20}\}?\Z'),
+    stop=st.sampled_from(Stop),
+)
+@settings(max_examples=100)
+def test_no_answer_whatever_raises(text: str, stop: Stop) -> None:
+    read_verdict(_answer(text, stop))

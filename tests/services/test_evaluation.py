@@ -86,7 +86,7 @@ def test_given_an_unreadable_answer_then_it_is_asked_for_once_more(life: Life) -
     assert rows.outcomes(life.tools, view) == ["unreadable", "answered"]
 
 
-@pytest.mark.parametrize("kind", [FaultKind.UNREADABLE, FaultKind.EMPTY, FaultKind.MAX_TOKENS])
+@pytest.mark.parametrize("kind", [FaultKind.UNREADABLE, FaultKind.EMPTY])
 def test_given_two_answers_that_cannot_be_read_then_the_job_fails_and_the_fee_is_owed(
     life: Life, kind: FaultKind
 ) -> None:
@@ -102,6 +102,19 @@ def test_given_two_answers_that_cannot_be_read_then_the_job_fails_and_the_fee_is
     assert job.error_code == "attempts_spent"
     assert life.debts(view) == [("failed_evaluation", 10, "owed")]
     assert life.stand_in.counts().model_calls == 2
+
+
+def test_given_a_verdict_that_was_cut_in_its_reason_then_it_counts_and_is_earned(
+    life: Life,
+) -> None:
+    view = life.evaluating()
+    life.stand_in.arm(_fault(FaultKind.MAX_TOKENS, times=5))
+
+    life.work()
+
+    assert life.state(view) is JobState.AWAITING_WORK_PAYMENT
+    assert life.debts(view) == []
+    assert life.stand_in.counts().model_calls == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 529])
