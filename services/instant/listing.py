@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, literal, null, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from models.catalogue import CatalogueModel
 from models.creator import EVERY_MODEL, Breaker, BreakerReason, Creator, PayoutAddress, ProviderKey
@@ -64,13 +64,24 @@ def read(tools: Toolbox, creator_id: int, slug: str) -> Listed:
 def on_sale(tools: Toolbox, *, handle: str | None, after: int | None, limit: int) -> Page:
     """What everybody can buy now, of one creator or of all, the newest first.
 
-    What stands in the way only for the moment takes nothing off the list.
+    What stands in the way only for the moment takes nothing off the list. What is sold is not read.
     """
-    selling = _everything(tools).where(and_(*(~is_there for is_there in _OBSTACLES.values())))
+    selling = (
+        _everything(tools)
+        .where(and_(*(~is_there for is_there in _OBSTACLES.values())))
+        .options(*(defer(column, raiseload=True) for column in _NOT_FOR_EVERYBODY))
+    )
     if handle is not None:
         selling = selling.where(Creator.handle == handle)
     with tools.database.reading("listing.on_sale") as session:
         return _page(session, selling, after, limit)
+
+
+_NOT_FOR_EVERYBODY = (
+    ResourceVersion.system_prompt,
+    ResourceVersion.content,
+    ResourceVersion.upstream_url,
+)
 
 
 def _page(session: Session, wanted: Select[Any], after: int | None, limit: int) -> Page:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, inspect, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateways.x402.networks import BASE
@@ -471,3 +471,12 @@ def test_everybody_sees_what_sells_newest_first_page_by_page(
     assert [item.resource.slug for item in of_ann.items] == ["thing-3"]
     owned = listing.of_owner(tools, ann.creator.id, after=None, limit=9)
     assert [item.resource.slug for item in owned.items] == ["thing-3", "thing-1"]
+
+
+def test_what_is_sold_is_not_even_read_for_the_list_of_everybody(ann: Publisher) -> None:
+    give_key(ann)
+    ann.publish("poem", OPENROUTER)
+
+    (listed,) = listing.on_sale(ann.tools, handle=None, after=None, limit=9).items
+
+    assert inspect(listed.version).unloaded >= {"system_prompt", "content", "upstream_url"}
