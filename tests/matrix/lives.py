@@ -171,9 +171,8 @@ def abandon_demo(stage: Stage) -> None:
         demo.abandon(stage.tools, stage.memory["demo"])
 
 
-def do_every_duty(stage: Stage) -> None:
-    for name in EVERY:
-        stage.duty(name)
+def duty(name: TaskName) -> Act:
+    return lambda stage: stage.duty(name)
 
 
 def beat(stage: Stage) -> None:
@@ -349,10 +348,13 @@ LIVES = (
     ),
     Life(name="demo", acts=(try_demo, work, look_at_demo), ends=None),
     Life(name="demo that nobody began", acts=(try_demo, abandon_demo), ends=None),
-    Life(
-        name="every duty",
-        acts=(*PAID, do_every_duty, beat, work),
-        ends=JobState.AWAITING_WORK_PAYMENT,
+    *(
+        Life(
+            name=f"duty: {name}",
+            acts=(*PAID, duty(name), beat, work),
+            ends=JobState.AWAITING_WORK_PAYMENT,
+        )
+        for name in EVERY
     ),
     *(
         Life(name=f"run: {name}", acts=acts, ends=None, run_ends=run_ends)
