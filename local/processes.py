@@ -145,11 +145,23 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now; somebody may still be quicker than the caller."""
+    """A loopback port that nobody holds now; somebody may still be quicker than the caller.
+
+    Whoever has bound one holds it, also without listening there yet.
+    """
     for port in secrets.SystemRandom().sample(LOCAL_PORTS, k=500):
-        if is_free(port):
+        if _is_held_by_nobody(port):
             return port
     raise StartError("No free port between 20000 and 32000 on this machine.")
+
+
+def _is_held_by_nobody(port: int) -> bool:
+    with socket.socket() as trying:  # not SO_REUSEADDR: that shares with who does not listen
+        try:
+            trying.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 def _listen_briefly(host: str, port: int) -> None:

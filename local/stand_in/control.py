@@ -17,7 +17,7 @@ from local.stand_in.tokens import Tokens
 from local.stand_in.weather import Forecast, Weather
 from local.stand_in.wire import Reply, Request, Route, json_reply
 
-MAX_WAIT_SECONDS = 60.0
+MAX_WAIT_SECONDS = 180.0
 
 
 @dataclass(frozen=True, kw_only=True)

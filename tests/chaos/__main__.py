@@ -28,6 +28,7 @@ from tests.chaos.log import Log
 from tests.chaos.nemesis import Kind, Nemesis, plan
 from tests.chaos.plans import beginnings
 from tests.chaos.shop import open_shop
+from tests.chaos.standstill import Witness
 from tests.chaos.visitor import Street
 
 AFTER_THE_LAST_FAULT_SECONDS = 120
@@ -112,7 +113,10 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
     if not options.is_calm:
         fleet.world.change_weather(skies.forecast(options.seed))
     nemesis.start()
-    with Saying(lambda: f"{crowd.begun} begun, {crowd.served} served, {crowd.done} done"):
+    with (
+        Witness(callers),
+        Saying(lambda: f"{crowd.begun} begun, {crowd.served} served, {crowd.done} done"),
+    ):
         calm_at = asyncio.run(_until_all_is_over(fleet, crowd, nemesis, options))
     nemesis.stop()
     seconds = time.monotonic() - began

@@ -271,7 +271,7 @@ PROBE = label_of("", "Say yes.")
 
 def extra_calls_have_a_reason(evidence: Evidence) -> Sentences:
     """One call a step; each further one after a call that the weather or the nemesis spoilt."""
-    windows = Windows(evidence.acts, evidence.lease_seconds)
+    windows = Windows(evidence)
     for label, calls in calls_by_step(evidence).items():
         if label == PROBE:
             continue
@@ -394,7 +394,7 @@ def doors_stay_open(evidence: Evidence) -> Sentences:
 
     Valkey, LNbits, models and workers are nothing to a GET, and a clean 503 to a POST.
     """
-    windows = DoorWindows(evidence.acts)
+    windows = DoorWindows(evidence)
     for line in evidence.callers:
         if line["what"] != "answered" or _is_in_order(line):
             continue

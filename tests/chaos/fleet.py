@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from local.environment import ROOT
-from local.processes import LOOPBACK, free_port
+from local.processes import LOOPBACK
 from local.servers.temporary import temporary_folder
 from local.stand_in.testing import StandInClient, running_stand_in
 from tests.chaos.links import Mode
 from tests.chaos.shop import OPS_TOKEN
 from tests.fleet.fleet import fleet_commands
 from tests.journeys.product import COMMANDS, Product, running_product
+from tests.support.ports import free_port
 
 LEASE_SECONDS = 6
 INVOICE_SECONDS = 40

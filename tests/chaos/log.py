@@ -24,6 +24,9 @@ class Log:
         with self._lock:
             self._file.write(line + "\n")
 
+    def close(self) -> None:
+        self._file.close()
+
 
 def read(path: Path) -> list[Line]:
     """Every line so far; a last one that is still being written is left out."""

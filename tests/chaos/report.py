@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.chaos.checker import Violation, calls_by_step
 from tests.chaos.evidence import Evidence
+from tests.chaos.standstill import standstills
 from tests.chaos.windows import Window, windows_of
 
 Figures = dict[str, Any]
@@ -40,6 +41,9 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
         "recovery in seconds": recoveries(evidence),
         "goals of recovery in seconds": goals(evidence.lease_seconds),
         "callers": availability(evidence),
+        "the machine stood still, in seconds": [
+            round(ended - began, 1) for began, ended in standstills(evidence.callers)
+        ],
         "violations": Counter(violation.invariant for violation in violations),
     }
 

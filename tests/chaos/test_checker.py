@@ -1,13 +1,18 @@
 """The judge is judged: a run without fault has no violation, and each planted one is found."""
 
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.checker import RULES, check
-from tests.chaos.evidence import Evidence, Row
+from tests.chaos.evidence import Evidence, Row, logs_of
+from tests.chaos.log import Log
+from tests.chaos.standstill import Witness, standstills
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AT = NOON.timestamp()
@@ -556,6 +561,53 @@ def test_a_slow_model_is_no_reason_to_call_it_again() -> None:
     slow = [effect | {"fault": "delay"} if effect.get("call") == 2 else effect for effect in again]
 
     assert [violation.invariant[:2] for violation in check(evidence(effects=slow))] == ["I6"]
+
+
+def stood_still(began: float, ended: float) -> Row:
+    return {"what": "stood_still", "at": ended, "began": began, "ended": ended}
+
+
+@pytest.mark.parametrize(
+    ("told", "is_allowed"),
+    [
+        (answered(at=AT + 0.5), True),
+        (answered(at=AT + 2 + 4), True),
+        (answered(at=AT + 2 + 6), False),
+        (answered(at=AT - 1), False),
+    ],
+)
+def test_a_door_may_fail_while_the_machine_stands_still_and_just_after(
+    told: Row, is_allowed: bool
+) -> None:
+    found = check(evidence(callers=[*callers(), stood_still(AT, AT + 2), told]))
+
+    assert (found == []) is is_allowed
+
+
+def test_a_call_may_be_made_again_by_who_took_a_machine_that_stood_still_for_dead() -> None:
+    again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
+    told = [*callers(), stood_still(AT + 2, AT + 9)]
+
+    found = check(evidence(effects=again, callers=told))
+
+    assert "I6" not in {violation.invariant[:2] for violation in found}
+
+
+def test_the_witness_notes_when_the_machine_stood_still_for_more_than_a_moment(
+    tmp_path: Path,
+) -> None:
+    times, has_seen_all = iter([0.0, 0.1, 4.0, 4.5]), threading.Event()
+
+    def clock() -> float:
+        now = next(times, None)
+        if now is None:
+            has_seen_all.set()
+        return 4.5 if now is None else now
+
+    with closing(Log(tmp_path / "log")) as log, Witness(log, clock):
+        assert has_seen_all.wait(60)
+
+    assert standstills(logs_of(tmp_path / "log")) == [(0.1, 4.0)]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ class Caller:
         self._writer.write(line + b"\n")
         await self._writer.drain()
 
-    async def hear(self, seconds: float = 5.0) -> bytes:
+    async def hear(self, seconds: float = 60.0) -> bytes:
         """The next line; nothing when the connection is at its end. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             return (await self._reader.readline()).strip()

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tests.chaos.evidence import Evidence
 from tests.chaos.log import Line
+from tests.chaos.standstill import standstills
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +46,19 @@ LOSES_CALLS = frozenset(
 
 
 class Windows:
-    """When model calls could be lost: until an act was mended, and a lease longer."""
+    """When model calls could be lost: until an act was mended or the machine stood no longer still,
+    and a lease longer.
+    """
 
-    def __init__(self, lines: Iterable[Line], lease_seconds: float) -> None:
-        self._spans = [
-            (window.began, window.mended + lease_seconds + 2)
-            for window in windows_of(lines)
+    def __init__(self, evidence: Evidence) -> None:
+        acts = [
+            (window.began, window.mended)
+            for window in windows_of(evidence.acts)
             if window.victim in LOSES_CALLS
+        ]
+        self._spans = [
+            (began, ended + evidence.lease_seconds + 2)
+            for began, ended in [*acts, *standstills(evidence.callers)]
         ]
 
     def touch(self, began: float, ended: float) -> bool:
@@ -64,18 +72,20 @@ DOOR_BACK_SECONDS = 30.0
 
 
 class DoorWindows:
-    """When a door may turn callers away: its process, or its way to PostgreSQL, was attacked."""
+    """When a door may turn callers away: its process, or its way to PostgreSQL, was attacked.
 
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self._windows = windows_of(lines)
+    Or the whole machine stood still.
+    """
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._windows = windows_of(evidence.acts)
+        self._standstills = standstills(evidence.callers)
 
     def may_fail(self, door: str, at: float, seconds: float) -> bool:
         """Whether an answer begun then, and so long, may be an error."""
-        return any(
-            window.began <= at + seconds and at <= end
-            for window in self._windows
-            if (end := _end_for(door, window)) is not None
-        )
+        spans = [(window.began, _end_for(door, window)) for window in self._windows]
+        spans += [(began, ended + POSTGRES_BACK_SECONDS) for began, ended in self._standstills]
+        return any(end is not None and began <= at + seconds and at <= end for began, end in spans)
 
 
 def _end_for(door: str, window: Window) -> float | None:

@@ -229,7 +229,7 @@ class Lingering(PublicHttpClient):
 
     def get(self, url: str, *, seconds: float, max_bytes: int, **more: object) -> Reply:
         self.asked.release()
-        self.over.wait(20)
+        self.over.wait(120)
         return Reply(status=404, body=b"", asked=url)
 
 

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from local.processes import LOOPBACK, free_port
+from local.processes import LOOPBACK
 from local.stand_in.testing import StandInClient
 from tests.journeys.caller import Caller, Json
 from tests.journeys.product import Product, running_product
 from tests.journeys.waiting import wait_until
+from tests.support.ports import free_port
 
 PAID, UNDER_WAY, NOT_NOW = 200, 202, 503
 PATIENCE = 5

@@ -1,5 +1,6 @@
 """Somebody who knows the address of the API, and has a wallet."""
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,11 @@ from tests.support import wire
 from tests.support.wire import TIMEOUT_SECONDS
 
 FINAL = frozenset({"rejected", "complete", "failed", "expired"})
+COMES_AGAIN = 5
+"""How often a caller asks who is told to come later."""
 
 Json = dict[str, Any]
+_never = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,12 @@ class Caller:
         return StandInClient(self.product.stand_in_url)
 
     def create(self, request: str, **more: object) -> Json:
-        answer = self.post("/api/jobs", {"request": request, **more})
+        """Ask for a job, and again when told that Lightning is away for a moment."""
+        for _ in range(COMES_AGAIN):
+            answer = self.post("/api/jobs", {"request": request, **more})
+            if answer.status_code != 503 or answer.json()["code"] != "lightning_unavailable":
+                break
+            _never.wait(float(answer.headers["Retry-After"]))
         assert answer.status_code == 201, answer.text
         assert answer.headers["Location"] == f"/api/jobs/{answer.json()['jobId']}"
         self.product.confidential.extend((request, answer.json()["jobId"]))

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from config.settings import Settings
 from local.environment import ROOT
-from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
+from local.processes import LOOPBACK, Program, kill_group, spawn
 from local.servers.temporary import temporary_folder
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
 from tests.support import wire
 from tests.support.canary import assert_tells_nothing
 from tests.support.confidential import keys_in
+from tests.support.ports import free_port
 
 START_SECONDS = 120
 STOP_SECONDS = 120

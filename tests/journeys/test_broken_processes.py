@@ -120,7 +120,7 @@ def test_given_the_money_worker_killed_between_payment_and_settlement_then_the_m
 ) -> None:
     created = caller.create(request_text)
     with product.frozen("worker-money"):
-        caller.pay(created["evalInvoice"])
+        assert caller.wallet.pay(created["evalInvoice"]["paymentHash"])
         assert caller.job(created["jobId"])["state"] == "awaiting_eval_payment"
         product.kill("worker-money")
 
@@ -194,7 +194,7 @@ def test_given_redis_is_emptied_before_a_payment_is_noticed_then_the_job_complet
 ) -> None:
     created = caller.create(request_text)
     with product.frozen("worker-money"):
-        caller.pay(created["evalInvoice"])
+        assert caller.wallet.pay(created["evalInvoice"]["paymentHash"])
         redis.flushall()
 
     quoted = caller.wait_for(created["jobId"], "awaiting_work_payment")

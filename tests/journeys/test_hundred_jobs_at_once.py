@@ -30,6 +30,8 @@ ASKS_LIGHTNING = (
     TaskName.REREAD_PAYMENTS,
     TaskName.SWEEP_INVOICES,
     TaskName.CHECK_INCOME,
+    TaskName.CHECK_PAYOUTS,
+    TaskName.RECONCILE,
 )
 
 QUEUE = QUEUE_OF[TaskName.POLL_PAYMENTS].value
@@ -68,7 +70,9 @@ class PlayedBeat:
         def is_quiet() -> bool:
             runs = [self.books.runs(duty) for duty in ASKS_LIGHTNING]
             seen.append([run.turns for run in runs])
-            is_heard = not self.redis.llen(KEY_PREFIX + QUEUE)
+            is_heard = not (
+                self.redis.llen(KEY_PREFIX + QUEUE) or self.redis.hlen(KEY_PREFIX + "unacked")
+            )
             return is_heard and all(run.is_resting for run in runs) and seen[-1:] == seen[-2:-1]
 
         wait_until("nobody asks Lightning", is_quiet, every=0.3)

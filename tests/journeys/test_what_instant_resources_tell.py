@@ -41,7 +41,7 @@ class Eavesdropper:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        connection = redis.Redis.from_url(self.url)
+        connection = redis.Redis.from_url(self.url, socket_timeout=None)  # it may be quiet for long
         with connection.monitor() as monitor:  # type: ignore[no-untyped-call]
             thread = threading.Thread(target=self._listen, args=(monitor,), daemon=True)
             thread.start()

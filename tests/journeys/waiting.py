@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 LOOK_EVERY_SECONDS = 0.05
-PATIENCE_SECONDS = 60.0
-"""For what takes a moment on a quiet machine."""
+PATIENCE_SECONDS = 180.0
+"""For what takes a moment on a quiet machine, and a restart or two on a busy one."""
 
 T = TypeVar("T")
 _never = threading.Event()

@@ -12,12 +12,12 @@ from typing import Any
 
 import requests
 
-from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import NotInTime, wait_until
 from tests.lnbits.wallet import Wallet
 from tests.support import wire
 from tests.support.canary import assert_tells_nothing
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120

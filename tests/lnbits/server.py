@@ -10,10 +10,10 @@ from typing import Any
 
 import requests
 
-from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
 from tests.lnbits.wallet import Wallet, body_of
+from tests.support.ports import free_port
 
 LONGER_THAN_ANY_FREEZE_SECONDS = 120
 START_SECONDS = 90

@@ -206,6 +206,8 @@ def test_given_answers_of_b_that_get_lost_when_it_has_paid_then_each_refund_is_p
         for payout_id in others:
             payouts.send(lossy, payout_id)
     monkeypatch.undo()
+    everything = len(others) * SATS * 1000 + SATS * 1000
+    wait_until(lambda: shop.rig.payer.balance_msats() - had == everything, 60, "A has it all")
     way_to_b.close()
     still_open = Counter(row.state for row in all_of(shop.tools, Payout))
     look_again(shop)

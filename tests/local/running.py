@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from local.environment import ROOT
-from local.processes import free_port
 from tests.support.canary import assert_tells_nothing
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 120.0
 """For what takes some seconds on a quiet machine."""

@@ -12,9 +12,10 @@ import pytest
 import requests
 
 from local.environment import ROOT
-from local.processes import LOOPBACK, Program, free_port, kill_group, spawn
+from local.processes import LOOPBACK, Program, kill_group, spawn
 from tests.journeys.waiting import wait_until
 from tests.support import wire
+from tests.support.ports import free_port
 
 NOWHERE = {
     "DATABASE_URL": f"postgresql://nobody@{LOOPBACK}:1/x",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from local.environment import ROOT
-from local.processes import free_port
 from tests.local.running import environment
+from tests.support.ports import free_port
 
 NOWHERE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x",

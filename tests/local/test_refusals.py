@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from local.environment import judge, read_system
-from local.processes import free_port
 from local.servers import postgresql, valkey
 from local.servers.server import package_folder
 from local.supervisor import supervise
 from tests.local.running import ALL_REAL
+from tests.support.ports import free_port
 from workers import check
 
 NO_LIGHTNING = {"LNBITS_URL": "", "LNBITS_INVOICE_KEY": "", "LNBITS_ADMIN_KEY": ""}

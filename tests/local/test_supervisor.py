@@ -14,7 +14,6 @@ import pytest
 
 from local.data_dir import DataDir
 from local.environment import ROOT
-from local.processes import free_port
 from tests.local.running import (
     PATIENCE_SECONDS,
     environment,
@@ -23,6 +22,7 @@ from tests.local.running import (
     wait_until_gone,
 )
 from tests.local.tiny import DONE_FILE
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 

@@ -15,12 +15,13 @@ from pathlib import Path
 import requests
 
 from local.environment import ROOT
-from local.processes import free_port, kill_group
+from local.processes import kill_group
 from tests.local.running import wait_until_gone
 from tests.machines.pythons import as_user
 from tests.support import wire
 from tests.support.canary import assert_tells_nothing
 from tests.support.life import REQUEST
+from tests.support.ports import free_port
 
 PATIENCE_SECONDS = 400.0
 """For a first start on a busy machine that installs everything."""

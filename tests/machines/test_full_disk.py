@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.environment import ROOT
-from local.processes import free_port
 from tests.machines.machine import Machine, fresh_checkout
 from tests.machines.pythons import found_pythons
 from tests.machines.test_refusals import ADDRESSES
+from tests.support.ports import free_port
 from tests.support.proofs import needs, not_proved
 
 pytestmark = needs(os.geteuid() == 0, "only root can mount a small disk")

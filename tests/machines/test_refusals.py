@@ -9,10 +9,10 @@ import pytest
 
 from local.data_dir import DataDir
 from local.environment import ROOT
-from local.processes import free_port
 from tests.local.conftest import taken_port as taken_port
 from tests.local.running import environment
 from tests.machines.machine import PATIENCE_SECONDS, Machine
+from tests.support.ports import free_port
 
 ADDRESSES = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x",

@@ -23,11 +23,12 @@ from itertools import cycle
 from pathlib import Path
 
 from local.environment import ROOT
-from local.processes import free_port, is_free
+from local.processes import is_free
 from tests.journeys.waiting import wait_until
 from tests.local.running import is_running, wait_until_gone
 from tests.machines.pythons import WANTED, Interpreter, as_user, found_pythons, reachable
 from tests.support.canary import assert_tells_nothing
+from tests.support.ports import free_port
 from tests.support.proofs import NOT_PROVED, all_must_be_proved
 
 INSTALL_SECONDS = 600

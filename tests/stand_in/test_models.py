@@ -26,7 +26,7 @@ SYSTEM = "You are careful."
 @pytest.fixture
 def claude(world: StandInClient) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(
-        api_key="stand-in-model-key", base_url=world.url, max_retries=0, timeout=10
+        api_key="stand-in-model-key", base_url=world.url, max_retries=0, timeout=60
     ) as client:
         yield client
 
@@ -34,7 +34,7 @@ def claude(world: StandInClient) -> Iterator[anthropic.Anthropic]:
 @pytest.fixture
 def gpt(world: StandInClient) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
-        api_key="stand-in-model-key", base_url=world.url + "/v1", max_retries=0, timeout=10
+        api_key="stand-in-model-key", base_url=world.url + "/v1", max_retries=0, timeout=60
     ) as client:
         yield client
 
@@ -171,7 +171,7 @@ def test_what_the_real_server_refuses_is_a_bad_request(
 
 def test_without_a_key_nobody_is_served(world: StandInClient) -> None:
     for path in ("/v1/messages", "/v1/chat/completions"):
-        assert requests.post(world.url + path, json={}, timeout=10).status_code == 401
+        assert requests.post(world.url + path, json={}, timeout=60).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from local.stand_in.wire import StandInServer
 
 def balance(client: StandInClient) -> int:
     headers = {"X-Api-Key": STAND_IN_ADMIN_KEY}
-    answer = requests.get(client.url + "/api/v1/wallet", headers=headers, timeout=10)
+    answer = requests.get(client.url + "/api/v1/wallet", headers=headers, timeout=60)
     return int(answer.json()["balance"])
 
 
@@ -27,7 +27,7 @@ def create(client: StandInClient) -> str:
         client.url + "/api/v1/payments",
         json={"out": False, "amount": 10},
         headers={"X-Api-Key": STAND_IN_ADMIN_KEY},
-        timeout=10,
+        timeout=60,
     )
     return str(answer.json()["payment_hash"])
 
@@ -67,7 +67,7 @@ def test_secrets_in_the_data_folder_are_for_its_owner_only(tmp_path: Path) -> No
 
 def test_health_is_200_as_soon_as_it_says_that_it_listens(tmp_path: Path) -> None:
     with running_stand_in(tmp_path) as client:
-        answer = requests.get(client.url + "/health", timeout=10)
+        answer = requests.get(client.url + "/health", timeout=60)
 
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
         assert client.url.startswith("http://127.0.0.1:")

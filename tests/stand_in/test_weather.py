@@ -10,7 +10,7 @@ from local.stand_in.weather import Chance, Forecast
 
 def statuses(world: StandInClient, count: int) -> list[int]:
     url = f"{world.url}/feeds/kraken"
-    return [requests.get(url, timeout=10).status_code for _ in range(count)]
+    return [requests.get(url, timeout=60).status_code for _ in range(count)]
 
 
 def rain(probability: float, seed: int = 1) -> Forecast:
@@ -46,7 +46,7 @@ def test_what_was_hit_is_counted(world: StandInClient) -> None:
 def test_only_what_a_fault_is_meant_for_is_hit(world: StandInClient) -> None:
     world.change_weather(rain(1))
 
-    assert requests.get(f"{world.url}/feeds/bitstamp", timeout=10).status_code == 200
+    assert requests.get(f"{world.url}/feeds/bitstamp", timeout=60).status_code == 200
 
 
 def test_an_armed_fault_comes_before_the_weather(world: StandInClient) -> None:

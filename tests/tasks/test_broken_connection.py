@@ -19,7 +19,7 @@ def hold_a_message(connection: Connection) -> None:
     """Send one and take it, without acknowledging it."""
     queue = connection.SimpleQueue(QueueName.TICKS.value)
     queue.put("ring")
-    queue.get(timeout=5)
+    queue.get(timeout=60)
 
 
 def test_a_connection_that_closes_puts_nothing_back_because_a_broken_one_could_not(

@@ -14,9 +14,9 @@ from typing import Any
 import requests
 from eth_utils.crypto import keccak
 
-from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
+from tests.support.ports import free_port
 
 CHAIN_ID = 84532
 NETWORK = f"eip155:{CHAIN_ID}"

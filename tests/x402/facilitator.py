@@ -11,9 +11,9 @@ from typing import Any
 import requests
 from eth_account import Account
 
-from local.processes import free_port
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
+from tests.support.ports import free_port
 from tests.x402.chain import Chain
 
 SERVERS = Path(__file__).parent / "servers"

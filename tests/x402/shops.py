@@ -10,18 +10,18 @@ from uuid import uuid4
 import requests
 
 from gateways.vault import new_key
-from local.processes import free_port
 from local.stand_in.testing import StandInClient
 from tests.journeys.product import Product, running_product
 from tests.journeys.waiting import wait_until
 from tests.support import wire
+from tests.support.ports import free_port
 from tests.support.x402_payer import Json, Payer
 from tests.x402.chain import NETWORK
 from tests.x402.facilitator import started
 from tests.x402.rig import Rig
 
 START_SECONDS = 60
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 PRICE_MICROS = 10_000
 MODEL = "openai/gpt-6-mini"
 

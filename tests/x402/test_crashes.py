@@ -15,7 +15,7 @@ from tests.x402.purchases import ask, required
 from tests.x402.rig import Rig
 from tests.x402.shops import PRICE_MICROS, Creator, Market
 
-RESTARTS = 60.0
+RESTARTS = 180.0
 """Seconds until a killed process is back and has taken its work up again."""
 
 

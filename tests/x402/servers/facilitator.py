@@ -66,15 +66,20 @@ class Signer(FacilitatorWeb3Signer):
         try:
             return str(super().write_contract(*args, **options))
         except Exception:
-            self._next_nonce = None
+            self.count_anew()
             raise
+
+    def count_anew(self) -> None:
+        """Ask the chain which number is next: it may have been taken back, or never been sent."""
+        with self._nonce_lock:
+            self._next_nonce = None
 
 
 class Facilitator:
     def __init__(self, rpc_url: str, key: str) -> None:
-        signer = Signer(key, rpc_url, confirmation_timeout_seconds=CONFIRMATION_SECONDS)
-        self._core = _core(signer, is_careful=False)
-        self._careful = _core(signer, is_careful=True)
+        self._signer = Signer(key, rpc_url, confirmation_timeout_seconds=CONFIRMATION_SECONDS)
+        self._core = _core(self._signer, is_careful=False)
+        self._careful = _core(self._signer, is_careful=True)
         self._lock = threading.Lock()
         self._faults: dict[str, Fault] = {}
         self._released = threading.Event()
@@ -90,6 +95,11 @@ class Facilitator:
     def fault(self, endpoint: str) -> tuple[Fault, threading.Event]:
         with self._lock:
             return self._faults.get(endpoint, Fault.NONE), self._released
+
+    def forget(self) -> None:
+        """All that was asked, and what the chain was like then."""
+        self.calls.clear()
+        self._signer.count_anew()
 
     def supported(self) -> Json:
         return _json(self._core.get_supported())
@@ -183,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {})
 
     def do_DELETE(self) -> None:
-        self.facilitator.calls.clear()
+        self.facilitator.forget()
         self._answer(200, {})
 
     def do_POST(self) -> None:
