@@ -81,6 +81,9 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {}
 
 
+CONNECT_SECONDS = 3
+PLACE_SECONDS = 10
+"""Until whoever waits for one of our connections is told that there is none."""
 SESSION_OPTIONS = (
     # A frozen process must not hold locks for ever, nor a lost plan run for ever.
     "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=3s"
@@ -120,10 +123,10 @@ class Database:
             url,
             pool_size=connections,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=PLACE_SECONDS,
             hide_parameters=True,  # a job's id would stand in the log of a failed statement
             connect_args={
-                "connect_timeout": 3,
+                "connect_timeout": CONNECT_SECONDS,
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,

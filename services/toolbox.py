@@ -117,7 +117,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
         upstreams=PublicUpstreams(_for_strangers(settings)),
         language_model=cache(partial(_language_model, settings)),
         model_rates=_model_rates(settings),
-        price_feeds=_price_feeds(settings, http),
+        price_feeds=feeds_of(settings, http),
         webhook_token=webhook_token(settings.lnbits_invoice_key or STAND_IN_INVOICE_KEY),
         bench_payer=_bench_payer(settings, http),
         vault=_vault(settings),
@@ -266,7 +266,7 @@ def _model_rates(settings: Settings) -> ModelRates:
     )
 
 
-def _price_feeds(settings: Settings, http: HttpClient) -> tuple[PriceFeed, ...]:
+def feeds_of(settings: Settings, http: HttpClient) -> tuple[PriceFeed, ...]:
     """With Lightning played by the stand-in, it plays the feeds as well, unless some are named."""
     names = settings.price_feeds
     if settings.lightning_is_stand_in and "price_feeds" not in settings.model_fields_set:

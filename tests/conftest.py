@@ -17,13 +17,15 @@ from app import context
 from app.factory import create_app
 from config import logs
 from config.settings import Settings, psycopg2_url
+from gateways.http import HttpClient
 from local.servers.temporary import temporary_servers
 from local.stand_in.testing import StandInClient, running_stand_in
-from models import database, migrate, schema, tables
+from models import migrate, schema, tables
 from services import toolbox
 from services.money import reconcile
 from services.toolbox import Role, Toolbox
 from tests.app.contract import CheckedClient, client_of
+from tests.support import deadlines
 from tests.support.canary import Listener, secrets_in
 from tests.support.confidential import confidential_in
 from tests.support.creators import OPS_TOKEN, VAULT_KEY
@@ -117,18 +119,16 @@ def worker_number(request: pytest.FixtureRequest) -> int:
     return int(worker.removeprefix("gw"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[None]:
-    """Who waits for a row does so longer than a busy machine lets anybody stand still."""
-    patient = database.SESSION_OPTIONS.replace("lock_timeout=3s", "lock_timeout=9s")
-    assert patient != database.SESSION_OPTIONS
+    """Whatever is waited for is so longer than a busy machine lets anybody stand still."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "SESSION_OPTIONS", patient)
+        deadlines.wait_long_for_everything(patch)
         yield
 
 
 @pytest.fixture(scope="session")
-def database_url(servers: Servers, worker_number: int, _patience: None) -> Iterator[str]:
+def database_url(servers: Servers, worker_number: int) -> Iterator[str]:
     """A migrated database for this xdist worker alone."""
     name = f"honestwork_{worker_number}"
     _run_sql(servers.postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
@@ -212,7 +212,8 @@ def tools(
     Whatever the test did, no line that was logged meanwhile may hold a secret.
     """
     log_listener.lines.clear()
-    yield built_tools.with_(doorbell=doorbell)
+    feeds = toolbox.feeds_of(built_tools.settings, HttpClient())  # that remember no failure
+    yield built_tools.with_(doorbell=doorbell, price_feeds=feeds)
     confidential = (
         confidential_in(built_tools.database, built_tools.settings) if log_listener.lines else set()
     )

@@ -172,9 +172,10 @@ def _lock(session: Session, job_id: int) -> datetime:
 
     Who claims at the same moment waits for our commit, but no longer than ``lock_timeout``; then
     it is told to come again. So keep few statements until then: in a busy process each takes long.
+    Rows that refer to the job may be written meanwhile, by who concludes an earlier payout of it.
     """
     locked = select(func.now()).select_from(Job).where(Job.id == job_id)
-    return session.scalars(locked.with_for_update(of=Job)).one()
+    return session.scalars(locked.with_for_update(of=Job, key_share=True)).one()
 
 
 def uncovered(session: Session, job_id: int) -> Sats:

@@ -704,6 +704,7 @@ def test_a_waiting_caller_is_answered_before_its_run_ends(
 
     with held(stand_in, "openrouter.chat"):
         early = buyer.show(path, payment)
+        stand_in.wait_until_held()
     busy_workers.finish()
 
     assert early.status_code == 202

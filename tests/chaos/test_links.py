@@ -60,7 +60,7 @@ async def with_link(talk: Callable[[Link, int, list[bytes]], Awaitable[None]]) -
         await talk(link, port, heard)
     finally:
         link.close()
-        async with asyncio.timeout(5), over:
+        async with asyncio.timeout(60), over:
             await over.wait_for(lambda: open_calls == 0)
         server.close()
 

@@ -527,7 +527,7 @@ def test_a_call_ends_at_its_total_deadline_and_may_be_billed(
     server: ScriptedServer, provider: Provider, say: Say
 ) -> None:
     server.says(say)
-    model = provider.make(KEY, server.url, 1.0)
+    model = provider.make(KEY, server.url, 2.0)
     began = time.monotonic()
 
     with pytest.raises(Unavailable) as caught:

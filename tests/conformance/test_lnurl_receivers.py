@@ -128,7 +128,7 @@ def test_a_number_that_takes_ages_to_write_out_is_only_compared(
     else:
         assert isinstance(trouble(receivers), Refused)
 
-    assert time.thread_time() - began < 0.5
+    assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize("offer", [{}, {"pr": None}, {"pr": 7}, {"pr": {"a": 1}}], ids=str)

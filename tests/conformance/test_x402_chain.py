@@ -55,9 +55,9 @@ def test_unused_is_for_ever_once_a_final_block_is_past_its_time(
 ) -> None:
     valid_before = datetime.now(UTC) + timedelta(minutes=10)
     before = asked(node)
-    stand_in.advance_chain(605)
+    stand_in.advance_chain(560)
     not_final = asked(node)
-    stand_in.advance_chain(15)
+    stand_in.advance_chain(100)
     after = asked(node)
 
     assert isinstance(before, NotMoved)

@@ -37,7 +37,7 @@ def wsgi(_environ: object, start_response: Callable[..., object]) -> Iterable[by
     return [str(os.getpid()).encode()]
 
 
-@celery.task(name="slow")
+@celery.task(name="slow", shared=False)
 def slow(seconds: float) -> None:
     """Takes its time, says so, and leaves a file when it is done."""
     print("slow work begins", file=sys.stderr, flush=True)
@@ -46,7 +46,7 @@ def slow(seconds: float) -> None:
     Path(os.environ["DATA_DIR"], DONE_FILE).touch()
 
 
-@celery.task(name="tick")
+@celery.task(name="tick", shared=False)
 def tick() -> None:
     """Does nothing."""
 

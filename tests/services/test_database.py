@@ -32,7 +32,7 @@ def test_options_of_the_address_are_kept_beside_ours(database_url: str) -> None:
         }
     database.close()
 
-    assert shown == {"search_path": "pg_catalog", "TimeZone": "UTC", "statement_timeout": "10s"}
+    assert shown == {"search_path": "pg_catalog", "TimeZone": "UTC", "statement_timeout": "1min"}
 
 
 def test_given_a_backend_was_terminated_when_its_connection_is_used_again_then_it_is_a_new_one(

@@ -244,7 +244,7 @@ def test_an_overpaid_work_invoice_is_delivered_and_the_excess_is_owed(life: Life
 def test_a_work_payment_within_the_grace_revives_the_job_at_its_locked_price(life: Life) -> None:
     view = life.awaiting_work_payment()
     locked = (view.job.estimated_cost_usd, view.job.btc_price_usd)
-    life.age_invoices(view, timedelta(seconds=3600 + 590))
+    life.age_invoices(view, timedelta(seconds=3600 + 300))
     expiry.sweep(life.tools)
     assert life.view(view).job.expired_reason == "unpaid"
 

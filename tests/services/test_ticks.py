@@ -101,6 +101,7 @@ def test_after_the_trouble_the_record_is_clean_again(life: Life) -> None:
     assert _tick(life).ran_at is not None
 
 
+@pytest.mark.usefixtures("rests_long")
 def test_a_duty_whose_worker_died_is_taken_over_when_its_lease_is_over(life: Life) -> None:
     assert ticks._claim(life.tools, POLL) is not None
 
