@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-WORKING = 60
+RUNS_AT_ONCE = 60
 """Of the hundred threads of the models worker: a provider that hangs leaves some for jobs."""
-OF_ONE_CREATOR = 30
+RUNS_OF_ONE_CREATOR = 30
 """Of those: a creator whose server hangs, or who lets it hang, leaves some for the others."""
-SETTLING = 4
+SETTLEMENTS_AT_ONCE = 4
 """Of the sixteen of the money worker: a facilitator that hangs leaves some for Lightning."""
-SENDING = 8
+PAYOUTS_AT_ONCE = 8
 """Of the same: an LNbits that hangs leaves some to settle, and for the duties."""
 
 

@@ -28,12 +28,12 @@ from services.instant.failures import RunFailure
 from services.instant.journal import CRASHES_ARE_POISON
 from services.instant.making import Made, NotMade
 from services.recording import insist
-from services.room import OF_ONE_CREATOR, WORKING, Room
+from services.room import RUNS_AT_ONCE, RUNS_OF_ONE_CREATOR, Room
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-AT_ONCE = Room(WORKING, each=OF_ONE_CREATOR)
+AT_ONCE = Room(RUNS_AT_ONCE, each=RUNS_OF_ONE_CREATOR)
 LEAST_SECONDS = 1.0
 """No call is begun that has less time than this."""
 FIRST_RETRY = timedelta(seconds=1)

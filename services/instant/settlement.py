@@ -30,12 +30,12 @@ from services import retry
 from services.instant import journal
 from services.instant.failures import RunFailure
 from services.recording import insist
-from services.room import SETTLING, Room
+from services.room import SETTLEMENTS_AT_ONCE, Room
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-AT_ONCE = Room(SETTLING)
+AT_ONCE = Room(SETTLEMENTS_AT_ONCE)
 FIRST_LOOK = timedelta(seconds=2)
 LAST_LOOK = timedelta(minutes=5)
 CHAIN_DECIDES_WITHIN = timedelta(days=1)
@@ -84,7 +84,7 @@ def _claim(tools: Toolbox, run_id: int) -> _Held | None:
 
 def _take_on(tools: Toolbox, held: _Held) -> None:
     was_asked_for = held.run.settle_posts or held.has_lapsed  # a restored row may have forgotten
-    if was_asked_for and _is_decided_by_chain(tools, held):
+    if was_asked_for and _end_by_chain(tools, held):
         return
     if held.has_lapsed:
         _end_without_asking(tools, held)
@@ -95,7 +95,7 @@ def _take_on(tools: Toolbox, held: _Held) -> None:
     _ask_to_settle(tools, tools.facilitator, held)
 
 
-def _is_decided_by_chain(tools: Toolbox, held: _Held) -> bool:
+def _end_by_chain(tools: Toolbox, held: _Held) -> bool:
     """Ask the chain what became of requests whose answer is not known. True = that was the end."""
     assert held.run.valid_before is not None
     finding = _on_chain(tools, held.run)

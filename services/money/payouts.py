@@ -20,7 +20,7 @@ from models.payout import Payout, PayoutState
 from services import retry
 from services.money import adoption, ledger, payout_evidence, reconcile, wallets
 from services.money.payout_evidence import Conclusion, Evidence
-from services.room import SENDING, Room
+from services.room import PAYOUTS_AT_ONCE, Room
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ OFTEN = timedelta(hours=1)
 """So long a payout in doubt is looked at often; then an eighth of its age is seldom enough."""
 SHARE_OF_LOOKS = 4
 """Looks may use one in so many of the requests that LNbits allows."""
-AT_ONCE = Room(SENDING)
+AT_ONCE = Room(PAYOUTS_AT_ONCE)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
 HELD_BACK = timedelta(seconds=5)
@@ -107,7 +107,7 @@ def _obstacle(tools: Toolbox, lightning: Payouts, held: _Held) -> str | None:
     if not wallets.is_paying_wallet_proved(tools, lightning):
         # another wallet would not know of a payout that the first one has sent
         return "wallet_not_proved"
-    if held.evidence.posts == 0 and not reconcile.is_proved(tools):
+    if held.evidence.posts == 0 and not reconcile.prove(tools):
         # a restored database has forgotten payouts, and that it sent this one
         return "database_not_proved"
     return None
@@ -115,7 +115,7 @@ def _obstacle(tools: Toolbox, lightning: Payouts, held: _Held) -> str | None:
 
 def _held_back(tools: Toolbox) -> str | None:
     """Why nothing may be sent now, nor sent again; what was sent may be read all the same."""
-    if not reconcile.is_proved(tools):
+    if not reconcile.prove(tools):
         # a restored database has forgotten how this one ended, and what was paid in its stead
         return "database_not_proved"
     return "payouts_stopped" if _are_stopped(tools) else None

@@ -115,15 +115,15 @@ def _incarnation(session: Session) -> Incarnation:
     return Incarnation(started=started, database=database, table_file=table_file)
 
 
-def is_proved(tools: Toolbox) -> bool:
-    """Whether the wallet was seen to know of no payout that this database has forgotten.
+def prove(tools: Toolbox) -> bool:
+    """See to it that the wallet knows of no payout that this database has forgotten.
 
-    Compares at once if this process has not yet; False then means: not now. Never raises for
-    trouble outside.
+    Compares if this process has not yet; False = not now. Safe to repeat. Never raises for trouble
+    outside.
     """
     if _is_covered(tools):
         return True
-    tools.proof.try_once(lambda: _prove(tools))
+    tools.proof.try_once(lambda: _compare(tools))
     return _is_covered(tools)
 
 
@@ -132,7 +132,7 @@ def _is_covered(tools: Toolbox) -> bool:
         return tools.proof.covers(_incarnation(session))
 
 
-def _prove(tools: Toolbox) -> None:
+def _compare(tools: Toolbox) -> None:
     try:
         run(tools)
     except OutsideError as error:

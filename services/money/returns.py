@@ -146,7 +146,7 @@ def _take(tools: Toolbox, destination_id: int) -> _Errand | None:
         destination = claimed.row
         assert destination.trying_since is not None
         waited = claimed.at - destination.trying_since
-        if _is_settled(session, destination, waited):
+        if _end_without_asking(session, destination, waited):
             return None
         return _Errand(
             id=destination.id,
@@ -158,8 +158,10 @@ def _take(tools: Toolbox, destination_id: int) -> _Errand | None:
         )
 
 
-def _is_settled(session: Session, destination: RefundDestination, waited: timedelta) -> bool:
-    """Whether nobody need be asked now; then the destination was moved or put off."""
+def _end_without_asking(
+    session: Session, destination: RefundDestination, waited: timedelta
+) -> bool:
+    """Move the destination on, or put it off, if nobody need be asked now; False = ask."""
     held = (session, destination.id, destination.claim)
     if _is_live(session, destination.job_id):
         due.put_off(session, RefundDestination, *held[1:], delay=BEHIND_ANOTHER_PAYOUT)

@@ -160,7 +160,7 @@ def test_given_lnbits_is_down_when_a_refund_is_claimed_then_it_is_paid_once_it_i
     finally:
         shop.rig.b.start()
     # Nothing is sent before the wallet was compared, which is not tried all the time.
-    wait_until(lambda: reconcile.is_proved(shop.tools), 90, "B has shown its payments")
+    wait_until(lambda: reconcile.prove(shop.tools), 90, "B has shown its payments")
 
     assert shop.look_again() is PayoutState.PAID
     assert shop.rig.payer.balance_msats() == had + amount

@@ -15,7 +15,7 @@ from services import retry
 from services.errors import Conflict, ErrorCode
 from services.money import payouts
 from services.money.payouts import FIRST_LOOK
-from services.room import SENDING
+from services.room import PAYOUTS_AT_ONCE
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claim, claimed, owing
@@ -56,15 +56,15 @@ def _posts(life: Life) -> int:
 
 
 def test_an_lnbits_that_hangs_leaves_threads_for_the_duties_and_for_runs(life: Life) -> None:
-    for _ in range(SENDING + 1):
+    for _ in range(PAYOUTS_AT_ONCE + 1):
         claimed(life)
     numbers = [payout.id for payout in rows.all_of(life.tools, Payout)]
-    life.stand_in.hold("lnbits.pay", times=SENDING)
+    life.stand_in.hold("lnbits.pay", times=PAYOUTS_AT_ONCE)
 
-    with ThreadPoolExecutor(SENDING) as workers:
+    with ThreadPoolExecutor(PAYOUTS_AT_ONCE) as workers:
         for number in numbers[:-1]:
             workers.submit(payouts.send, life.tools, number)
-        life.stand_in.wait_until_held(SENDING)
+        life.stand_in.wait_until_held(PAYOUTS_AT_ONCE)
         payouts.send(life.tools, numbers[-1])  # comes back soon
         left_out = rows.all_of(life.tools, Payout)[-1]
         life.stand_in.release()

@@ -396,7 +396,7 @@ def test_a_creator_whose_calls_hang_leaves_threads_for_the_others(
     Buyer(client).buy(other.publish())
 
     with ExitStack() as hanging:
-        for _ in range(room.OF_ONE_CREATOR):
+        for _ in range(room.RUNS_OF_ONE_CREATOR):
             assert hanging.enter_context(runs.AT_ONCE.place(market.creator.id))
         life.work()
         states = {run.creator_id: run.state for run in market.runs()}

@@ -351,23 +351,23 @@ def test_a_facilitator_that_hangs_leaves_threads_for_lightning(
     market: Market, client: FlaskClient, stand_in: StandInClient, tools: Toolbox
 ) -> None:
     path = market.publish()
-    for _ in range(room.SETTLING + 1):
+    for _ in range(room.SETTLEMENTS_AT_ONCE + 1):
         Buyer(client).buy(path)
     numbers = [run.id for run in market.runs()]
     for number in numbers:
         runs.execute(tools, number)
     market.make_due()
-    stand_in.hold("x402.settle", times=room.SETTLING)
+    stand_in.hold("x402.settle", times=room.SETTLEMENTS_AT_ONCE)
 
-    with ThreadPoolExecutor(room.SETTLING) as workers:
+    with ThreadPoolExecutor(room.SETTLEMENTS_AT_ONCE) as workers:
         for number in numbers[:-1]:
             workers.submit(settlement.settle, tools, number)
-        stand_in.wait_until_held(room.SETTLING)
+        stand_in.wait_until_held(room.SETTLEMENTS_AT_ONCE)
         settlement.settle(tools, numbers[-1])  # comes back at once
         stand_in.release()
 
     states = [run.state for run in market.runs()]
-    assert states == [RunState.SUCCEEDED] * room.SETTLING + [RunState.SETTLING]
+    assert states == [RunState.SUCCEEDED] * room.SETTLEMENTS_AT_ONCE + [RunState.SETTLING]
     assert _settle(tools, market, numbers[-1]).state is RunState.SUCCEEDED
 
 
