@@ -53,11 +53,11 @@ def advance(
         .where(*guard)
         .values(
             {
+                "ended_at": func.now() if target in FINAL_RUNS else None,
+                **values,
                 "state": target,
                 "claim": Run.claim + (1 if lease is None else 0),
                 "due_at": due_at if target in WORKING_RUNS else None,
-                "ended_at": func.now() if target in FINAL_RUNS else None,
-                **values,
             }
         )
         .returning(Run)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from gateways import bolt11
 from gateways.bolt11 import Bolt11, NotABolt11
-from models import moves
+from models import money_moves
 from models.debt import Debt, DebtState
 from models.job import Job
 from models.ledger import Account
@@ -131,7 +131,7 @@ def _covered(session: Session, job_id: int, amount: Sats) -> _Covered:
 
 def withdraw_unsent(session: Session, job_id: int) -> None:
     """Take back a claim that nothing was sent for; what it covered is owed again."""
-    payout = moves.withdraw_unsent_payout(session, job_id)
+    payout = money_moves.withdraw_unsent_payout(session, job_id)
     if payout is not None:
         ledger.take_back(session, payout)
 
@@ -142,7 +142,7 @@ def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) 
     ).one()
     known = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
     if known is not None and known.job_id == job_id:
-        return moves.readopt_payout(session, known.id, covered.debts, Sats(int(paid)))
+        return money_moves.readopt_payout(session, known.id, covered.debts, Sats(int(paid)))
     if known is not None:
         return None
     payout = Payout(
@@ -153,20 +153,20 @@ def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) 
         invoice_expires_at=invoice.expires_at,
         due_at=func.now(),
     )
-    return moves.adopt_payout(session, payout, covered.debts)
+    return money_moves.adopt_payout(session, payout, covered.debts)
 
 
 def _book(session: Session, move: WalletMove, payout: Payout, rest: Sats) -> None:
     ledger.send(session, payout)
     if rest:
         _book_rest(session, move, Msats(msats(rest)))
-    moves.end_wallet_moves(session, [move.id], MoveState.ADOPTED)
+    money_moves.end_wallet_moves(session, [move.id], MoveState.ADOPTED)
 
 
 def _book_rest(session: Session, of: WalletMove, rest: Msats) -> None:
     """A move of its own, so that the books can be told again without the ledger."""
     stated = WalletMove(kind=MoveKind.STATED, wallet_id=of.wallet_id, amount_msats=-rest)
-    moves.add_booked_wallet_move(session, stated, f"more than was owed: the rest of m{of.id}")
+    money_moves.add_booked_wallet_move(session, stated, f"more than was owed: the rest of m{of.id}")
     ledger.post(
         session,
         f"owner:move:{stated.id}",

@@ -5,7 +5,7 @@ Event keys are ``what:id`` and unique: posting the same thing twice is refused b
 
 from sqlalchemy.orm import Session
 
-from models import moves
+from models import return_moves
 from models.debt import Debt, DebtCause
 from models.invoice import Receipt
 from models.ledger import Account, LedgerEntry
@@ -84,7 +84,7 @@ def owe(session: Session, receipt: Receipt, cause: DebtCause, amount: Msats) -> 
         amount=Msats(msats(owed) - amount),
         job_id=receipt.job_id,
     )
-    moves.start_return(session, receipt.job_id)
+    return_moves.start_return(session, receipt.job_id)
     return debt
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import locks, moves
+from models import locks, money_moves
 from models.invoice import Receipt
 from models.ledger import Account
 from models.locks import Lock
@@ -41,7 +41,7 @@ def waiting(tools: Toolbox) -> list[Waiting]:
     with tools.database.transaction("owner_moves.waiting") as session:
         unexplained = session.scalars(
             select(WalletMove)
-            .where(WalletMove.state.in_(moves.OPEN_WALLET_MOVES))
+            .where(WalletMove.state.in_(money_moves.OPEN_WALLET_MOVES))
             .order_by(WalletMove.id)
             .limit(_SHOWN_MAX)
         ).all()
@@ -117,7 +117,7 @@ def state(tools: Toolbox, amount: Msats | int, *, note: str) -> None:
         locks.take(session, Lock.OWNERS_STATEMENT)
         _check_unsaid(session, amount, note.strip())
         move = WalletMove(kind=MoveKind.STATED, wallet_id="", amount_msats=amount)
-        moves.add_booked_wallet_move(session, move, note.strip())
+        money_moves.add_booked_wallet_move(session, move, note.strip())
         _post(session, f"owner:move:{move.id}", Msats(int(amount)), wallet=Account.WALLET)
 
 
@@ -146,7 +146,7 @@ def _want_note(note: str) -> None:
 
 
 def _book_move(session: Session, number: int, note: str) -> None:
-    move = moves.book_wallet_move(session, number, note.strip())
+    move = money_moves.book_wallet_move(session, number, note.strip())
     if move is None:
         raise NotBooked(f"m{number} does not wait to be booked.")
     _post(session, f"owner:move:{number}", move.amount_msats, wallet=Account.WALLET)
@@ -164,7 +164,7 @@ def _book_receipt(session: Session, number: int, note: str) -> None:
         payment_hash=receipt.payment_hash,
         amount_msats=receipt.amount_msats,
     )
-    moves.add_booked_wallet_move(session, move, note.strip())
+    money_moves.add_booked_wallet_move(session, move, note.strip())
     _post(
         session,
         f"owner:receipt:{number}",

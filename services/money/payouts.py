@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from config.settings import Settings
 from gateways.errors import OutsideError
 from gateways.lightning import PayoutMark, PayoutOutcome, PayoutReading, Payouts, SendOutcome
-from models import due, moves
+from models import due, money_moves
 from models.database import ago
 from models.job import Job
 from models.ledger import Account
@@ -246,7 +246,7 @@ def _record(tools: Toolbox, seen: _Seen) -> None:
 
 def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     with tools.database.transaction("payouts.paid") as session:
-        payout = moves.settle_payout(
+        payout = money_moves.settle_payout(
             session,
             held.id,
             held.claim,
@@ -276,7 +276,7 @@ def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
 
 def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     with tools.database.transaction("payouts.failed") as session:
-        payout = moves.settle_payout(
+        payout = money_moves.settle_payout(
             session, held.id, held.claim, state=PayoutState.FAILED, **_said(reading)
         )
         if payout is None:

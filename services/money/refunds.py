@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from config.queues import TaskName
 from gateways.bolt11 import Bolt11
-from models import moves
+from models import money_moves
 from models.debt import Debt, DebtState
 from models.invoice import Invoice, Receipt
 from models.job import Job
@@ -191,7 +191,7 @@ def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) ->
     """A new payout, or the failed one of this invoice, opened again."""
     earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
     if earlier is not None and _can_repeat(earlier, job_id, invoice, amount):
-        reopened = moves.reopen_payout(session, earlier.id)
+        reopened = money_moves.reopen_payout(session, earlier.id)
         if reopened is None:
             raise _in_progress()
         return reopened
@@ -231,7 +231,7 @@ def _is_ours(session: Session, payment_hash: str) -> bool:
 
 
 def _cover(session: Session, payout: Payout) -> None:
-    covered = moves.cover_debts(session, payout)
+    covered = money_moves.cover_debts(session, payout)
     if covered != payout.amount_sats:  # a debt came in between; the caller must see the new amount
         raise InvalidRequest(
             f"The invoice must be for exactly {covered} sats.",

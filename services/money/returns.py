@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from config.queues import TaskName
 from gateways.bolt11 import Bolt11
 from gateways.errors import OutsideError, Refused
-from models import due, moves
+from models import due, return_moves
 from models.money import Sats, msats
 from models.payout import Payout, PayoutState
 from models.refund_destination import (
@@ -166,11 +166,11 @@ def _end_without_asking(
     if _is_live(session, destination.job_id):
         due.put_off(session, RefundDestination, *held[1:], delay=BEHIND_ANOTHER_PAYOUT)
         return True
-    if not moves.is_owed(session, destination.job_id):
-        moves.end_return(*held, to=DestinationState.WAITING)
+    if not return_moves.is_owed(session, destination.job_id):
+        return_moves.end_return(*held, to=DestinationState.WAITING)
         return True
     if destination.failures and waited >= WINDOW:
-        moves.end_return(*held, to=DestinationState.GIVEN_UP)
+        return_moves.end_return(*held, to=DestinationState.GIVEN_UP)
         return True
     return False
 
@@ -221,7 +221,7 @@ def _commit(tools: Toolbox, errand: _Errand, invoice: Bolt11) -> int:
             if error.code is ErrorCode.INVOICE_AMOUNT_MISMATCH:
                 raise _AmountMoved from error
             raise
-        moved = moves.end_return(
+        moved = return_moves.end_return(
             session,
             errand.id,
             errand.claim,
@@ -248,7 +248,7 @@ def _record(
     logger.warning("not returned", destination=errand.id, job=errand.job_id, code=trouble.value)
     with tools.database.transaction("returns.failed") as session:
         if errand.waited >= trouble.patience:
-            moves.end_return(
+            return_moves.end_return(
                 session,
                 errand.id,
                 errand.claim,
@@ -260,7 +260,7 @@ def _record(
         if due.put_off(
             session, RefundDestination, errand.id, errand.claim, delay=_delay(errand, trouble, wish)
         ):
-            moves.note_failed_return(session, errand.id, error=trouble.value)
+            return_moves.note_failed_return(session, errand.id, error=trouble.value)
 
 
 def _delay(errand: _Errand, trouble: Trouble, wish: timedelta | None) -> timedelta:

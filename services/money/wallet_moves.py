@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from gateways.lightning import Movement, MovementState
-from models import moves
+from models import money_moves
 from models.database import ago
 from models.invoice import Invoice, Receipt
 from models.ledger import Account
@@ -25,7 +25,7 @@ from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-_OPEN = WalletMove.state.in_(moves.OPEN_WALLET_MOVES)
+_OPEN = WalletMove.state.in_(money_moves.OPEN_WALLET_MOVES)
 _STATE_OF = {
     MovementState.SETTLED: MoveState.WAITING,
     MovementState.PENDING: MoveState.PENDING,
@@ -52,7 +52,9 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
             failed.append(movement.payment_hash)
             continue
         with tools.database.transaction("wallet_moves.note") as session:
-            moves.note_wallet_move(session, _STATE_OF[movement.state], _values(kind, movement))
+            money_moves.note_wallet_move(
+                session, _STATE_OF[movement.state], _values(kind, movement)
+            )
     if failed:
         with tools.database.transaction("wallet_moves.void") as session:
             _void(session, WalletMove.kind == kind, WalletMove.payment_hash.in_(failed))
@@ -79,7 +81,7 @@ def void_what_vanished(tools: Toolbox, wallets: Wallets) -> None:
 
 def _void(session: Session, *guard: ColumnElement[bool]) -> None:
     """Money that was on its way out and came back is no loss any more."""
-    voided = moves.void_wallet_moves(session, *guard)
+    voided = money_moves.void_wallet_moves(session, *guard)
     if voided:
         logger.warning("moves of a wallet came to nothing", moves=voided)
 
@@ -174,7 +176,7 @@ def _pair_with_top_ups(session: Session) -> None:
         .with_for_update()  # whom a person books meanwhile is looked at again, and left out
     ).all()
     ids = [number for pair in pairs for number in pair]
-    moves.end_wallet_moves(session, ids, MoveState.TRANSFER)
+    money_moves.end_wallet_moves(session, ids, MoveState.TRANSFER)
 
 
 def _pair_with_receipts(session: Session) -> None:
@@ -201,7 +203,7 @@ def _pair_with_receipts(session: Session) -> None:
             amount=receipt.amount_msats,
             job_id=None,
         )
-        moves.end_wallet_moves(session, [move_id], MoveState.TRANSFER)
+        money_moves.end_wallet_moves(session, [move_id], MoveState.TRANSFER)
 
 
 def is_nobodys() -> ColumnElement[bool]:

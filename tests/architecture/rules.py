@@ -37,7 +37,10 @@ SQL_THAT_WRITES_A_STATE = re.compile(
     | \bINSERT\s+INTO\b [^(]*\([^)]*\bstate\b""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-WRITERS_OF_STATES = ("models/moves.py", "models/run_moves.py")
+WRITERS_OF_STATES = (
+    *("models/moves.py", "models/run_moves.py"),
+    *("models/money_moves.py", "models/return_moves.py"),
+)
 ENTRY_POINTS = (
     *("app/wsgi.py", "workers/celery_app.py", "workers/beat.py", "workers/command.py"),
     *("models/migrate.py", "models/migrations/env.py", "local/"),
@@ -74,7 +77,7 @@ VAGUE_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "manage
 
 
 def states_written_elsewhere(modules: Iterable[Module]) -> list[str]:
-    """Only ``models.moves`` and ``models.run_moves`` write a state: no move escapes its guard."""
+    """Only ``models.moves`` and its like write a state: no move escapes its guard."""
     return [
         module.at(node)
         for module in modules

@@ -56,7 +56,7 @@ MUTANTS = (
         name="no claim match in a payout's record",
         changes=(
             Change(
-                file="models/moves.py",
+                file="models/money_moves.py",
                 old="            Payout.state == PayoutState.SENDING,\n            Payout.claim == claim,",
                 new="            Payout.state == PayoutState.SENDING,",
             ),
@@ -227,7 +227,7 @@ MUTANTS = (
                 new="Debt.job_id == job_id, Debt.state != DebtState.PAID",
             ),
             Change(
-                file="models/moves.py",
+                file="models/money_moves.py",
                 old="Debt.job_id == payout.job_id, Debt.state == DebtState.OWED",
                 new="Debt.job_id == payout.job_id, Debt.state != DebtState.PAID",
             ),

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from local.stand_in.faults import Fault, FaultKind
-from models import moves
+from models import money_moves
 from models.payout import Payout, PayoutState
 from models.wallet_move import MoveState, WalletMove
 from services.errors import Conflict, ErrorCode
@@ -327,9 +327,9 @@ def tell(life: Life, of: WalletMove, state: MoveState) -> None:
     }
     with life.tools.database.transaction("test.tell") as session:
         if state is MoveState.VOID:
-            moves.void_wallet_moves(session, WalletMove.payment_hash == of.payment_hash)
+            money_moves.void_wallet_moves(session, WalletMove.payment_hash == of.payment_hash)
         else:
-            moves.note_wallet_move(session, state, known)
+            money_moves.note_wallet_move(session, state, known)
 
 
 @pytest.mark.parametrize("round_", ROUNDS)

@@ -7,7 +7,7 @@ import pytest
 
 from config.queues import TaskName
 from gateways.lightning import PayoutOutcome, PayoutReading, SettledPayment
-from models import moves
+from models import money_moves
 from models.demo_run import DemoRun, DemoState
 from models.invoice import Invoice, InvoiceKind, Receipt
 from models.job import Job
@@ -314,7 +314,7 @@ def test_a_failed_payout_that_many_reopen_is_reopened_by_one(life: Life) -> None
 
     def reopen() -> bool:
         with life.tools.database.transaction("test.reopen") as session:
-            payout = moves.reopen_payout(session, payout_id)
+            payout = money_moves.reopen_payout(session, payout_id)
             if payout is not None:
                 refunds._cover(session, payout)
             return payout is not None

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from sqlalchemy import func, select
 
-from models import moves
+from models import money_moves
 from models.invoice import Receipt
 from models.ledger import Account, LedgerEntry
 from models.money import Sats
@@ -29,7 +29,7 @@ def note(tools: Toolbox, kind: MoveKind, amount: int, payment_hash: str = HASH) 
     wallet = {"wallet_id": kind.value, "payment_hash": payment_hash}
     values = {"kind": kind, **wallet, "amount_msats": amount}
     with tools.database.transaction("test.note") as session:
-        moves.note_wallet_move(session, MoveState.WAITING, values)
+        money_moves.note_wallet_move(session, MoveState.WAITING, values)
 
 
 def receive_for_nobody(life: Life) -> Receipt:
@@ -60,7 +60,7 @@ def test_a_move_that_is_booked_while_it_is_paired_is_paired_and_not_booked(tools
     note(tools, MoveKind.TOPPED_UP, SATS_70)
     (sent, _) = rows.all_of(tools, WalletMove)
 
-    with booked_before(tools, f"m{sent.id}", moves, "end_wallet_moves") as booking:
+    with booked_before(tools, f"m{sent.id}", money_moves, "end_wallet_moves") as booking:
         wallet_moves.pair_transfers(tools)
         with pytest.raises(NotBooked):
             booking()
@@ -88,7 +88,7 @@ def test_a_move_that_was_booked_before_it_is_explained_stays_booked(tools: Toolb
     owner_moves.book(tools, f"m{move.id}", note="mine")
 
     with tools.database.transaction("test.explain") as session:
-        moves.end_wallet_moves(session, [move.id], MoveState.TRANSFER)
+        money_moves.end_wallet_moves(session, [move.id], MoveState.TRANSFER)
 
     assert rows.only(tools, WalletMove).state is MoveState.BOOKED
 
@@ -98,9 +98,9 @@ def tell(tools: Toolbox, state: MoveState) -> None:
     values = {"kind": MoveKind.SENT, "wallet_id": "w", "payment_hash": HASH}
     with tools.database.transaction("test.tell") as session:
         if state is MoveState.VOID:
-            moves.void_wallet_moves(session, WalletMove.payment_hash == HASH)
+            money_moves.void_wallet_moves(session, WalletMove.payment_hash == HASH)
         else:
-            moves.note_wallet_move(session, state, {**values, "amount_msats": -SATS_70})
+            money_moves.note_wallet_move(session, state, {**values, "amount_msats": -SATS_70})
 
 
 def test_a_move_that_many_note_at_once_is_one_row(tools: Toolbox) -> None:

@@ -13,7 +13,7 @@ from gateways.lightning import PayoutMark, PayoutOutcome
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
-from models import moves
+from models import money_moves
 from models.invoice import InvoiceKind
 from models.job import Job
 from models.ledger import Account, LedgerEntry
@@ -400,7 +400,9 @@ def proved_failed(life: Life) -> Payout:
     """A payout on its way that LNbits has called failed for so long that we had to believe it."""
     payout: Payout = only(life.tools, Payout)
     with life.tools.database.transaction("test.proved_failed") as session:
-        failed = moves.settle_payout(session, payout.id, payout.claim, state=PayoutState.FAILED)
+        failed = money_moves.settle_payout(
+            session, payout.id, payout.claim, state=PayoutState.FAILED
+        )
         assert failed is not None
         ledger.take_back(session, failed)
     return payout
