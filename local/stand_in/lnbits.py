@@ -3,15 +3,11 @@
 Known differences: webhooks and websockets are accepted and never fired, and no rate is limited.
 """
 
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_FLOOR, Decimal
 from typing import Any
-
-import simplejson
 
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
 from gateways import bolt11
@@ -19,25 +15,26 @@ from gateways.bolt11 import NotABolt11
 from local.stand_in import listing
 from local.stand_in.bolt11_signing import CURRENCIES
 from local.stand_in.faults import Errand, Fault, FaultKind, Faults
+from local.stand_in.lnbits_orders import Answer, broken, external_id_of, invalid, order_of, refusal
+from local.stand_in.lnbits_payments import (
+    WALLET_IDS,
+    as_created,
+    payment_json,
+    with_details,
+    without_details,
+)
 from local.stand_in.node import (
-    DEFAULT_EXPIRY_SECONDS,
-    MAX_SATS,
-    Asked,
-    InvoiceOrder,
     Label,
     Node,
     NodeRefusal,
-    too_high,
 )
-from local.stand_in.rows import EPOCH, Payment, Status, Wallet
-from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_reply
+from local.stand_in.rows import EPOCH, Payment, Wallet
+from local.stand_in.wire import BadJson, Reply, Request, Route, json_reply
 
 PAYER_INVOICE_KEY = "stand-in-payer-invoice-key"
 PAYER_ADMIN_KEY = "stand-in-payer-key"
 PAYOUTS_INVOICE_KEY = "stand-in-payouts-invoice-key"
 PAYOUTS_ADMIN_KEY = "stand-in-payouts-key"
-MAX_MEMO = 640
-MAX_EXTERNAL_ID = 256
 
 
 @dataclass(frozen=True)
@@ -54,36 +51,6 @@ KEYS = {
     PAYER_INVOICE_KEY: Access(Wallet.PAYER, may_pay=False),
     PAYER_ADMIN_KEY: Access(Wallet.PAYER, may_pay=True),
 }
-WALLET_IDS = {
-    Wallet.SERVICE: "5e11e7000000400080000000000000a1",
-    Wallet.PAYOUTS: "5e11e7000000400080000000000000c3",
-    Wallet.PAYER: "5e11e7000000400080000000000000b2",
-}
-
-
-class Answer(Exception):
-    """An answer that ends the request here and now."""
-
-    def __init__(self, status: int, body: object, *, ending: Ending = Ending.KEEP) -> None:
-        super().__init__(status)
-        reply = json_reply(body, status=status)
-        self.reply = Reply(status=status, body=reply.body, ending=ending)
-
-
-def refusal(status: int, detail: str) -> Answer:
-    return Answer(status, {"detail": detail})
-
-
-def invalid(field: str) -> Answer:
-    """What FastAPI says of a field: a list where other answers have a string."""
-    problem = {"loc": ["body", field], "msg": "Value error", "type": "value_error"}
-    return Answer(400, {"detail": [problem]})
-
-
-def broken() -> Answer:
-    """An error of LNbits' own. The connection is dead afterwards, and nobody was told."""
-    detail = f"Unexpected error! ID: {secrets.token_hex(4)}"
-    return Answer(500, {"detail": detail}, ending=Ending.CLOSE)
 
 
 class LnbitsApi:
@@ -117,8 +84,8 @@ class LnbitsApi:
         return self._faults.run(errand, lambda _: self._create(access.wallet, body))
 
     def _create(self, wallet: Wallet, body: Mapping[str, Any]) -> Reply:
-        payment = self._node.create_invoice(wallet, _order(body))
-        return json_reply(_as_created(payment), status=201)
+        payment = self._node.create_invoice(wallet, order_of(body))
+        return json_reply(as_created(payment), status=201)
 
     def _pay(self, request: Request, access: Access, body: Mapping[str, Any]) -> Reply:
         if not access.may_pay:
@@ -126,14 +93,14 @@ class LnbitsApi:
         text = body.get("bolt11")
         if not isinstance(text, str) or not text:
             raise refusal(400, "Missing BOLT11 invoice")
-        label = Label(external_id=_external_id(body), extra=body.get("extra") or {})
+        label = Label(external_id=external_id_of(body), extra=body.get("extra") or {})
 
         def act(fault: Fault | None) -> Reply:
             try:
                 payment = self._node.pay(access.wallet, text, fault, label=label)
             except NodeRefusal as answer:
                 return _node_refusal(answer)
-            return json_reply(_as_created(payment), status=201)
+            return json_reply(as_created(payment), status=201)
 
         return self._faults.run(_errand("lnbits.pay", request), act)
 
@@ -147,7 +114,7 @@ class LnbitsApi:
             asked = self._node.ask(payment_hash, access.wallet if access else None)
             if asked is None:
                 raise refusal(404, "Payment does not exist.")
-            return json_reply(_with_details(asked.payment) if access else _without_details(asked))
+            return json_reply(with_details(asked.payment) if access else without_details(asked))
 
         return self._faults.run(_errand("lnbits.read", request), _as_reply(act))
 
@@ -169,7 +136,7 @@ class LnbitsApi:
 
         def act(fault: Fault | None) -> Reply:
             rows = _spoilt(self._node.select(wanted, recheck=recheck), fault)
-            data = [_payment_json(payment) for payment in rows]
+            data = [payment_json(payment) for payment in rows]
             if not with_total:
                 return json_reply(data)
             return json_reply({"data": data, "total": self._node.count(wanted)})
@@ -311,131 +278,3 @@ def _seconds_ago(fault: Fault | None) -> int:
     """In microseconds since 1970."""
     moment = datetime.now(UTC) - timedelta(seconds=fault.seconds if fault else 0)
     return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-# --- the order for an invoice
-
-
-def _order(body: Mapping[str, Any]) -> InvoiceOrder:
-    sats, expiry = _sats(body), body.get("expiry")
-    if not isinstance(expiry, int | None) or (expiry is not None and expiry < 0):
-        raise broken()
-    if body.get("payment_hash"):
-        raise Answer(520, _failed("Hold invoices are not supported by this wallet."))
-    return InvoiceOrder(
-        sats=sats,
-        memo=_memo(body),
-        expiry_seconds=expiry or DEFAULT_EXPIRY_SECONDS,
-        description_hash=_description_hash(body),
-        webhook=body.get("webhook"),
-        external_id=_external_id(body),
-        extra=body.get("extra") or {},
-    )
-
-
-def _failed(detail: str) -> dict[str, object]:
-    return {"detail": detail, "status": "failed"}
-
-
-def _sats(body: Mapping[str, Any]) -> int:
-    """Rounded down to whole sats, which makes half a sat an invoice of any amount."""
-    unit, amount = body.get("unit", "sat"), body.get("amount")
-    if unit == "USD":
-        raise refusal(400, "Could not get exchange rate for USD.")
-    if unit != "sat":
-        raise invalid("unit")
-    if amount is None:
-        raise broken()
-    if isinstance(amount, bool) or not isinstance(amount, int | Decimal) or amount < 0:
-        raise invalid("amount")
-    if amount == 0:
-        raise Answer(520, _failed("Amountless invoices not supported."))
-    sats = int(Decimal(amount).to_integral_value(rounding=ROUND_FLOOR))
-    if sats > MAX_SATS:
-        raise Answer(520, _failed(too_high(sats)))
-    return sats
-
-
-def _memo(body: Mapping[str, Any]) -> str:
-    """At 640 LNbits' own check still passes, but BOLT11 has no room for it."""
-    memo = body.get("memo") or ""
-    if not isinstance(memo, str) or len(memo.encode()) >= MAX_MEMO:
-        raise invalid("memo")
-    return memo
-
-
-def _description_hash(body: Mapping[str, Any]) -> bytes | None:
-    text = body.get("description_hash")
-    if text is None:
-        return None
-    if not re.fullmatch("[0-9a-fA-F]{64}", str(text)):
-        raise broken()
-    return bytes.fromhex(text)
-
-
-def _external_id(body: Mapping[str, Any]) -> str | None:
-    external_id = body.get("external_id")
-    if external_id is None:
-        return None
-    text = str(external_id)
-    if not text or len(text) > MAX_EXTERNAL_ID or re.search(r"\s", text):
-        raise invalid("external_id")
-    return text
-
-
-# --- payments as JSON
-
-
-def _iso(microseconds: int) -> str:
-    return (EPOCH + timedelta(microseconds=microseconds)).isoformat()
-
-
-def _payment_json(payment: Payment) -> dict[str, Any]:
-    knows_preimage = payment.is_incoming or payment.status is Status.SUCCESS
-    return {
-        "checking_id": payment.checking_id,
-        "payment_hash": payment.payment_hash,
-        "wallet_id": WALLET_IDS[payment.wallet],
-        "amount": payment.amount,
-        "fee": payment.fee,
-        "bolt11": payment.bolt11,
-        "payment_request": payment.bolt11,
-        "fiat_provider": None,
-        "status": payment.status,
-        "memo": payment.memo,
-        "expiry": _iso(payment.expires_at),
-        "webhook": payment.webhook,
-        "webhook_status": None,
-        "preimage": payment.preimage if knows_preimage else None,
-        "tag": None,
-        "extension": None,
-        "time": _iso(payment.created_at),
-        "created_at": _iso(payment.created_at),
-        "updated_at": _iso(payment.updated_at),
-        "labels": simplejson.loads(payment.labels),
-        "extra": simplejson.loads(payment.extra),
-        "external_id": payment.external_id,
-    }
-
-
-def _as_created(payment: Payment) -> dict[str, Any]:
-    """In the answer to a POST the expiry has no zone."""
-    expires_at = EPOCH + timedelta(microseconds=payment.expires_at)
-    naive = expires_at.replace(tzinfo=None, microsecond=0).isoformat()
-    return {**_payment_json(payment), "expiry": naive}
-
-
-def _without_details(asked: Asked) -> dict[str, Any]:
-    """The poll that finds an invoice expired does not say so yet."""
-    if asked.payment.status is Status.SUCCESS:
-        return {"paid": True, "preimage": asked.payment.preimage}
-    if asked.before is Status.FAILED:
-        return {"paid": False, "status": "failed"}
-    return {"paid": False, "preimage": None}
-
-
-def _with_details(payment: Payment) -> dict[str, Any]:
-    details = _payment_json(payment)
-    if payment.status is Status.SUCCESS:
-        return {"paid": True, "preimage": payment.preimage, "details": details}
-    return {"paid": False, "status": payment.status, "preimage": None, "details": details}

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from config.queues import TaskName
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
 from gateways.lightning import Payouts
-from local.stand_in.lnbits import PAYER_INVOICE_KEY, WALLET_IDS
+from local.stand_in.lnbits import PAYER_INVOICE_KEY
+from local.stand_in.lnbits_payments import WALLET_IDS
 from local.stand_in.rows import Wallet
 from models.invoice import InvoiceKind, Receipt
 from models.lifecycle import JobState
