@@ -188,8 +188,8 @@ class Settings(BaseModel):
     lnbits_invoice_key: Secret = None
     lnbits_admin_key: Secret = None
     lnbits_requests_per_minute: Count = 200
-    """LNbits' own limit for our address (its default is 200); creating jobs may use half of it,
-    looking at refunds in doubt a quarter."""
+    """LNbits' own limit for our address (its default is 200); creating jobs may use half of it (one
+    client alone a quarter), looking at refunds in doubt a quarter."""
     lnbits_webhook_base_url: str | None = None
     """Where LNbits reaches us; it only pulls the next poll forward."""
     lightning_network: LightningNetwork = LightningNetwork.BITCOIN

@@ -78,6 +78,7 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
             sends=Payout.sends + 1,
             posts=0,
             refusals=0,
+            last_post_at=None,
             first_failed_at=None,
             first_missing_at=None,
             last_code=None,

@@ -179,6 +179,10 @@ class SendOutcome(StrEnum):
 class SendReport:
     outcome: SendOutcome
     code: str
+    was_considered: bool = False
+    """LNbits has looked at the payment, and asked its node if its row said "failed". Unless it is
+    known to have done so, it has not: the request may not have come so far.
+    """
 
 
 class Payouts(Protocol):

@@ -46,6 +46,8 @@ UNKNOWN_WALLET = "Wallet not found."
 
 # Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
 # try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
+_TOO_BUSY = "rate-limited"
+"""What a node's provider says instead of what it was asked for."""
 _REFUSALS_BEFORE_SENDING = {
     "Insufficient balance.": "insufficient_balance",
     "You must reserve at least (": "insufficient_fee_reserve",
@@ -234,7 +236,10 @@ class LnbitsPayouts:
         code = _refusal(reply, _REFUSALS_BEFORE_SENDING) or _refused_at_the_door(reply)
         if code is not None:
             return SendReport(outcome=SendOutcome.REFUSED, code=code)
-        return SendReport(outcome=SendOutcome.SENT, code=_answered(reply))
+        was_considered = _was_considered(reply)
+        return SendReport(
+            outcome=SendOutcome.SENT, code=_answered(reply), was_considered=was_considered
+        )
 
     def read(self, payment_hash: str) -> PayoutReading:
         """As the protocol says. A key that is no longer good is told apart from a missing row."""
@@ -313,6 +318,13 @@ def _refused_at_the_door(reply: Reply) -> str | None:
     if reply.status == 400 and isinstance(fields.get("detail"), list):
         return "http_400"
     return None
+
+
+def _was_considered(reply: Reply) -> bool:
+    """Whether this is how LNbits answers once it has looked at a payment."""
+    detail = reply.fields().get("detail")
+    is_busy = isinstance(detail, str) and detail.startswith(_TOO_BUSY)
+    return reply.status in {201, 520} and bool(reply.fields()) and not is_busy
 
 
 def _answered(reply: Reply) -> str:

@@ -48,7 +48,7 @@ def note_failure(session: Session, provider_key_id: int, model: str, reason: Bre
 def record_failure(
     session: Session, provider_key_id: int, model: str, reason: BreakerReason
 ) -> bool:
-    """As ``note_failure``, by whoever verifies keys."""
+    """As ``note_failure``, without a word to whoever verifies keys: it may be the one who asks."""
     writes_key = reason is BreakerReason.KEY_INVALID
     key = session.scalar(
         select(ProviderKey.id)

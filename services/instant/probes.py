@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from gateways.errors import OutsideError
@@ -40,15 +40,25 @@ def probe_due(tools: Toolbox) -> int:
         return 0
     began = time.monotonic()
     with tools.database.reading("breakers.due") as session:
-        ids = due.due_ids(
-            session, Breaker, where=Breaker.opened_at.is_not(None), limit=PROBED_AT_ONCE
-        )
+        ids = list(session.scalars(_due()))
     probed = 0
     for breaker_id in ids:
         if time.monotonic() - began > SWEEP_SECONDS:
             break
         probed += _probe(tools, breaker_id)
     return probed
+
+
+def _due() -> Select[int]:
+    """Those that opened last come first: what has hung for long is waited for at length, and the
+    others must not wait behind it.
+    """
+    return (
+        select(Breaker.id)
+        .where(Breaker.opened_at.is_not(None), Breaker.due_at <= func.now())
+        .order_by(Breaker.opened_at.desc())
+        .limit(PROBED_AT_ONCE)
+    )
 
 
 def _probe(tools: Toolbox, breaker_id: int) -> bool:

@@ -24,6 +24,19 @@ SHARE_OF_ONE = 1 / 5
 """What a client may have of them when that is used up."""
 
 
+def refuse_the_greedy(session: Session, settings: Settings, client_key: str) -> None:
+    """Raise TooManyRequests for who has had its share, before it counts for anything.
+
+    Who knocks again and again must not be counted against the others while it is refused.
+    """
+    if settings.lightning_is_stand_in:  # that has no request limit
+        return
+    of_all, of_client = _lately(session, client_key)
+    room = settings.lnbits_requests_per_minute // 2
+    if _is_more_than_a_share(of_all + 1, of_client + 1, room):
+        raise _share_is_used_up()
+
+
 def apply(session: Session, client_key: str) -> int:
     """Say that an invoice is wanted; returns the admission's number. Commit before ``refusal``."""
     old = (
@@ -79,25 +92,41 @@ def _open(*whose: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _too_many_asked(session: Session, settings: Settings, client_key: str) -> RuleBroken | None:
-    """Leave half of what LNbits allows for work invoices and payouts.
-
-    The second half of the rest is for clients that had no fifth of it within the minute, so that
-    one who creates and cancels without end locks nobody out.
-    """
+    """Leave half of what LNbits allows for work invoices and payouts."""
     room = settings.lnbits_requests_per_minute // 2
-    lately = Admission.created_at >= func.now() - MINUTE
-    of_client = func.count().filter(Admission.client_key == client_key)
-    of_all, of_client_now = session.execute(select(func.count(), of_client).where(lately)).one()
+    of_all, of_client = _lately(session, client_key)
     if of_all > room:
         return NotNow(
             "Too many jobs are being made at the moment; try again shortly.",
             code=ErrorCode.LIGHTNING_UNAVAILABLE,
             retry_after=LIGHTNING_RETRY,
         )
-    if of_all > room * SHARED_BY_ALL and of_client_now > max(1, room * SHARE_OF_ONE):
-        return TooManyRequests(
-            "You have had your share of the jobs that can be made in a minute.",
-            code=ErrorCode.RATE_LIMITED,
-            retry_after=LIGHTNING_RETRY,
-        )
+    if _is_more_than_a_share(of_all, of_client, room):
+        return _share_is_used_up()
     return None
+
+
+def _lately(session: Session, client_key: str) -> tuple[int, int]:
+    """How many admissions the last minute has seen, of all and of this client.
+
+    Up to this moment: after a clock was set back, those of its future count for nothing.
+    """
+    lately = Admission.created_at.between(func.now() - MINUTE, func.clock_timestamp())
+    of_client = func.count().filter(Admission.client_key == client_key)
+    of_all, theirs = session.execute(select(func.count(), of_client).where(lately)).one()
+    return of_all, theirs
+
+
+def _is_more_than_a_share(of_all: int, of_client: int, room: int) -> bool:
+    """The second half of the room is for clients that had no fifth of it within the minute, so that
+    one who creates and cancels without end locks nobody out.
+    """
+    return of_all > room * SHARED_BY_ALL and of_client > max(1, room * SHARE_OF_ONE)
+
+
+def _share_is_used_up() -> TooManyRequests:
+    return TooManyRequests(
+        "You have had your share of the jobs that can be made in a minute.",
+        code=ErrorCode.RATE_LIMITED,
+        retry_after=MINUTE,
+    )

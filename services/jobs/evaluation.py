@@ -1,5 +1,6 @@
 """Evaluation: will we do this job, and for how much? Ends in an invoice, a rejection, or later."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -27,6 +28,7 @@ from services.toolbox import Toolbox
 logger = structlog.get_logger(__name__)
 
 REASON_MAX_CHARACTERS = 600
+LONGEST_ESCAPE = len(r"\ud83d\ude00")
 QUOTE_AGAIN = timedelta(seconds=2)
 
 
@@ -106,9 +108,12 @@ def _parsed(answer: Answer) -> object:
     One that was cut in the middle of its reason has judged all the same: or a request that makes
     the evaluator talk would have it for nothing.
     """
-    if answer.stop is Stop.CUT:
-        return from_json(answer.text, allow_partial="trailing-strings")
-    return from_json(answer.text)
+    if answer.stop is not Stop.CUT:
+        return from_json(answer.text)
+    for end in range(len(answer.text), max(0, len(answer.text) - LONGEST_ESCAPE), -1):
+        with suppress(ValueError):  # cut in the middle of an escape
+            return from_json(answer.text[:end], allow_partial="trailing-strings")
+    raise ValueError("no JSON, however little is left of it")
 
 
 def _decline(tools: Toolbox, assignment: Assignment, reason: str) -> None:

@@ -131,6 +131,7 @@ def _admit(tools: Toolbox, client_key: str) -> int:
         btc_price.current(session, tools.settings)  # what cannot be priced is not taken in
         if payments.is_lnbits_silent(session):
             raise _no_invoice()
+        admission.refuse_the_greedy(session, tools.settings, client_key)
         admission_id = admission.apply(session, client_key)
     with tools.database.transaction("intake.admit") as session:
         refusal = admission.refusal(session, tools.settings, admission_id, client_key)

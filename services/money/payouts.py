@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import func, select, update
@@ -27,10 +27,10 @@ logger = structlog.get_logger(__name__)
 
 FIRST_LOOK = timedelta(seconds=1)
 LAST_LOOK = timedelta(minutes=30)
-OFTEN = timedelta(hours=1)
-"""So long a payout in doubt is looked at often; then an eighth of its age is seldom enough."""
 SHARE_OF_LOOKS = 4
 """Looks may use one in so many of the requests that LNbits allows."""
+REQUESTS_OF_A_LOOK = 2
+"""Reading it back, and now and then handing it over once more, or proving the key."""
 AT_ONCE = Room(PAYOUTS_AT_ONCE)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
@@ -47,6 +47,7 @@ class _Held:
     payment_hash: str
     payment_request: str
     mark: PayoutMark
+    first_failed_at: datetime | None
     evidence: Evidence
 
 
@@ -152,6 +153,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Payout.payment_request,
             Payout.posts,
             Payout.refusals,
+            Payout.first_failed_at,
             ago(Payout.last_post_at).label("since_post"),
             ago(Payout.first_failed_at).label("since_first_failed"),
             func.coalesce(Payout.last_post_at > Payout.first_failed_at, False).label("reposted"),
@@ -173,6 +175,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             job_digits=row.public_id.hex[: adoption.DIGITS],
             payout_id=payout_id,
         ),
+        first_failed_at=row.first_failed_at,
         evidence=Evidence(
             posts=row.posts,
             refusals=row.refusals,
@@ -186,15 +189,23 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
 
 
 def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
-    """Count the POST, commit, then send. None = it is ours no longer and nothing was sent."""
-    posting = {"posts": Payout.posts + 1, "last_post_at": func.now()}
+    """Count the POST, commit, then send. None = it is ours no longer and nothing was sent.
+
+    An earlier "failed" stays evidence only if LNbits is known to have considered the payment again.
+    """
+    posting = {"posts": Payout.posts + 1, "last_post_at": func.now(), "first_failed_at": None}
     counted = _note(tools, "payouts.posting", held, posting)
     if counted is None:
         return None
     report = lightning.send(held.payment_request, held.mark)
     logger.info("payout posted", payout=held.id, outcome=report.outcome.value, code=report.code)
     refused = 1 if report.outcome is SendOutcome.REFUSED else 0
-    answered = {"refusals": Payout.refusals + refused, "last_code": report.code}
+    answered: dict[str, object] = {
+        "refusals": Payout.refusals + refused,
+        "last_code": report.code,
+    }
+    if report.was_considered:
+        answered["first_failed_at"] = held.first_failed_at
     return _note(tools, "payouts.posted", held, answered)
 
 
@@ -305,8 +316,11 @@ def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
             held_by_us = (Payout.id == held.id, Payout.claim == held.claim)
             session.execute(update(Payout).where(*held_by_us).values(said))
         was_sent = held.evidence.posts > 0
-        first = max(FIRST_LOOK, _turn(session, tools.settings)) if was_sent else HELD_BACK
-        delay = retry.patience(waited, at_least=first, at_most=LAST_LOOK)
+        delay = retry.patience(
+            waited, at_least=FIRST_LOOK if was_sent else HELD_BACK, at_most=LAST_LOOK
+        )
+        if was_sent:
+            delay = max(delay, retry.jittered(_turn(session, tools.settings)))
         due.put_off(session, Payout, held.id, held.claim, delay=delay)
 
 
@@ -319,9 +333,7 @@ def _turn(session: Session, settings: Settings) -> timedelta:
     if settings.lightning_is_stand_in:  # that has no request limit
         return timedelta(0)
     in_doubt = session.scalar(
-        select(func.count(Payout.id)).where(
-            Payout.state == PayoutState.SENDING, Payout.last_post_at > func.now() - OFTEN
-        )
+        select(func.count(Payout.id)).where(Payout.state == PayoutState.SENDING, Payout.posts > 0)
     )
-    a_minute = settings.lnbits_requests_per_minute / SHARE_OF_LOOKS
+    a_minute = settings.lnbits_requests_per_minute / SHARE_OF_LOOKS / REQUESTS_OF_A_LOOK
     return timedelta(minutes=1) * (max((in_doubt or 0) - 1, 0) / a_minute)

@@ -96,6 +96,30 @@ def test_an_answer_that_proves_nothing_is_sent_and_never_raises(
 
 
 @pytest.mark.parametrize(
+    ("say", "was_considered"),
+    [
+        (json_answer({"status": "failed", "amount": -10_000}, 201), True),
+        (json_answer(detail("Payment is failed node, retrying is not possible."), 520), True),
+        (json_answer(detail("Payment is still pending.", "pending"), 520), True),
+        (json_answer(detail("Insufficient balance."), 520), False),
+        (json_answer(detail("You must reserve at least (10  sat) to cover …"), 520), False),
+        (json_answer(detail("rate-limited: slow down, please"), 520), False),
+        (json_answer({"error": "Rate limit exceeded: 200 per 1 minute"}, 429), False),
+        (json_answer(detail("Unexpected error! ID: x", None), 500), False),
+        (answer(201, "<html>a portal's greeting</html>"), False),
+        (answer(520, "<html>a proxy's own 520</html>"), False),
+        (RESET, False),
+    ],
+)
+def test_a_payment_was_considered_only_if_lnbits_answered_as_it_does_then(
+    server: ScriptedServer, payouts: Payouts, say: Say, was_considered: bool
+) -> None:
+    server.says(say)
+
+    assert payouts.send(BOLT11).was_considered is was_considered
+
+
+@pytest.mark.parametrize(
     ("say", "code"),
     [
         (json_answer(detail("Insufficient balance."), 520), "insufficient_balance"),

@@ -73,10 +73,12 @@ MUTANTS = (
         changes=(
             Change(
                 file="gateways/lightning/lnbits.py",
-                old="        return SendReport(outcome=SendOutcome.SENT, code=_answered(reply))",
+                old="            outcome=SendOutcome.SENT, code=_answered(reply), was_considered",
                 new=(
-                    "        known = SendOutcome.REFUSED if reply.status == 520 else SendOutcome.SENT\n"
-                    "        return SendReport(outcome=known, code=_answered(reply))"
+                    "            outcome=SendOutcome.REFUSED if reply.status == 520"
+                    " else SendOutcome.SENT,\n"
+                    "            code=_answered(reply),\n"
+                    "            was_considered"
                 ),
             ),
         ),

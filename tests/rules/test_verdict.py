@@ -34,6 +34,16 @@ def test_a_verdict_that_was_cut_in_its_reason_is_one(accepted: bool, rest: str) 
     assert (verdict.accepted, verdict.reason) == (accepted, "Because of")
 
 
+def test_a_verdict_counts_wherever_its_reason_was_cut() -> None:
+    whole = json.dumps({"accepted": False, "reason": 'Say "no": \\ \u00fc \U0001f600 \n\t end.'})
+    begun = whole.index("Say") + 1
+
+    verdicts = [read_verdict(_answer(whole[:end], Stop.CUT)) for end in range(begun, len(whole))]
+
+    assert {verdict.accepted for verdict in verdicts if verdict} == {False}
+    assert None not in verdicts
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", '{"accepted": tr', '{"accepted": true', '{"accepted": true, "reason": "']
 )

@@ -137,6 +137,14 @@ def test_creating_jobs_uses_at_most_half_of_the_requests_that_lnbits_allows(
     assert refused.value.code is ErrorCode.LIGHTNING_UNAVAILABLE
 
 
+def test_creations_of_a_clock_that_was_set_back_count_for_nothing(ten_a_minute: Life) -> None:
+    for number in range(10):
+        _create_from(ten_a_minute, f"192.0.2.{number}")
+    rows.let_pass(ten_a_minute.tools, Admission, timedelta(hours=-1))
+
+    assert _create_from(ten_a_minute, "192.0.2.10").job.state is JobState.AWAITING_EVAL_PAYMENT
+
+
 def test_one_client_can_use_up_half_of_the_creations_and_others_find_room(
     ten_a_minute: Life,
 ) -> None:
@@ -148,6 +156,7 @@ def test_one_client_can_use_up_half_of_the_creations_and_others_find_room(
         ten_a_minute.create()
 
     assert refused.value.code is ErrorCode.RATE_LIMITED
+    assert len(rows.all_of(ten_a_minute.tools, Admission)) == 5, "a refusal counts against nobody"
     for _ in range(2):
         _create_from(ten_a_minute, "192.0.2.200")
     with pytest.raises(TooManyRequests):

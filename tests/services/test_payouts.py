@@ -150,8 +150,29 @@ def test_the_more_payouts_are_in_doubt_the_less_often_each_is_looked_at(life: Li
     among_others = _waits(limited, before)
 
     assert alone < 2 * FIRST_LOOK
-    # of sixty requests a minute fifteen are for looks: one in four seconds, for five others
-    assert among_others[-1] >= 5 * timedelta(seconds=4) * (1 - retry.JITTER)
+    # of sixty requests a minute fifteen are for looks of two: one in eight seconds, for five others
+    assert among_others[-1] >= 5 * timedelta(seconds=8) * (1 - retry.JITTER)
+
+
+def test_however_many_payouts_are_in_doubt_and_for_how_long_a_share_of_the_requests_is_enough(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {"lnbits_url": life.stand_in.url, "lnbits_requests_per_minute": 60}
+    settings = life.tools.settings.model_copy(update=real)
+    limited = replace(life, tools=life.tools.with_(settings=settings))
+    monkeypatch.setattr(payouts, "REQUESTS_OF_A_LOOK", 1000)  # as if they were hundreds
+    life.stand_in.top_up(1_000)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50, times=2))
+    for _ in range(2):
+        claimed(limited)
+    limited.work()
+    rows.let_pass(life.tools, Payout, 5 * HOUR)
+    limited.make_due()
+    before = rows.now(life.tools)
+
+    limited.work()
+
+    assert _waits(limited, before)[0] >= timedelta(minutes=1000 / 15) * (1 - retry.JITTER)
 
 
 def test_given_a_payment_that_is_pending_for_days_then_it_is_neither_paid_nor_failed(
@@ -197,6 +218,33 @@ def test_a_reading_right_after_the_second_post_proves_nothing(life: Life) -> Non
 
     assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
     assert _posts(life) == 2
+    assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+
+@pytest.mark.parametrize(
+    "unheard",
+    [
+        _fault("lnbits.pay", FaultKind.RESET),
+        _fault("lnbits.pay", status=429),
+        _fault("lnbits.pay", status=502),
+        _fault("lnbits.pay", FaultKind.BODY),
+        _fault("lnbits.pay", status=520, text="Insufficient balance."),
+        _fault("lnbits.pay", status=520, text="rate-limited: slow down, please"),
+    ],
+    ids=lambda fault: f"{fault.kind.value} {fault.status} {fault.text}",
+)
+def test_a_second_post_that_lnbits_never_considered_proves_nothing(
+    life: Life, unheard: Fault
+) -> None:
+    """Its row says "failed" as before: nobody has asked its node what became of the payment."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    life.stand_in.arm(unheard)
+
+    assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+    assert _posts(life) == 3
     assert _look_again(life, MINUTE) is PayoutState.FAILED
 
 

@@ -221,6 +221,21 @@ def test_a_probe_that_fails_leaves_it_open_and_comes_again(
     assert is_closed(tools, key_id)
 
 
+def test_what_opened_last_is_probed_first_and_does_not_wait_behind_what_has_hung_for_long(
+    tools: Toolbox, key_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "PROBED_AT_ONCE", 1)
+    fail(tools, key_id, BreakerReason.TIMEOUT, times=3, model=OTHER)
+    with tools.database.transaction("test.age") as session:
+        session.execute(update(Breaker).values(opened_at=Breaker.opened_at - timedelta(hours=1)))
+    fail(tools, key_id, BreakerReason.UPSTREAM, times=3)
+    make_due(tools)
+
+    probes.probe_due(tools)
+
+    assert (is_closed(tools, key_id), is_closed(tools, key_id, OTHER)) == (True, False)
+
+
 def test_a_model_that_left_the_catalogue_is_not_even_asked(
     tools: Toolbox, key_id: int, stand_in: StandInClient
 ) -> None:
