@@ -1,8 +1,10 @@
 """The defects that ``make mutants`` plants must fit the source, or they prove nothing any more."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from _pytest.mark.expression import Expression
 
 from local.environment import ROOT
 from tests.mutants.__main__ import EVERY, NOT_TRIED, DoesNotApply, main, run
@@ -26,6 +28,13 @@ def test_each_is_looked_for_by_tests_that_exist(mutant: Mutant) -> None:
 
     assert places
     assert all((ROOT / place).exists() for place in places)
+
+
+@pytest.mark.parametrize("mutant", EVERY, ids=lambda mutant: mutant.name)
+def test_each_names_tests_in_a_way_that_pytest_understands(mutant: Mutant) -> None:
+    for option, value in pairwise(mutant.caught_by):
+        if option == "-k":
+            Expression.compile(value)
 
 
 def test_every_name_of_ci_is_that_of_a_mutant() -> None:

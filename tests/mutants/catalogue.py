@@ -93,7 +93,18 @@ MUTANTS = (
                 new="            return SendReport(outcome=SendOutcome.REFUSED, code=error.code)",
             ),
         ),
-        caught_by=(MATRIX, "-k", "no answer and exception"),  # the life itself goes wrong
+        caught_by=(MATRIX, "-k", "answer and exception"),  # the life itself goes wrong
+    ),
+    Mutant(
+        name="a POST that LNbits never considered is evidence",
+        changes=(
+            Change(
+                file="services/money/payouts.py",
+                old='"last_post_at": func.now(), "first_failed_at": None}',
+                new='"last_post_at": func.now()}',
+            ),
+        ),
+        caught_by=("tests/services/test_payouts.py", "-k", "never_considered"),
     ),
     Mutant(
         name="404 = failed",
