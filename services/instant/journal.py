@@ -14,6 +14,8 @@ from gateways.errors import Billed, OutsideError, Refused
 from models.run import CallKind, CallOutcome, Run, RunCall
 
 CRASHES_ARE_POISON = 3
+UNBILLED = frozenset({CallOutcome.REFUSED, CallOutcome.UNAVAILABLE})
+"""How calls end that nobody charges for; of others, or of one that never ended, nobody knows."""
 
 
 def begin(session: Session, run_id: int, kind: CallKind, claim: int) -> int:

@@ -105,15 +105,22 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
             on=RunEvent.GAVE_UP,
             claim=claim,
             error_code=why,
-            # before it is verified nothing was asked on the creator's key; later nobody knows
-            **(
-                {"model_cost_usd": making.NOTHING, **_nothing_kept()}
-                if run.state is RunState.RECEIVED
-                else {}
-            ),
+            **_known_of_the_given_up(session, held),
         )
         logger.warning("run given up", run=run_id, why=why.value)
         return None
+
+
+def _known_of_the_given_up(session: Session, held: _Held) -> dict[str, Any]:
+    known = _nothing_kept() if held.run.state is RunState.RECEIVED else {}
+    return known | ({"model_cost_usd": making.NOTHING} if _has_cost_nothing(session, held) else {})
+
+
+def _has_cost_nothing(session: Session, held: _Held) -> bool:
+    """Whether no call on the creator's key can have been billed; else nobody knows its cost."""
+    if held.of not in MODEL_TYPES:
+        return True
+    return set(journal.outcomes(session, held.run.id, CallKind.MODEL)) <= journal.UNBILLED
 
 
 def _prepare(session: Session, tools: Toolbox, run: Run, claim: int) -> _Held:

@@ -5,17 +5,18 @@ from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models.creator import Breaker, Provider
 from models.resource import ResourceType
-from models.run import RunState
+from models.run import Run, RunState
 from services import room
-from services.instant import breakers, keys, runs
+from services.instant import breakers, keys, making, runs
 from services.room import Room
 from services.toolbox import Toolbox
+from tests.support import rows
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
 from tests.support.market import BODY, KEY, Buyer, Market, open_market
@@ -296,6 +297,35 @@ def test_a_run_that_kills_its_workers_fails_uncharged(
     assert (run.state, run.error_code) == (RunState.FAILED, "crashed")
     assert run.model_cost_usd is None
     assert market.moved() == []
+
+
+def test_a_run_that_was_only_turned_away_until_its_time_was_up_has_cost_its_creator_nothing(
+    market: Market, buyer: Buyer, life: Life, stand_in: StandInClient
+) -> None:
+    stand_in.arm(Fault(target="openrouter.chat", kind=FaultKind.STATUS, status=429))
+    buyer.buy(market.publish())
+    life.work()
+    rows.change(market.tools, Run, run_by=func.now())
+
+    _later(life)
+
+    run = market.run()
+    assert (run.state, run.error_code) == (RunState.FAILED, "deadline")
+    assert run.model_cost_usd == making.NOTHING
+
+
+def test_a_run_without_a_model_has_cost_its_creator_nothing_however_it_ended(
+    market: Market, buyer: Buyer, life: Life
+) -> None:
+    path = market.publish(of=ResourceType.STATIC)
+    buyer.show(path, buyer.payment(path), {})
+    rows.change(market.tools, Run, state=RunState.RUNNING, run_by=func.now())
+
+    _later(life)
+
+    run = market.run()
+    assert (run.state, run.error_code) == (RunState.FAILED, "deadline")
+    assert run.model_cost_usd == making.NOTHING
 
 
 def test_a_worker_that_was_taken_over_changes_nothing(
