@@ -4,10 +4,10 @@ A row without an outcome is a call under way, or one whose process died.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ScalarSelect, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, func, select, update
 from sqlalchemy.orm import Session
 
 from gateways.errors import Billed, OutsideError, Refused
@@ -58,9 +58,18 @@ def first_in_vain(kind: CallKind) -> ScalarSelect[datetime | None]:
 
     A call whose process died says nothing of whoever was asked.
     """
+    return _of_those_in_vain(kind, func.min(RunCall.ended_at))
+
+
+def in_vain_for(kind: CallKind) -> ScalarSelect[timedelta | None]:
+    """From the first call in vain to the last, to be used beside ``Run``; NULL = there was none."""
+    return _of_those_in_vain(kind, func.max(RunCall.ended_at) - func.min(RunCall.ended_at))
+
+
+def _of_those_in_vain(kind: CallKind, figure: ColumnElement[Any]) -> ScalarSelect[Any]:
     in_vain = RunCall.outcome == CallOutcome.UNAVAILABLE
     return (
-        select(func.min(RunCall.ended_at))
+        select(figure)
         .where(RunCall.run_id == Run.id, RunCall.kind == kind, in_vain)
         .correlate(Run)
         .scalar_subquery()

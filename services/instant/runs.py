@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import SQLColumnExpression, func, null, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, false, func, null, or_, select
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
@@ -150,8 +150,8 @@ def _why_give_up(session: Session, tools: Toolbox, held: _Held) -> RunFailure | 
     if crashes >= CRASHES_ARE_POISON:
         return RunFailure.CRASHED
     if held.run.state is RunState.RECEIVED:
-        is_hopeless = select(func.now() >= _hopeless_at(tools)).where(Run.id == held.run.id)
-        return RunFailure.FACILITATOR_AWAY if session.scalar(is_hopeless) else None
+        is_over = select(_is_hopeless(tools)).where(Run.id == held.run.id)
+        return RunFailure.FACILITATOR_AWAY if session.scalar(is_over) else None
     return RunFailure.DEADLINE if held.seconds < LEAST_SECONDS else None
 
 
@@ -196,14 +196,28 @@ def _put_off_verifying(tools: Toolbox, held: _Held, error: OutsideError) -> None
     with tools.database.transaction("runs.verify_failed") as session:
         _end_call(session, held, CallOutcome.UNAVAILABLE, code=error.code)
         due.put_off(
-            session, Run, held.run.id, held.claim, delay=delay, at_latest=_hopeless_at(tools)
+            session, Run, held.run.id, held.claim, delay=delay, at_latest=_last_asked_at(tools)
         )
 
 
-def _hopeless_at(tools: Toolbox) -> SQLColumnExpression[datetime]:
-    """When a run that is not verified comes to nothing."""
+def _is_hopeless(tools: Toolbox) -> ColumnElement[bool]:
+    """Whether a run that is not verified has come to nothing.
+
+    The facilitator was asked in vain early and late: one bad moment of it, and many of ours in
+    which nobody had time for this run, are not enough.
+    """
+    in_vain_for = journal.in_vain_for(CallKind.VERIFY)
+    return or_(func.now() >= _needed_by(tools), func.coalesce(in_vain_for >= VERIFYING, false()))
+
+
+def _last_asked_at(tools: Toolbox) -> SQLColumnExpression[datetime]:
+    """When the facilitator is asked once more at the latest."""
+    return func.least(_needed_by(tools), journal.first_in_vain(CallKind.VERIFY) + VERIFYING)
+
+
+def _needed_by(tools: Toolbox) -> SQLColumnExpression[datetime]:
     needed = timedelta(seconds=tools.settings.instant_run_seconds * SHARE_FOR_THE_CALL)
-    return func.least(Run.run_by - needed, journal.first_in_vain(CallKind.VERIFY) + VERIFYING)
+    return Run.run_by - needed
 
 
 def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:

@@ -16,6 +16,10 @@ CHANGES = [
     for change in mutant.changes
 ]
 
+PRODUCT = "\n".join(
+    path.read_text() for folder in ("app", "services") for path in (ROOT / folder).rglob("*.py")
+)
+
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_has_exactly_one_place(change: Change) -> None:
@@ -35,6 +39,14 @@ def test_each_names_tests_in_a_way_that_pytest_understands(mutant: Mutant) -> No
     for option, value in pairwise(mutant.caught_by):
         if option == "-k":
             Expression.compile(value)
+
+
+@pytest.mark.parametrize("mutant", EVERY, ids=lambda mutant: mutant.name)
+def test_each_waits_at_a_commit_that_there_is(mutant: Mutant) -> None:
+    for option, value in pairwise(mutant.caught_by):
+        name, _, moment = value.partition(":")
+        if option == "--points" and moment in {"before_commit", "after_commit"}:
+            assert f'transaction("{name}")' in PRODUCT
 
 
 def test_every_name_of_ci_is_that_of_a_mutant() -> None:

@@ -181,7 +181,7 @@ MUTANTS = (
                 new='        f"receipt:{receipt.id}",',
             ),
         ),
-        caught_by=_matrix(life="completed", fault="lease", points="payments.known:after_commit"),
+        caught_by=_matrix(life="completed", fault="lease", points="payments.settle:begin"),
     ),
     Mutant(
         name="heartbeat without claim",

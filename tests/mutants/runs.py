@@ -63,7 +63,7 @@ RUN_MUTANTS = (
     _one(
         "a run sleeps for as long as the facilitator likes",
         RUNS,
-        "delay=delay, at_latest=_hopeless_at(tools)",
+        "delay=delay, at_latest=_last_asked_at(tools)",
         "delay=delay",
         *(BY_WORK, "-k", "in_vain"),
     ),

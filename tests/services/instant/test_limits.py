@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
@@ -63,7 +63,10 @@ def test_payments_that_nobody_can_verify_give_their_places_back_after_a_minute(
     life.make_due()
     life.work()
     assert market.run().state is RunState.RECEIVED
-    rows.change(market.tools, RunCall, ended_at=RunCall.ended_at - runs.VERIFYING)
+    with market.tools.database.transaction("test.age") as session:
+        first = select(func.min(RunCall.id)).scalar_subquery()
+        earlier = RunCall.ended_at - runs.VERIFYING
+        session.execute(update(RunCall).where(RunCall.id == first).values(ended_at=earlier))
 
     life.make_due()
     life.work()
@@ -71,6 +74,21 @@ def test_payments_that_nobody_can_verify_give_their_places_back_after_a_minute(
     run = market.run()
     assert (run.state, run.error_code) == (RunState.FAILED, "facilitator_away")
     assert (run.inputs, market.moved()) == (None, [])
+
+
+def test_a_facilitator_that_was_away_for_a_moment_is_asked_again_however_late(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    """Workers may have had no time for this run since."""
+    stand_in.arm(Fault(target="x402.verify", kind=FaultKind.STATUS, status=503))
+    Buyer(client).buy(market.publish())
+    life.work()
+    rows.change(market.tools, RunCall, ended_at=RunCall.ended_at - 2 * runs.VERIFYING)
+
+    life.make_due()
+    life.work()
+
+    assert market.run().state is RunState.SUCCEEDED
 
 
 def test_a_worker_that_dies_while_it_asks_has_not_asked_in_vain(
