@@ -16,7 +16,7 @@ from tests.matrix.evidence import Situation
 from tests.matrix.failpoints import Point
 from tests.matrix.killing import ForkServer, running_fork_server
 from tests.matrix.lives import LIVES, Life
-from tests.support.canary import Listener
+from tests.support.canary import Listener, assert_tells_nothing
 from tests.support.confidential import confidential_in
 from tests.support.creators import VAULT_KEY
 
@@ -39,7 +39,10 @@ def bench(
     emptying = Database(settings.database_url, connections=1)
 
     def judge_the_log() -> None:
-        log_listener.judge(confidential=confidential_in(emptying, settings))
+        confidential = confidential_in(emptying, settings)
+        log_listener.judge(confidential=confidential)
+        if fork_server.cache_info().currsize:
+            assert_tells_nothing(fork_server().logged(), confidential=confidential)
 
     def start_over() -> None:
         judge_the_log()

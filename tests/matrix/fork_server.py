@@ -1,5 +1,5 @@
 # ruff: noqa: TID251, T201 - an entry point
-"""``python -m tests.matrix.fork_server``: plays lives in processes that die at a point.
+"""``python -m tests.matrix.fork_server LOG``: plays lives in processes that die at a point.
 
 Everything is imported once, and a life is rehearsed before its first case: what a process learns
 about SQL and libraries is learned by all that are forked then. Each case is a fork that makes its
@@ -108,5 +108,7 @@ class ForkServer:
 
 if __name__ == "__main__":
     logs.set_up("json")
-    logging.getLogger().handlers[:] = [logging.NullHandler()]  # stdout is for the exit codes
+    root, log = logging.getLogger(), logging.FileHandler(sys.argv[1])
+    log.setFormatter(root.handlers[0].formatter)
+    root.handlers[:] = [log]  # stdout is for the exit codes
     ForkServer(Settings.load(os.environ)).serve()

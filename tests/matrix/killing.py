@@ -1,5 +1,6 @@
 """Processes that die, by way of the fork server."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ class ForkServer:
     process: "subprocess.Popen[str]"
     memory: Path
     """Where a dying process writes down what its caller knows."""
+    log: Path
+    """Everything that the processes log until they die."""
     rehearsed: set[str] = field(default_factory=set)
     """Lives, by name."""
 
@@ -48,6 +51,12 @@ class ForkServer:
             raise Violated(f"the process ended with {status}, not by dying at the point")
         memory.facts.update(Memory.left_in(self.memory).facts)
 
+    def logged(self) -> str:
+        """What was logged since it was asked for last. No process may be playing."""
+        logged = self.log.read_text()
+        os.truncate(self.log, 0)
+        return logged
+
     def _ordered(self, life: Life, memory: Memory, **more: object) -> int:
         self.memory.unlink(missing_ok=True)
         order = {"life": life.name, "memory": str(self.memory), "facts": memory.facts} | more
@@ -65,14 +74,14 @@ class ForkServer:
 def running_fork_server(folder: Path, environ: Mapping[str, str]) -> Iterator[ForkServer]:
     """Start one with this configuration; it ends when its input does."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.matrix.fork_server"],
+        [sys.executable, "-m", "tests.matrix.fork_server", str(folder / "log")],
         cwd=CHECKOUT,
         env=dict(environ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        server = ForkServer(process, folder / "memory.json")
+        server = ForkServer(process, folder / "memory.json", folder / "log")
         assert server._line() == "ready"
         yield server
         assert process.stdin is not None
