@@ -111,7 +111,7 @@ def build(settings: Settings, role: Role) -> Toolbox:
         doorbell=CeleryDoorbell(make_celery(settings)),
         leases=Leases(settings.lease),
         income=_income(settings, http),
-        payouts=_payouts(settings, http) if role is Role.MONEY else None,
+        payouts=payouts_of(settings, http) if role is Role.MONEY else None,
         proof=Proof(),
         receivers=_receivers(settings),
         upstreams=PublicUpstreams(_for_strangers(settings)),
@@ -152,7 +152,8 @@ def webhook_token(invoice_key: str) -> str:
     return hmac.new(invoice_key.encode(), b"lnbits webhook", hashlib.sha256).hexdigest()[:32]
 
 
-def _payouts(settings: Settings, http: HttpClient) -> Payouts:
+def payouts_of(settings: Settings, http: HttpClient) -> Payouts:
+    """The gateway that pays. Raises SettingsError when it has no key."""
     key = settings.lnbits_admin_key
     if key is None and not settings.lightning_is_stand_in:
         raise SettingsError(

@@ -212,8 +212,12 @@ def tools(
     Whatever the test did, no line that was logged meanwhile may hold a secret.
     """
     log_listener.lines.clear()
-    feeds = toolbox.feeds_of(built_tools.settings, HttpClient())  # that remember no failure
-    yield built_tools.with_(doorbell=doorbell, price_feeds=feeds)
+    settings, http = built_tools.settings, HttpClient()
+    yield built_tools.with_(
+        doorbell=doorbell,
+        price_feeds=toolbox.feeds_of(settings, http),  # that remember no failure
+        payouts=toolbox.payouts_of(settings, http),  # that has not asked how old LNbits is
+    )
     confidential = (
         confidential_in(built_tools.database, built_tools.settings) if log_listener.lines else set()
     )

@@ -183,6 +183,8 @@ class SendReport:
     """LNbits has looked at the payment, and asked its node if its row said "failed". Unless it is
     known to have done so, it has not: the request may not have come so far.
     """
+    was_confirmed: bool = False
+    """Its node was asked because of this request, and said that the payment has failed."""
 
 
 class Payouts(Protocol):
@@ -221,6 +223,13 @@ class Payouts(Protocol):
 
     def key_mark(self) -> str:
         """Tells this key from any other one, without giving it away; asks nobody."""
+
+    def is_candid(self) -> bool:
+        """Whether a row that says "failed" says so only if the node did.
+
+        Old versions of LNbits write it of payments that are under way, too. False when there is
+        nobody to tell. Asked for seldom: the answer is kept for an hour.
+        """
 
 
 class BenchPayer(Protocol):

@@ -28,6 +28,7 @@ from gateways.lightning import (
     SettledPayment,
     lnbits_rows,
 )
+from gateways.lightning.lnbits_version import LnbitsVersion
 from models.money import Msats, Sats
 
 GET_SECONDS = 10.0
@@ -46,6 +47,7 @@ UNKNOWN_WALLET = "Wallet not found."
 
 # Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
 # try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
+_NODE_SAYS_FAILED = "Payment is failed node, "
 _TOO_BUSY = "rate-limited"
 """What a node's provider says instead of what it was asked for."""
 _REFUSALS_BEFORE_SENDING = {
@@ -223,6 +225,7 @@ class LnbitsPayouts:
 
     def __init__(self, base_url: str, admin_key: str, http: HttpClient) -> None:
         self._lnbits = _Lnbits(base_url, admin_key, http)
+        self._version = LnbitsVersion(base_url, http)
         digest = hmac.new(admin_key.encode(), b"which key pays", hashlib.sha256)
         self._key_mark = digest.hexdigest()[:32]
 
@@ -236,9 +239,11 @@ class LnbitsPayouts:
         code = _refusal(reply, _REFUSALS_BEFORE_SENDING) or _refused_at_the_door(reply)
         if code is not None:
             return SendReport(outcome=SendOutcome.REFUSED, code=code)
-        was_considered = _was_considered(reply)
         return SendReport(
-            outcome=SendOutcome.SENT, code=_answered(reply), was_considered=was_considered
+            outcome=SendOutcome.SENT,
+            code=_answered(reply),
+            was_considered=_was_considered(reply),
+            was_confirmed=reply.status == 520 and _detail(reply).startswith(_NODE_SAYS_FAILED),
         )
 
     def read(self, payment_hash: str) -> PayoutReading:
@@ -268,6 +273,10 @@ class LnbitsPayouts:
     def key_mark(self) -> str:
         """As the protocol says."""
         return self._key_mark
+
+    def is_candid(self) -> bool:
+        """As the protocol says."""
+        return self._version.is_candid()
 
     def _read(self, payment_hash: str) -> PayoutReading:
         reply = self._lnbits.get(_path(payment_hash))

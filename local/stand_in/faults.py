@@ -116,6 +116,7 @@ TARGETS = (
     "lnbits.states",
     "lnbits.feed",
     "lnbits.wallet",
+    "lnbits.version",
     "anthropic",
     "anthropic_models",
     "openai",

@@ -10,7 +10,14 @@ from sqlalchemy.orm import Session
 
 from config.settings import Settings
 from gateways.errors import OutsideError
-from gateways.lightning import PayoutMark, PayoutOutcome, PayoutReading, Payouts, SendOutcome
+from gateways.lightning import (
+    PayoutMark,
+    PayoutOutcome,
+    PayoutReading,
+    Payouts,
+    SendOutcome,
+    SendReport,
+)
 from models import due, money_moves
 from models.database import ago
 from models.job import Job
@@ -191,7 +198,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
 def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     """Count the POST, commit, then send. None = it is ours no longer and nothing was sent.
 
-    An earlier "failed" stays evidence only if LNbits is known to have considered the payment again.
+    An earlier "failed" stays evidence only if it is the node's word that it has failed again.
     """
     posting = {"posts": Payout.posts + 1, "last_post_at": func.now(), "first_failed_at": None}
     counted = _note(tools, "payouts.posting", held, posting)
@@ -204,9 +211,21 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
         "refusals": Payout.refusals + refused,
         "last_code": report.code,
     }
-    if report.was_considered:
+    if held.first_failed_at is not None and _asked_its_node(lightning, held, report):
         answered["first_failed_at"] = held.first_failed_at
     return _note(tools, "payouts.posted", held, answered)
+
+
+def _asked_its_node(lightning: Payouts, held: _Held, report: SendReport) -> bool:
+    """Whether a row that said "failed", and says it again after this POST, speaks for its node."""
+    if report.was_confirmed:
+        return True
+    if not report.was_considered:
+        return False
+    if lightning.is_candid():
+        return True
+    logger.error("LNbits is too old to be believed that a payout failed", payout=held.id)
+    return False
 
 
 def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReading, _Held]:

@@ -119,6 +119,72 @@ def test_a_payment_was_considered_only_if_lnbits_answered_as_it_does_then(
     assert payouts.send(BOLT11).was_considered is was_considered
 
 
+def test_that_it_failed_is_confirmed_only_by_the_node(
+    server: ScriptedServer, payouts: Payouts
+) -> None:
+    node = "Payment is failed node, retrying is not possible."
+    server.says(
+        json_answer(detail(node), 520),
+        json_answer(detail("Payment failed: no route"), 520),
+        json_answer({"status": "failed", "amount": -10_000}, 201),
+        json_answer(detail(node), 500),
+    )
+
+    assert [payouts.send(BOLT11).was_confirmed for _ in range(4)] == [True, False, False, False]
+
+
+def version(said: object) -> Say:
+    return json_answer({"openapi": "3.1.0", "info": {"title": "LNbits", "version": said}})
+
+
+@pytest.mark.parametrize(
+    ("say", "is_candid"),
+    [
+        (version("1.6.2"), True),
+        (version("v1.6.2"), True),
+        (version("1.6.10"), True),
+        (version("1.7.0-rc1"), True),
+        (version("2.0.0"), True),
+        (version("1.6.2-rc1"), False),
+        (version("1.6.1"), False),
+        (version("1.5.2"), False),
+        (version("0.12.12"), False),
+        (version("1.6"), False),
+        (version("9" * 5000 + ".0.0"), False),
+        (version(162), False),
+        (version(None), False),
+        (json_answer({"info": "1.6.2"}), False),
+        (json_answer({}), False),
+        (answer(200, "<html>a portal</html>"), False),
+        (json_answer({"detail": "Not Found"}, 404), False),
+        (RESET, False),
+    ],
+)
+def test_only_an_lnbits_known_to_be_young_is_candid(
+    server: ScriptedServer, payouts: Payouts, say: Say, is_candid: bool
+) -> None:
+    server.says(say)
+
+    assert payouts.is_candid() is is_candid
+
+    heard = server.heard_at_last()[0]  # a GET that was reset comes again
+    assert (heard.method, heard.path) == ("GET", "/openapi.json")
+    assert "x-api-key" not in heard.headers
+
+
+def test_the_age_of_lnbits_is_kept_for_an_hour_and_asked_again_if_nobody_told(
+    server: ScriptedServer, payouts: Payouts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.says(answer(502, "<html>"), version("1.6.2"), version("1.5.1"))
+
+    assert [payouts.is_candid() for _ in range(3)] == [False, True, True]
+
+    monkeypatch.setattr("gateways.lightning.lnbits_version.KEPT_SECONDS", 0.0)
+    fresh = LnbitsPayouts(server.url, KEY, HttpClient())
+    server.says(version("1.6.2"), version("1.5.1"))
+    assert [fresh.is_candid() for _ in range(2)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("say", "code"),
     [

@@ -357,6 +357,9 @@ class TestPayouts:
         assert report.outcome is SendOutcome.REFUSED
         assert payouts.read(hash_of(bolt11_text)).outcome is PayoutOutcome.MISSING
 
+    def test_the_age_of_lnbits_can_be_read(self, payouts: LnbitsPayouts) -> None:
+        assert payouts.is_candid()
+
     def test_what_is_no_invoice_is_refused(self, payouts: LnbitsPayouts) -> None:
         assert payouts.send("lnbc1nonsense").outcome is SendOutcome.REFUSED
 

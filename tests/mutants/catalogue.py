@@ -73,12 +73,11 @@ MUTANTS = (
         changes=(
             Change(
                 file="gateways/lightning/lnbits.py",
-                old="            outcome=SendOutcome.SENT, code=_answered(reply), was_considered",
+                old=("            outcome=SendOutcome.SENT,\n            code=_answered(reply),"),
                 new=(
                     "            outcome=SendOutcome.REFUSED if reply.status == 520"
                     " else SendOutcome.SENT,\n"
-                    "            code=_answered(reply),\n"
-                    "            was_considered"
+                    "            code=_answered(reply),"
                 ),
             ),
         ),
@@ -105,6 +104,17 @@ MUTANTS = (
             ),
         ),
         caught_by=("tests/services/test_payouts.py", "-k", "never_considered"),
+    ),
+    Mutant(
+        name="an old LNbits is believed",
+        changes=(
+            Change(
+                file="services/money/payouts.py",
+                old="    if lightning.is_candid():\n        return True",
+                new="    if lightning.is_candid() or held:\n        return True",
+            ),
+        ),
+        caught_by=("tests/services/test_payouts.py", "-k", "old_lnbits"),
     ),
     Mutant(
         name="404 = failed",

@@ -248,6 +248,36 @@ def test_a_second_post_that_lnbits_never_considered_proves_nothing(
     assert _look_again(life, MINUTE) is PayoutState.FAILED
 
 
+def test_an_old_lnbits_that_calls_it_failed_is_not_believed_until_it_is_replaced(
+    life: Life,
+) -> None:
+    """Up to 1.5.2 that is said of payments that their receiver holds back, and can take later."""
+    view = claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    life.stand_in.arm(_fault("lnbits.version", status=404, times=100))
+
+    for patience in (2 * HOUR, MINUTE, 24 * HOUR, MINUTE, 24 * HOUR):
+        assert _look_again(life, patience) is PayoutState.SENDING
+    assert life.debts(view) == [("late", 10, "paying")]
+
+    life.stand_in.disarm()
+    assert _look_again(life, 24 * HOUR) is PayoutState.SENDING
+    assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+
+def test_what_the_node_says_needs_no_young_lnbits(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    life.stand_in.arm(_fault("lnbits.version", status=404, times=100))
+    said = "Payment is failed node, retrying is not possible."
+    life.stand_in.arm(_fault("lnbits.pay", status=520, text=said))
+
+    assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
+    assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+
 def test_given_a_payout_that_failed_for_good_then_another_invoice_is_paid(life: Life) -> None:
     view = claimed(life)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
