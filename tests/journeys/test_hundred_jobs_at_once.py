@@ -70,9 +70,7 @@ class PlayedBeat:
         def is_quiet() -> bool:
             runs = [self.books.runs(duty) for duty in ASKS_LIGHTNING]
             seen.append([run.turns for run in runs])
-            is_heard = not (
-                self.redis.llen(KEY_PREFIX + QUEUE) or self.redis.hlen(KEY_PREFIX + "unacked")
-            )
+            is_heard = not self.redis.llen(KEY_PREFIX + QUEUE)
             return is_heard and all(run.is_resting for run in runs) and seen[-1:] == seen[-2:-1]
 
         wait_until("nobody asks Lightning", is_quiet, every=0.3)
