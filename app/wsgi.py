@@ -4,7 +4,7 @@ import os
 import sys
 
 from app.factory import create_app
-from config import logs
+from config import garbage, logs
 from config.settings import Settings, SettingsError
 from models import schema
 from services import toolbox
@@ -29,3 +29,4 @@ def _equip() -> Toolbox:
 _tools = _equip()
 logs.set_up(_tools.settings.log_format)
 app = create_app(_tools, schema_revision=schema.HEAD)
+garbage.settle()

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from celery.signals import setup_logging, worker_init, worker_ready
 
-from config import logs
+from config import garbage, logs
 from config.broker import make_celery
 from config.queues import EVERY, QueueName
 from config.settings import Settings, SettingsError
@@ -77,6 +77,7 @@ def _equip(role: Role) -> None:
     startup.check_stored(tools)
     base.install(tools)
     heartbeat.start(tools)
+    garbage.settle()
     at_once = _warm_up if role is Role.MODELS else _do_every_duty
     worker_ready.connect(lambda **_: at_once(tools), weak=False)
 
@@ -96,10 +97,15 @@ def _warm_up(tools: Toolbox) -> None:
     loads = [partial(tools.language_model, model) for model in models]
     if tools.vault is not None:
         loads.append(partial(tools.creator_model, Provider.OPENROUTER, "none"))
-    for load in loads:
-        timer = threading.Timer(WARM_UP_AFTER_SECONDS, load)
-        timer.daemon = True
-        timer.start()
+
+    def warm_up() -> None:
+        for load in loads:
+            load()
+        garbage.settle()
+
+    timer = threading.Timer(WARM_UP_AFTER_SECONDS, warm_up)
+    timer.daemon = True
+    timer.start()
 
 
 settings = _settings()

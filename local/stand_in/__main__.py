@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from config import garbage
 from local.stand_in.wire import StandInServer
 from local.stand_in.world import World
 
@@ -25,6 +26,7 @@ def main() -> None:
     _stop_on_signals()
     if options.until_stdin_closes:
         threading.Thread(target=_stop_without_parent, daemon=True).start()
+    garbage.settle()
     print(READY + server.url, flush=True)
     server.serve_forever(poll_interval=60)
 
