@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.database import Id
+from models.database import AS_RETURNED, UNLOADED, Id
 
 
 class Due:
@@ -73,8 +73,8 @@ def claim(
         update(model)
         .where(model.id == row_id, where, model.due_at <= func.now())
         .values(claim=model.claim + 1, due_at=func.now() + lease)
-        .returning(model, func.now()),
-        execution_options={"populate_existing": True},
+        .returning(model, func.now())
+        .execution_options(**AS_RETURNED)
     ).one_or_none()
     return None if found is None else Claimed(row=found[0], at=found[1])
 
@@ -92,6 +92,7 @@ def keep(
         .where(tuple_(model.id, model.claim).in_(list(held)), model.due_at.is_not(None))
         .values(due_at=func.now() + lease)
         .returning(model.id, model.claim)
+        .execution_options(**UNLOADED)
     )
     return {(row.id, row.claim) for row in kept}
 
@@ -119,6 +120,7 @@ def put_off(
             due_at=due_at if at_latest is None else func.least(due_at, at_latest),
         )
         .returning(model.id)
+        .execution_options(**UNLOADED)
     )
     return row is not None
 

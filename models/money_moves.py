@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models import return_moves
+from models.database import AS_RETURNED, UNLOADED
 from models.debt import Debt, DebtState
 from models.money import Sats
 from models.payout import Payout, PayoutState
@@ -33,7 +34,7 @@ def settle_payout(
         )
         .values({"due_at": None, "settled_at": func.now(), **values, "state": state})
         .returning(Payout)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
     if payout is None:
         return None
@@ -48,7 +49,10 @@ def settle_payout(
 
 def _move_debts(session: Session, of_payout: int, state: DebtState, **values: Any) -> None:
     session.execute(
-        update(Debt).where(Debt.payout_id == of_payout).values({"state": state, **values})
+        update(Debt)
+        .where(Debt.payout_id == of_payout)
+        .values({"state": state, **values})
+        .execution_options(**UNLOADED)
     )
 
 
@@ -59,6 +63,7 @@ def cover_debts(session: Session, payout: Payout) -> Sats:
         .where(Debt.job_id == payout.job_id, Debt.state == DebtState.OWED)
         .values(state=DebtState.PAYING, payout_id=payout.id)
         .returning(Debt.amount_sats)
+        .execution_options(**UNLOADED)
     )
     return Sats(sum(amounts))
 
@@ -84,7 +89,7 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
             last_code=None,
         )
         .returning(Payout)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
     if payout is not None:
         logger.info(
@@ -158,7 +163,7 @@ def withdraw_unsent_payout(session: Session, job_id: int) -> Payout | None:
             last_code="never_sent",
         )
         .returning(Payout)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
     if payout is not None:
         _move_debts(session, payout.id, DebtState.OWED, payout_id=None)
@@ -214,7 +219,7 @@ def book_wallet_move(session: Session, move_id: int, note: str) -> WalletMove | 
         .where(WalletMove.id == move_id, WalletMove.state == MoveState.WAITING)
         .values(state=MoveState.BOOKED, ended_at=func.now(), note=note)
         .returning(WalletMove)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
 
 

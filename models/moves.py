@@ -13,6 +13,7 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from models import return_moves
+from models.database import AS_RETURNED
 from models.demo_run import DemoRun, DemoState
 from models.event import JobEventRow
 from models.job import ExpiredReason, Job
@@ -66,7 +67,7 @@ def advance(
             }
         )
         .returning(Job)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
     if job is not None:
         _remember(session, job, on, source=expect)
@@ -107,5 +108,5 @@ def move_demo(
         .where(DemoRun.id == run_id, DemoRun.state == expect)
         .values({"due_at": None, **values, "state": to})
         .returning(DemoRun)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )

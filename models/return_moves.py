@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Interval, func, select, update
 from sqlalchemy.orm import Session
 
-from models.database import ago
+from models.database import AS_RETURNED, UNLOADED, ago
 from models.debt import Debt, DebtState
 from models.job import Job
 from models.lifecycle import AWAITING, WORKING
@@ -87,7 +87,7 @@ def end_return(
         )
         .values({"due_at": None, **values, "state": to})
         .returning(RefundDestination)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
     if destination is not None:
         logger.info("returning moved", destination=destination.id, state=to.value)
@@ -125,6 +125,7 @@ def settle_return(session: Session, payout: Payout) -> None:
         )
         .values(done if is_paid else again)
         .returning(RefundDestination.id)
+        .execution_options(**UNLOADED)
     )
     if settled is not None and is_paid:
         start_return(session, payout.job_id)  # a debt may have come meanwhile

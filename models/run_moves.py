@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
+from models.database import AS_RETURNED
 from models.run import FINAL_RUNS, WORKING_RUNS, Run, RunState
 from models.run_lifecycle import RunEvent, target_of
 
@@ -61,7 +62,7 @@ def advance(
             }
         )
         .returning(Run)
-        .execution_options(populate_existing=True)
+        .execution_options(**AS_RETURNED)
     )
     if run is not None:
         logger.info("run moved", run=run.id, on=on.value, state=run.state.value)

@@ -56,7 +56,7 @@ class Role(StrEnum):
 
 
 WEBHOOK_PATH = "/api/hooks/lnbits/"
-CONNECTIONS = {Role.WEB: 16, Role.MONEY: 18, Role.MODELS: 24}
+CONNECTIONS = {Role.WEB: 16, Role.MONEY: 24, Role.MODELS: 24}
 
 
 @dataclass(frozen=True, kw_only=True)

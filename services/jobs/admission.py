@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from config.settings import Settings
 from models.admission import Admission
+from models.database import UNLOADED
 from models.job import Job
 from services.errors import ErrorCode, NotNow, RuleBroken, TooManyRequests
 
@@ -67,7 +68,10 @@ def refusal(
 def end(session: Session, admission_id: int) -> None:
     """Its job is there, or there will be none. The request that was made still counts."""
     session.execute(
-        update(Admission).where(Admission.id == admission_id).values(ended_at=func.now())
+        update(Admission)
+        .where(Admission.id == admission_id)
+        .values(ended_at=func.now())
+        .execution_options(**UNLOADED)
     )
 
 

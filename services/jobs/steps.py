@@ -15,6 +15,7 @@ from gateways.errors import Billed, OutsideError, Refused
 from gateways.llms import Answer, Question, Stop
 from models import due
 from models.attempt import Attempt, AttemptOutcome, Step
+from models.database import UNLOADED
 from models.due import Claimed
 from models.job import Job
 from models.lifecycle import JobState
@@ -204,6 +205,7 @@ def _end(
         update(Attempt)
         .where(Attempt.id == assignment.attempt_id, *guard)
         .values({"outcome": outcome, "ended_at": func.now(), **values})
+        .execution_options(**UNLOADED)
     )
 
 

@@ -1,5 +1,7 @@
 """Money in: read LNbits' feed of settled payments, and let every payment move its job once."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +30,7 @@ FEED_PAGE = 100
 FEED_PAGE_OF_A_DAY = 1000
 """As large as LNbits allows: it may be asked 200 times a minute, by all duties together."""
 FEED_PAGES_MAX = 1000
+SETTLED_AT_ONCE = 4
 LATE_GRACE = timedelta(seconds=600)
 """A payment found this long after the deadline still revives its job; the BOLT11 lives as long."""
 OVERLAP = timedelta(minutes=2)
@@ -106,9 +109,27 @@ def _settle_unknown(tools: Toolbox, payments: list[SettledPayment]) -> int:
             session.scalars(select(Receipt.payment_hash).where(Receipt.payment_hash.in_(hashes)))
         )
     unknown = [payment for payment in payments if payment.payment_hash not in known]
-    for payment in unknown:
-        settle(tools, payment)
+    _settle_all(tools, unknown)
     return len(unknown)
+
+
+def _settle_all(tools: Toolbox, payments: list[SettledPayment]) -> None:
+    """Some at a time, each in a transaction of its own; after the first trouble no more are begun.
+
+    One after the other, a busy service would see its payments ever later: each takes a dozen
+    round trips to the database.
+    """
+    if len(payments) < 2:
+        for payment in payments:
+            settle(tools, payment)
+        return
+    with ThreadPoolExecutor(SETTLED_AT_ONCE, thread_name_prefix="settle") as pool:
+        under_way = [pool.submit(copy_context().run, settle, tools, each) for each in payments]
+        try:
+            for each in under_way:
+                each.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def settle(tools: Toolbox, payment: SettledPayment) -> bool:

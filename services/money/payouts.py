@@ -19,7 +19,7 @@ from gateways.lightning import (
     SendReport,
 )
 from models import due, money_moves
-from models.database import ago
+from models.database import UNLOADED, ago
 from models.job import Job
 from models.ledger import Account
 from models.money import msats
@@ -255,7 +255,10 @@ def _note(tools: Toolbox, name: str, held: _Held, values: Mapping[str, object]) 
     """Write evidence on a payout we still hold. None = it is ours no longer."""
     with tools.database.transaction(name) as session:
         session.execute(
-            update(Payout).where(Payout.id == held.id, Payout.claim == held.claim).values(values)
+            update(Payout)
+            .where(Payout.id == held.id, Payout.claim == held.claim)
+            .values(values)
+            .execution_options(**UNLOADED)
         )
         return _load(session, held.id, held.claim)
 
@@ -333,7 +336,9 @@ def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
         said = _said(reading)
         if said:
             held_by_us = (Payout.id == held.id, Payout.claim == held.claim)
-            session.execute(update(Payout).where(*held_by_us).values(said))
+            session.execute(
+                update(Payout).where(*held_by_us).values(said).execution_options(**UNLOADED)
+            )
         was_sent = held.evidence.posts > 0
         delay = retry.patience(
             waited, at_least=FIRST_LOOK if was_sent else HELD_BACK, at_most=LAST_LOOK

@@ -1,26 +1,29 @@
 """Duties that come round: each is a row that is claimed, so no, one or two beats are all safe."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, case, func, or_, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from config.queues import EVERY, TaskName
 from gateways.errors import OutsideError, Refused
-from models.database import ago
+from models.database import UNLOADED, ago
 from models.tick import Tick
 from services.instant import catalogue, keys, probes, retention
 from services.jobs import expiry
 from services.money import btc_price, payments, reconcile, wallets
 from services.operate import dispatch, invariants
+from services.recording import insist
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-TICK_LEASE = timedelta(seconds=15)
+TICK_LEASE = timedelta(seconds=8)
 """A duty run twice does no harm, so a killed worker may be replaced soon. The heartbeat renews it:
 a first comparison with a wallet full of history takes minutes, and is not begun again beside."""
 SLOWED_DOWN = timedelta(seconds=5)
@@ -29,6 +32,8 @@ RESTS_AT_MOST = timedelta(hours=1)
 """However long whoever turned it away wishes to be left in peace."""
 CLOCK_ROOM = timedelta(seconds=2)
 HURRY_AT_MOST_EVERY = timedelta(milliseconds=500)
+BREATH = 0.25
+"""Of its usual rest, which a duty has at least."""
 EARLY = 0.8
 """Due after this share of the interval, so that a beat that is a little early need not wait."""
 
@@ -37,6 +42,8 @@ EARLY = 0.8
 class _Held:
     claim: int
     since_last_run: timedelta | None
+    began_at: datetime
+    """By PostgreSQL's clock."""
 
 
 def _read_back(tools: Toolbox, since_last_run: timedelta | None) -> None:
@@ -75,7 +82,8 @@ DUTIES: dict[TaskName, Duty] = {
 def run(tools: Toolbox, name: TaskName) -> bool:
     """Run a duty if its time has come and nobody else is at it. False = not now.
 
-    Trouble outside slows the duty down and is on record; anything else is raised.
+    Trouble outside slows the duty down and is on record; anything else is raised, and the duty is
+    due again as if it had been done: whoever was at it knows that nobody is.
     """
     held = _claim(tools, name)
     if held is None:
@@ -90,6 +98,10 @@ def run(tools: Toolbox, name: TaskName) -> bool:
         wish = max(error.retry_after or SLOWED_DOWN, SLOWED_DOWN)
         _rest(tools, name, held, min(wish, RESTS_AT_MOST), error.code)
         return True
+    except Exception:
+        with suppress(SQLAlchemyError):  # then its lease ends it
+            insist(lambda: _let_go(tools, name, held), for_long=TICK_LEASE)
+        raise
     _finish(tools, name, held, EVERY[name] * EARLY)
     return True
 
@@ -110,6 +122,7 @@ def hurry(tools: Toolbox, name: TaskName) -> bool:
             )
             .values(due_at=func.now())
             .returning(Tick.name)
+            .execution_options(**UNLOADED)
         )
     if hurried is not None:
         tools.doorbell.ring(name)
@@ -127,13 +140,14 @@ def _claim(tools: Toolbox, name: TaskName) -> _Held | None:
             update(Tick)
             .where(Tick.name == name.value, or_(Tick.due_at <= func.now(), _is_due_too_late(name)))
             .values(claim=Tick.claim + 1, due_at=func.now() + TICK_LEASE)
-            .returning(Tick.claim, ago(Tick.ran_at))
+            .returning(Tick.claim, ago(Tick.ran_at), func.now())
+            .execution_options(**UNLOADED)
         ).one_or_none()
     if row is None:
         return None
-    claim, age = row
+    claim, age, now = row
     # below zero nobody knows how long ago it was
-    return _Held(claim, None if age is None or age < timedelta(0) else age)
+    return _Held(claim, None if age is None or age < timedelta(0) else age, now)
 
 
 def _is_due_too_late(name: TaskName) -> ColumnElement[bool]:
@@ -145,16 +159,32 @@ def _is_due_too_late(name: TaskName) -> ColumnElement[bool]:
 
 
 def _finish(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta) -> None:
+    """Due again ``rest`` after it began: what takes long because much is to do is soon done again.
+
+    But it takes breath: what always takes long would else be all that this service does.
+    """
     with tools.database.transaction("ticks.finish") as session:
         session.execute(
             update(Tick)
             .where(Tick.name == name.value, Tick.claim == held.claim)
             .values(
                 claim=Tick.claim + 1,  # a heartbeat that still counts it as held passes it by
-                due_at=func.now() + rest,
+                due_at=func.greatest(held.began_at + rest, func.now() + rest * BREATH),
                 ran_at=func.now(),
                 last_error=None,
             )
+            .execution_options(**UNLOADED)
+        )
+
+
+def _let_go(tools: Toolbox, name: TaskName, held: _Held) -> None:
+    """Nothing is said of how it went. Safe to repeat."""
+    with tools.database.transaction("ticks.let_go") as session:
+        session.execute(
+            update(Tick)
+            .where(Tick.name == name.value, Tick.claim == held.claim)
+            .values(claim=Tick.claim + 1, due_at=func.now() + EVERY[name] * EARLY)
+            .execution_options(**UNLOADED)
         )
 
 
@@ -164,4 +194,5 @@ def _rest(tools: Toolbox, name: TaskName, held: _Held, rest: timedelta, code: st
             update(Tick)
             .where(Tick.name == name.value, Tick.claim == held.claim)
             .values(claim=Tick.claim + 1, due_at=func.now() + rest, last_error=code)
+            .execution_options(**UNLOADED)
         )

@@ -1,8 +1,11 @@
 """Duties that come round: once at a time, slower in trouble, and never lost with a worker."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from config.queues import EVERY, TaskName
 from local.stand_in.faults import Fault
@@ -110,6 +113,34 @@ def test_a_duty_whose_worker_died_is_taken_over_when_its_lease_is_over(life: Lif
 
 
 @pytest.mark.usefixtures("rests_long")
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_duty_that_broke_off_is_due_again_at_its_next_turn(
+    life: Life, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """Or no payment was seen for the length of a lease, whenever PostgreSQL broke off."""
+    broken = [OperationalError("SELECT 1", {}, Exception("the connection is gone"))] * lost
+    let_go = ticks._let_go
+
+    def breaks_off(tools: Toolbox, _: timedelta | None) -> None:
+        raise ValueError("broke off")
+
+    def at_last(*args: Any) -> None:
+        if broken:
+            raise broken.pop()
+        let_go(*args)
+
+    monkeypatch.setitem(ticks.DUTIES, POLL, breaks_off)
+    monkeypatch.setattr(ticks, "_let_go", at_last)
+
+    with rows.measured_rest(life.tools, Tick) as rest, pytest.raises(ValueError, match="broke off"):
+        ticks.run(life.tools, POLL)
+
+    usual = EVERY[POLL] * ticks.EARLY
+    assert rest.at_least <= usual <= rest.at_most
+    assert (_tick(life).ran_at, _tick(life).last_error) == (None, None)
+
+
+@pytest.mark.usefixtures("rests_long")
 def test_a_duty_that_takes_longer_than_its_lease_is_not_begun_by_another_worker_meanwhile(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +161,22 @@ def test_a_duty_that_takes_longer_than_its_lease_is_not_begun_by_another_worker_
 
     assert begun == [False, False, False]
     assert _tick(life).ran_at is not None
+
+
+@pytest.mark.usefixtures("rests_long")
+@pytest.mark.parametrize(("took", "rests"), [(6, 42), (30, 18), (45, 12), (600, 12)])
+def test_a_duty_comes_again_so_long_after_it_began_but_takes_breath(
+    life: Life, took: int, rests: int
+) -> None:
+    """Or payments would be seen the later the more of them there are."""
+    held = ticks._claim(life.tools, POLL)
+    assert held is not None
+    began = replace(held, began_at=held.began_at - timedelta(minutes=took))
+
+    with rows.measured_rest(life.tools, Tick) as rest:
+        ticks._finish(life.tools, POLL, began, EVERY[POLL] * ticks.EARLY)
+
+    assert rest.at_least <= timedelta(minutes=rests) <= rest.at_most + timedelta(seconds=5)
 
 
 @pytest.mark.usefixtures("rests_long")
