@@ -26,10 +26,10 @@ KEY_CHECKS = 4
 """Of the seats so many may be taken by creators whose provider is asked about a key."""
 TURN_SECONDS = 2.0
 """How long to wait in line; then the caller had better come again."""
-FIRST_PAUSE_SECONDS = 0.02
+FIRST_PAUSE_SECONDS = 0.04
 """Most of what is waited for takes a tenth of a second or two."""
-LONGEST_PAUSE_SECONDS = 0.25
-LONGER_BY = 1.5
+LONGEST_PAUSE_SECONDS = 0.5
+LONGER_BY = 2
 
 T = TypeVar("T")
 

@@ -74,7 +74,11 @@ def _claim_anew(tools: Toolbox, job: Job, invoice_text: str) -> Claim:
 def look(tools: Toolbox, payout_id: int) -> Claim:
     """Read how a claimed payout stands."""
     with tools.database.reading("refunds.look") as session:
-        return _as_claim(session.get_one(Payout, payout_id))
+        columns = (Payout.id, Payout.payment_hash, Payout.amount_sats, Payout.state)
+        row = session.execute(select(*columns).where(Payout.id == payout_id)).one()
+    return Claim(
+        payout_id=row.id, payment_hash=row.payment_hash, amount=row.amount_sats, state=row.state
+    )
 
 
 def _as_claim(payout: Payout) -> Claim:
