@@ -23,7 +23,7 @@ from tests.journeys.product import COMMANDS, Product, running_product
 from tests.support.ports import free_port
 
 LEASE_SECONDS = 6
-INVOICE_SECONDS = 40
+INVOICE_SECONDS = 25
 """Our deadline for a payment: soon enough that some are missed while a run lasts."""
 
 REFUND_WAIT_SECONDS = 3

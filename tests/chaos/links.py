@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from config import garbage
+
 LOOPBACK = "127.0.0.1"
 COMMIT = b"COMMIT\x00"
 TRICKLED_BYTES = 400
@@ -222,4 +224,5 @@ async def _serve(links: dict[str, Link]) -> None:
 
 
 if __name__ == "__main__":
+    garbage.settle()
     asyncio.run(_serve(_links(json.loads(sys.argv[1]))))
