@@ -83,6 +83,7 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
             sends=Payout.sends + 1,
             posts=0,
             refusals=0,
+            candid_posts=0,
             last_post_at=None,
             first_failed_at=None,
             first_missing_at=None,

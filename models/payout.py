@@ -47,6 +47,7 @@ class Payout(Due, Base):
         CheckConstraint("amount_sats > 0", name="amount_positive"),
         CheckConstraint("(state = 'sending') = (due_at IS NOT NULL)", name="sending_is_due"),
         CheckConstraint("refusals <= posts", name="refusals_within_posts"),
+        CheckConstraint("candid_posts <= posts", name="candid_within_posts"),
         # The guard against paying twice: a second live payout of a job cannot be written.
         Index(
             "uq_payouts_live_job",
@@ -78,6 +79,10 @@ class Payout(Due, Base):
     refusals: Mapped[int] = mapped_column(
         server_default="0",
         comment="POSTs answered by a refusal known to precede sending",
+    )
+    candid_posts: Mapped[int] = mapped_column(
+        server_default="0",
+        comment='POSTs to an LNbits that says "failed" only if its node does',
     )
     last_post_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     first_failed_at: Mapped[datetime | None] = mapped_column(

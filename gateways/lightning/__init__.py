@@ -187,6 +187,17 @@ class SendReport:
     """Its node was asked because of this request, and said that the payment has failed."""
 
 
+class Age(StrEnum):
+    """Of an LNbits: what it is worth that it calls a payment failed."""
+
+    YOUNG = "young"
+    """It does so only if its node does. What an older one wrote before, it repeats all the same."""
+    OLD = "old"
+    """It does so as well of payments that are under way, whose end its node has not told."""
+    UNKNOWN = "unknown"
+    """It did not say."""
+
+
 class Payouts(Protocol):
     """Paying: needs the admin key of the paying wallet.
 
@@ -224,11 +235,10 @@ class Payouts(Protocol):
     def key_mark(self) -> str:
         """Tells this key from any other one, without giving it away; asks nobody."""
 
-    def is_candid(self) -> bool:
-        """Whether a row that says "failed" says so only if the node did.
+    def age(self) -> Age:
+        """How old the LNbits is that answers now, as it said some minutes ago at most.
 
-        Old versions of LNbits write it of payments that are under way, too. False when there is
-        nobody to tell. Asked for seldom: the answer is kept for an hour.
+        Raises nothing.
         """
 
 

@@ -14,6 +14,7 @@ from gateways.deadline import total_deadline
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient, Reply
 from gateways.lightning import (
+    Age,
     Direction,
     InvoiceState,
     IssuedInvoice,
@@ -45,11 +46,12 @@ PAGE_LIMIT = 1000
 UNKNOWN_PAYMENT = "Payment does not exist."
 UNKNOWN_WALLET = "Wallet not found."
 
-# Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
-# try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
 _NODE_SAYS_FAILED = "Payment is failed node, "
+"""Of a row that was failed already, when its node was asked again."""
 _TOO_BUSY = "rate-limited"
 """What a node's provider says instead of what it was asked for."""
+# Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
+# try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
 _REFUSALS_BEFORE_SENDING = {
     "Insufficient balance.": "insufficient_balance",
     "You must reserve at least (": "insufficient_fee_reserve",
@@ -274,9 +276,9 @@ class LnbitsPayouts:
         """As the protocol says."""
         return self._key_mark
 
-    def is_candid(self) -> bool:
+    def age(self) -> Age:
         """As the protocol says."""
-        return self._version.is_candid()
+        return self._version.age()
 
     def _read(self, payment_hash: str) -> PayoutReading:
         reply = self._lnbits.get(_path(payment_hash))

@@ -6,19 +6,22 @@ from threading import Lock
 
 from gateways.errors import OutsideError
 from gateways.http import HttpClient
+from gateways.lightning import Age
 
 Version = tuple[int, int, int, int]
 """The fourth number is 0; -1 when the release is still to come."""
 
-CANDID_SINCE: Version = (1, 6, 2, 0)
-"""Up to 1.5.2, LNbits calls payments failed whose end its node has not told it. 1.6.2 was read."""
-KEPT_SECONDS = 3600.0
+YOUNG_SINCE: Version = (1, 6, 2, 0)
+"""The one that was read. Up to 1.5.2 payments are called failed whose end no node has told."""
+KEPT_SECONDS = 600.0
 """An LNbits may be replaced while we run, by an older one, too."""
-GET_SECONDS = 10.0
+UNKNOWN_SECONDS = 60.0
+"""Not asked again for so long: whoever waits for it has a payment to make."""
+GET_SECONDS = 5.0
 MAX_BYTES = 16 * 1024 * 1024
 """The document that names the version describes every extension as well."""
 
-_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(.*)", re.ASCII)
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-.*)?", re.ASCII)
 
 
 class LnbitsVersion:
@@ -28,26 +31,29 @@ class LnbitsVersion:
         self._address = base_url.rstrip("/") + "/openapi.json"
         self._http = http
         self._lock = Lock()
-        self._kept: tuple[float, bool] | None = None
+        self._kept: tuple[float, Age] | None = None
 
-    def is_candid(self) -> bool:
-        """Whether this LNbits is known to say "failed" only of what its node says that of.
-
-        False as well when it cannot be asked, which is asked again the next time. Raises nothing.
-        """
+    def age(self) -> Age:
+        """As ``Payouts.age`` says. Raises nothing."""
         with self._lock:
             kept = self._kept
         if kept is not None and time.monotonic() < kept[0]:
             return kept[1]
+        age = self._ask()
+        lasts = UNKNOWN_SECONDS if age is Age.UNKNOWN else KEPT_SECONDS
+        with self._lock:
+            self._kept = (time.monotonic() + lasts, age)
+        return age
+
+    def _ask(self) -> Age:
         try:
             said = self._http.get(self._address, seconds=GET_SECONDS, max_bytes=MAX_BYTES)
             version = _version_in(said.required().object())
         except OutsideError:
-            return False
-        is_candid = version is not None and version >= CANDID_SINCE
-        with self._lock:
-            self._kept = (time.monotonic() + KEPT_SECONDS, is_candid)
-        return is_candid
+            return Age.UNKNOWN
+        if version is None:
+            return Age.UNKNOWN
+        return Age.YOUNG if version >= YOUNG_SINCE else Age.OLD
 
 
 def _version_in(document: dict[str, object]) -> Version | None:

@@ -89,9 +89,11 @@ class Node:
             earlier = self._row(invoice.payment_hash, "amount < 0 AND wallet = ?", wallet)
             if earlier is not None and earlier.status is Status.PENDING:
                 raise NodeRefusal("Payment is still pending.", Status.PENDING)
-            if earlier is not None and earlier.status is Status.FAILED:
-                return earlier
             ours = self._row(invoice.payment_hash, "amount >= 0")
+            if earlier is not None and earlier.status is Status.FAILED:
+                if ours is None:  # as with a node that knows nothing of it
+                    return earlier
+                raise NodeRefusal("Payment is failed node, retrying is not possible.")
             if ours is None:
                 return self._pay_foreign(wallet, invoice, label)
             return self._pay_internal(self._payout(wallet, ours, label), invoice, ours, fault)

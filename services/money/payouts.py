@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from config.settings import Settings
 from gateways.errors import OutsideError
 from gateways.lightning import (
+    Age,
     PayoutMark,
     PayoutOutcome,
     PayoutReading,
@@ -37,7 +38,7 @@ LAST_LOOK = timedelta(minutes=30)
 SHARE_OF_LOOKS = 4
 """Looks may use one in so many of the requests that LNbits allows."""
 REQUESTS_OF_A_LOOK = 2
-"""Reading it back, and now and then handing it over once more, or proving the key."""
+"""Reading it back; now and then proving the key, or handing it over and reading once more."""
 AT_ONCE = Room(PAYOUTS_AT_ONCE)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
@@ -55,6 +56,8 @@ class _Held:
     payment_request: str
     mark: PayoutMark
     first_failed_at: datetime | None
+    was_always_candid: bool
+    """Each POST went to an LNbits that says "failed" only if its node does."""
     evidence: Evidence
 
 
@@ -161,6 +164,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Payout.posts,
             Payout.refusals,
             Payout.first_failed_at,
+            (Payout.candid_posts == Payout.posts).label("was_always_candid"),
             ago(Payout.last_post_at).label("since_post"),
             ago(Payout.first_failed_at).label("since_first_failed"),
             func.coalesce(Payout.last_post_at > Payout.first_failed_at, False).label("reposted"),
@@ -183,6 +187,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             payout_id=payout_id,
         ),
         first_failed_at=row.first_failed_at,
+        was_always_candid=row.was_always_candid,
         evidence=Evidence(
             posts=row.posts,
             refusals=row.refusals,
@@ -200,7 +205,13 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
 
     An earlier "failed" stays evidence only if it is the node's word that it has failed again.
     """
-    posting = {"posts": Payout.posts + 1, "last_post_at": func.now(), "first_failed_at": None}
+    age = lightning.age()
+    posting = {
+        "posts": Payout.posts + 1,
+        "candid_posts": Payout.candid_posts + (1 if age is Age.YOUNG else 0),
+        "last_post_at": func.now(),
+        "first_failed_at": None,
+    }
     counted = _note(tools, "payouts.posting", held, posting)
     if counted is None:
         return None
@@ -211,21 +222,24 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
         "refusals": Payout.refusals + refused,
         "last_code": report.code,
     }
-    if held.first_failed_at is not None and _asked_its_node(lightning, held, report):
+    if held.first_failed_at is not None and _speaks_for_its_node(counted, report, age):
         answered["first_failed_at"] = held.first_failed_at
     return _note(tools, "payouts.posted", held, answered)
 
 
-def _asked_its_node(lightning: Payouts, held: _Held, report: SendReport) -> bool:
-    """Whether a row that said "failed", and says it again after this POST, speaks for its node."""
-    if report.was_confirmed:
-        return True
+def _speaks_for_its_node(counted: _Held, report: SendReport, age: Age) -> bool:
+    """Whether a row that said "failed", and says it again after this POST, is its node's word.
+
+    What an old LNbits has written a young one repeats, unless its node knows better or confirms it.
+    """
+    if age is not Age.YOUNG:
+        logger.error(
+            "LNbits is not believed that a payout failed", payout=counted.id, age=age.value
+        )
+        return False
     if not report.was_considered:
         return False
-    if lightning.is_candid():
-        return True
-    logger.error("LNbits is too old to be believed that a payout failed", payout=held.id)
-    return False
+    return report.was_confirmed or counted.was_always_candid
 
 
 def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReading, _Held]:

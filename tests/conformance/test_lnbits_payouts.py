@@ -6,7 +6,7 @@ import pytest
 
 from gateways.errors import Refused, Unavailable
 from gateways.http import HttpClient
-from gateways.lightning import PayoutOutcome, Payouts, SendOutcome
+from gateways.lightning import Age, PayoutOutcome, Payouts, SendOutcome
 from gateways.lightning.lnbits import LnbitsPayouts
 from models.money import Msats
 from tests.conformance.invoices import PAYMENT_HASH, PREIMAGE, a_hash, an_invoice
@@ -138,51 +138,62 @@ def version(said: object) -> Say:
 
 
 @pytest.mark.parametrize(
-    ("say", "is_candid"),
+    ("say", "age"),
     [
-        (version("1.6.2"), True),
-        (version("v1.6.2"), True),
-        (version("1.6.10"), True),
-        (version("1.7.0-rc1"), True),
-        (version("2.0.0"), True),
-        (version("1.6.2-rc1"), False),
-        (version("1.6.1"), False),
-        (version("1.5.2"), False),
-        (version("0.12.12"), False),
-        (version("1.6"), False),
-        (version("9" * 5000 + ".0.0"), False),
-        (version(162), False),
-        (version(None), False),
-        (json_answer({"info": "1.6.2"}), False),
-        (json_answer({}), False),
-        (answer(200, "<html>a portal</html>"), False),
-        (json_answer({"detail": "Not Found"}, 404), False),
-        (RESET, False),
+        (version("1.6.2"), Age.YOUNG),
+        (version("v1.6.2"), Age.YOUNG),
+        (version("1.6.10"), Age.YOUNG),
+        (version("1.7.0-rc1"), Age.YOUNG),
+        (version("2.0.0"), Age.YOUNG),
+        (version("1.6.2-rc1"), Age.OLD),
+        (version("1.6.1"), Age.OLD),
+        (version("1.5.2"), Age.OLD),
+        (version("0.12.12"), Age.OLD),
+        (version("1.6"), Age.UNKNOWN),
+        (version("1.6.2.1"), Age.UNKNOWN),
+        (version("9" * 5000 + ".0.0"), Age.UNKNOWN),
+        (version(162), Age.UNKNOWN),
+        (version(None), Age.UNKNOWN),
+        (json_answer({"info": "1.6.2"}), Age.UNKNOWN),
+        (json_answer({}), Age.UNKNOWN),
+        (answer(200, "<html>a portal</html>"), Age.UNKNOWN),
+        (json_answer({"detail": "Not Found"}, 404), Age.UNKNOWN),
+        (RESET, Age.UNKNOWN),
     ],
 )
-def test_only_an_lnbits_known_to_be_young_is_candid(
-    server: ScriptedServer, payouts: Payouts, say: Say, is_candid: bool
+def test_only_an_lnbits_known_to_be_young_is_young(
+    server: ScriptedServer, payouts: Payouts, say: Say, age: Age
 ) -> None:
     server.says(say)
 
-    assert payouts.is_candid() is is_candid
+    assert payouts.age() is age
 
     heard = server.heard_at_last()[0]  # a GET that was reset comes again
     assert (heard.method, heard.path) == ("GET", "/openapi.json")
     assert "x-api-key" not in heard.headers
 
 
-def test_the_age_of_lnbits_is_kept_for_an_hour_and_asked_again_if_nobody_told(
-    server: ScriptedServer, payouts: Payouts, monkeypatch: pytest.MonkeyPatch
+def test_the_age_of_lnbits_is_asked_for_now_and_then(
+    server: ScriptedServer, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It may have been replaced, and by an older one; sooner if nobody told."""
+    hour = 3600.0
+    version_module = "gateways.lightning.lnbits_version"
+    monkeypatch.setattr(f"{version_module}.UNKNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(f"{version_module}.KEPT_SECONDS", hour)
+    kept = LnbitsPayouts(server.url, KEY, http)
     server.says(answer(502, "<html>"), version("1.6.2"), version("1.5.1"))
+    assert [kept.age() for _ in range(3)] == [Age.UNKNOWN, Age.YOUNG, Age.YOUNG]
 
-    assert [payouts.is_candid() for _ in range(3)] == [False, True, True]
-
-    monkeypatch.setattr("gateways.lightning.lnbits_version.KEPT_SECONDS", 0.0)
-    fresh = LnbitsPayouts(server.url, KEY, HttpClient())
+    monkeypatch.setattr(f"{version_module}.KEPT_SECONDS", 0.0)
+    fresh = LnbitsPayouts(server.url, KEY, http)
     server.says(version("1.6.2"), version("1.5.1"))
-    assert [fresh.is_candid() for _ in range(2)] == [True, False]
+    assert [fresh.age() for _ in range(2)] == [Age.YOUNG, Age.OLD]
+
+    monkeypatch.setattr(f"{version_module}.UNKNOWN_SECONDS", hour)
+    patient = LnbitsPayouts(server.url, KEY, http)
+    server.says(answer(502, "<html>"), version("1.6.2"))
+    assert [patient.age() for _ in range(2)] == [Age.UNKNOWN, Age.UNKNOWN]
 
 
 @pytest.mark.parametrize(

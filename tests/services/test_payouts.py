@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from gateways.http import HttpClient
 from gateways.lightning import PayoutOutcome, PayoutReading, Payouts
 from local.stand_in.faults import Fault, FaultKind
+from models import money_moves
 from models.ledger import Account
 from models.payout import Payout, PayoutState
 from services import retry
@@ -16,6 +18,7 @@ from services.errors import Conflict, ErrorCode
 from services.money import payouts
 from services.money.payouts import FIRST_LOOK
 from services.room import PAYOUTS_AT_ONCE
+from services.toolbox import payouts_of
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claim, claimed, owing
@@ -248,34 +251,70 @@ def test_a_second_post_that_lnbits_never_considered_proves_nothing(
     assert _look_again(life, MINUTE) is PayoutState.FAILED
 
 
-def test_an_old_lnbits_that_calls_it_failed_is_not_believed_until_it_is_replaced(
-    life: Life,
+def _with_a_young_lnbits(life: Life) -> Life:
+    """In the place of the one before, of which nothing is remembered."""
+    life.stand_in.disarm()
+    tools = life.tools.with_(payouts=payouts_of(life.tools.settings, HttpClient()))
+    return replace(life, tools=tools)
+
+
+SAYS_FAILED_AGAIN = _fault("lnbits.pay", status=201, text="its node knows no end")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        _fault("lnbits.version", FaultKind.BODY, text='{"info": {"version": "1.5.1"}}', times=99),
+        _fault("lnbits.version", status=404, times=99),
+    ],
+    ids=["old", "of unknown age"],
+)
+def test_what_an_old_lnbits_called_failed_its_node_must_confirm_to_a_young_one(
+    life: Life, says: Fault
 ) -> None:
-    """Up to 1.5.2 that is said of payments that their receiver holds back, and can take later."""
+    """Up to 1.5.2 that is said of payments that their receiver holds back, and can take later; and
+    whoever comes after repeats it."""
+    life.stand_in.arm(says)
     view = claimed(life)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
     life.work()
-    life.stand_in.arm(_fault("lnbits.version", status=404, times=100))
+    for patience in (2 * HOUR, MINUTE, 24 * HOUR, MINUTE):
+        assert _look_again(life, patience) is PayoutState.SENDING
 
-    for patience in (2 * HOUR, MINUTE, 24 * HOUR, MINUTE, 24 * HOUR):
+    life = _with_a_young_lnbits(life)
+    for patience in (24 * HOUR, MINUTE, 24 * HOUR, MINUTE):
+        life.stand_in.arm(SAYS_FAILED_AGAIN)
         assert _look_again(life, patience) is PayoutState.SENDING
     assert life.debts(view) == [("late", 10, "paying")]
 
     life.stand_in.disarm()
-    assert _look_again(life, 24 * HOUR) is PayoutState.SENDING
+    assert _look_again(life, 24 * HOUR) is PayoutState.SENDING  # now its node says so
     assert _look_again(life, MINUTE) is PayoutState.FAILED
 
 
-def test_what_the_node_says_needs_no_young_lnbits(life: Life) -> None:
+def test_what_a_young_lnbits_called_failed_it_may_repeat(life: Life) -> None:
     claimed(life)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
     life.work()
-    life.stand_in.arm(_fault("lnbits.version", status=404, times=100))
-    said = "Payment is failed node, retrying is not possible."
-    life.stand_in.arm(_fault("lnbits.pay", status=520, text=said))
+    life.stand_in.arm(SAYS_FAILED_AGAIN)
 
     assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
     assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+
+def test_a_payout_that_is_tried_again_is_as_candid_as_its_new_posts(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    for patience in (2 * HOUR, MINUTE):
+        _look_again(life, patience)
+    assert (_payout(life).posts, _payout(life).candid_posts) == (2, 2)
+
+    with life.tools.database.transaction("test.reopen") as session:
+        again = money_moves.reopen_payout(session, _payout(life).id)
+        assert again is not None
+        assert (again.posts, again.candid_posts) == (0, 0)
+        session.rollback()
 
 
 def test_given_a_payout_that_failed_for_good_then_another_invoice_is_paid(life: Life) -> None:
