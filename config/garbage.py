@@ -3,7 +3,7 @@
 import gc
 
 ALLOCATIONS = 20_000
-"""Before it looks at the young ones; Python's own 700 are less than one request makes."""
+"""Before it looks at the young ones; Python's own hundreds are less than one request makes."""
 
 
 def settle() -> None:

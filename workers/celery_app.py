@@ -100,7 +100,10 @@ def _warm_up(tools: Toolbox) -> None:
 
     def warm_up() -> None:
         for load in loads:
-            load()
+            try:
+                load()
+            except Exception:
+                logger.exception("not loaded yet")
         garbage.settle()
 
     timer = threading.Timer(WARM_UP_AFTER_SECONDS, warm_up)

@@ -1,6 +1,6 @@
 """Money in: read LNbits' feed of settled payments, and let every payment move its job once."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from datetime import datetime, timedelta
 from typing import Any
@@ -124,12 +124,12 @@ def _settle_all(tools: Toolbox, payments: list[SettledPayment]) -> None:
             settle(tools, payment)
         return
     with ThreadPoolExecutor(SETTLED_AT_ONCE, thread_name_prefix="settle") as pool:
-        under_way = [pool.submit(copy_context().run, settle, tools, each) for each in payments]
-        try:
-            for each in under_way:
+        begun = [pool.submit(copy_context().run, settle, tools, each) for each in payments]
+        done, _ = wait(begun, return_when=FIRST_EXCEPTION)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for each in begun:
+            if each in done:
                 each.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def settle(tools: Toolbox, payment: SettledPayment) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import ColumnElement, case, func, or_, update
@@ -83,7 +84,7 @@ def run(tools: Toolbox, name: TaskName) -> bool:
     """Run a duty if its time has come and nobody else is at it. False = not now.
 
     Trouble outside slows the duty down and is on record; anything else is raised, and the duty is
-    due again as if it had been done: whoever was at it knows that nobody is.
+    due again at its next turn: whoever was at it knows that nobody is.
     """
     held = _claim(tools, name)
     if held is None:
@@ -96,18 +97,22 @@ def run(tools: Toolbox, name: TaskName) -> bool:
         log = logger.error if isinstance(error, Refused) else logger.warning
         log("duty turned away", duty=name.value, code=error.code)
         wish = max(error.retry_after or SLOWED_DOWN, SLOWED_DOWN)
-        _rest(tools, name, held, min(wish, RESTS_AT_MOST), error.code)
+        turned_away = partial(_rest, tools, name, held, min(wish, RESTS_AT_MOST), error.code)
+        insist(turned_away, for_long=TICK_LEASE)
         return True
     except Exception:
         with suppress(SQLAlchemyError):  # then its lease ends it
             insist(lambda: _let_go(tools, name, held), for_long=TICK_LEASE)
         raise
-    _finish(tools, name, held, EVERY[name] * EARLY)
+    insist(lambda: _finish(tools, name, held, EVERY[name] * EARLY), for_long=TICK_LEASE)
     return True
 
 
 def hurry(tools: Toolbox, name: TaskName) -> bool:
-    """Pull the next run of a duty forward, twice a second at most. False = due, or just run."""
+    """Pull the next run of a duty forward, twice a second at most. False = due, or just run.
+
+    One that has been due for longer is rung for once more: beat's next ring may be seconds away.
+    """
     with tools.database.transaction("ticks.hurry") as session:
         hurried = session.scalar(
             update(Tick)
@@ -115,7 +120,10 @@ def hurry(tools: Toolbox, name: TaskName) -> bool:
                 Tick.name == name.value,
                 # by the clock of this moment: of two at once, the one that began first would see
                 # a duty that the other has hurried already as still to come
-                Tick.due_at > func.clock_timestamp(),
+                or_(
+                    Tick.due_at > func.clock_timestamp(),
+                    Tick.due_at < func.clock_timestamp() - HURRY_AT_MOST_EVERY,
+                ),
                 Tick.due_at <= Tick.ran_at + EVERY[name],  # resting, not at work
                 Tick.ran_at < func.now() - HURRY_AT_MOST_EVERY,
                 Tick.last_error.is_(None),

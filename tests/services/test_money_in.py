@@ -1,10 +1,13 @@
 """What LNbits tells of payments: in any order, twice, late, or of nobody we know."""
 
+import threading
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import structlog
+from sqlalchemy.exc import OperationalError
 
 from config.queues import TaskName
 from gateways.errors import Refused
@@ -16,6 +19,7 @@ from models.lifecycle import JobState
 from models.money import Msats, Sats
 from services.jobs import expiry, intake
 from services.money import payments
+from services.toolbox import Toolbox
 from tests.conftest import empty
 from tests.support import rows
 from tests.support.life import Life
@@ -220,6 +224,51 @@ def test_money_for_no_invoice_of_ours_is_booked_as_nobodys(life: Life) -> None:
     assert (receipt.invoice_id, receipt.job_id, receipt.amount_msats) == (None, None, 123_000)
     assert life.balances()[Account.UNMATCHED] == 123_000
     assert life.balances()[Account.EARNED] == 0
+
+
+def test_payments_of_a_page_are_taken_in_some_at_a_time(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = [life.create() for _ in range(2 * payments.SETTLED_AT_ONCE)]
+    for view in views:
+        life.pay(view, InvoiceKind.EVAL)
+    together = threading.Barrier(payments.SETTLED_AT_ONCE)
+    settle = payments.settle
+
+    def beside_others(tools: Toolbox, payment: SettledPayment) -> bool:
+        together.wait(timeout=60)
+        assert structlog.contextvars.get_contextvars()["task"] == "payments.poll"
+        return settle(tools, payment)
+
+    monkeypatch.setattr(payments, "settle", beside_others)
+
+    with structlog.contextvars.bound_contextvars(task="payments.poll"):
+        assert life.poll() == len(views)
+
+    assert {life.state(view) for view in views} == {JobState.EVALUATING}
+    assert life.poll() == 0
+
+
+def test_trouble_with_a_payment_ends_the_page_and_the_others_are_found_again(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = [life.create() for _ in range(3 * payments.SETTLED_AT_ONCE)]
+    for view in views:
+        life.pay(view, InvoiceKind.EVAL)
+    settle, tried = payments.settle, list[str]()
+
+    def breaks_off(tools: Toolbox, payment: SettledPayment) -> bool:
+        tried.append(payment.payment_hash)
+        raise OperationalError("INSERT", {}, Exception("the connection is gone"))
+
+    monkeypatch.setattr(payments, "settle", breaks_off)
+    with pytest.raises(OperationalError):
+        life.poll()
+    assert 0 < len(tried) <= len(views)
+
+    monkeypatch.setattr(payments, "settle", settle)
+    assert life.poll() == len(views)
+    assert {life.state(view) for view in views} == {JobState.EVALUATING}
 
 
 def test_a_payment_rings_for_the_worker_after_it_is_committed(life: Life) -> None:

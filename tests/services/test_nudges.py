@@ -44,6 +44,16 @@ def test_given_a_poll_that_rests_when_lnbits_nudges_then_the_next_one_is_due_at_
     assert life.state(view) is JobState.EVALUATING
 
 
+def test_given_a_poll_that_is_due_and_not_rung_for_then_a_nudge_rings_for_it(life: Life) -> None:
+    """One that took long is due soon after it ended; beat may not ring for it for two seconds."""
+    ticks.run(life.tools, TaskName.POLL_PAYMENTS)
+    _finished(life, timedelta(hours=2))
+
+    assert ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
+    assert not ticks.hurry(life.tools, TaskName.POLL_PAYMENTS), "twice a second at most"
+    assert list(life.doorbell.rung) == [(TaskName.POLL_PAYMENTS, None)]
+
+
 def test_given_a_poll_that_has_just_run_then_a_nudge_changes_nothing(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:

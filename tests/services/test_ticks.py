@@ -163,6 +163,28 @@ def test_a_duty_that_takes_longer_than_its_lease_is_not_begun_by_another_worker_
     assert _tick(life).ran_at is not None
 
 
+@pytest.mark.parametrize("how", ["_finish", "_rest"])
+def test_how_a_duty_went_is_written_down_when_the_database_is_back(
+    life: Life, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    broken = [OperationalError("UPDATE", {}, Exception("the connection is gone"))] * 2
+    write = getattr(ticks, how)
+    if how == "_rest":
+        life.stand_in.arm(_fault(status=503))
+
+    def at_last(*args: Any) -> None:
+        if broken:
+            raise broken.pop()
+        write(*args)
+
+    monkeypatch.setattr(ticks, how, at_last)
+
+    assert ticks.run(life.tools, POLL) is True
+
+    assert _tick(life).claim == 2, "it was let go"
+    assert _tick(life).last_error == ("http_503" if how == "_rest" else None)
+
+
 @pytest.mark.usefixtures("rests_long")
 @pytest.mark.parametrize(("took", "rests"), [(6, 42), (30, 18), (45, 12), (600, 12)])
 def test_a_duty_comes_again_so_long_after_it_began_but_takes_breath(
