@@ -192,7 +192,7 @@ def _options() -> Options:
     )
     parser.add_argument("--faults", type=int, default=40, help="acts of the nemesis")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--at-a-time", type=int, default=150, help="busy callers")
+    parser.add_argument("--at-a-time", type=int, default=250, help="busy callers")
     parser.add_argument(
         "--patience",
         type=int,

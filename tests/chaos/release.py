@@ -15,6 +15,9 @@ from typing import Any
 
 from local.environment import ROOT
 
+BUYS_PER_JOBS = 20
+"""Fewer than in a small run: hours of it are about jobs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
@@ -49,7 +52,8 @@ def main() -> int:
 
 def _run(size: Size, results: Path) -> int:
     print(f"=== {size.name}", flush=True)
-    numbers = {"--jobs": size.jobs, "--faults": size.faults, "--seed": size.seed}
+    buys = size.jobs // BUYS_PER_JOBS
+    numbers = {"--jobs": size.jobs, "--buys": buys, "--faults": size.faults, "--seed": size.seed}
     options = [part for name, number in numbers.items() for part in (name, str(number))]
     command = [sys.executable, "-m", "tests.chaos", *options, "--results", str(results)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
