@@ -195,7 +195,9 @@ class Age(StrEnum):
     OLD = "old"
     """It does so as well of payments that are under way, whose end its node has not told."""
     UNKNOWN = "unknown"
-    """It did not say."""
+    """It answered, and did not say."""
+    SILENT = "silent"
+    """It did not answer."""
 
 
 class Payouts(Protocol):
@@ -236,7 +238,7 @@ class Payouts(Protocol):
         """Tells this key from any other one, without giving it away; asks nobody."""
 
     def age(self) -> Age:
-        """How old the LNbits is that answers now, as it said some minutes ago at most.
+        """How old the LNbits is that answers now, as it said a minute ago at most.
 
         Raises nothing.
         """

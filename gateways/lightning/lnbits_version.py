@@ -13,15 +13,17 @@ Version = tuple[int, int, int, int]
 
 YOUNG_SINCE: Version = (1, 6, 2, 0)
 """The one that was read. Up to 1.5.2 payments are called failed whose end no node has told."""
-KEPT_SECONDS = 600.0
+KEPT_SECONDS = 60.0
 """An LNbits may be replaced while we run, by an older one, too."""
-UNKNOWN_SECONDS = 60.0
-"""Not asked again for so long: whoever waits for it has a payment to make."""
-GET_SECONDS = 5.0
+SILENCE_KEPT_SECONDS = 2.0
+GET_SECONDS = 10.0
+"""The document is put together when it is asked for the first time."""
 MAX_BYTES = 16 * 1024 * 1024
 """The document that names the version describes every extension as well."""
 
-_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-.*)?", re.ASCII)
+_VERSION = re.compile(
+    r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})([-.]?(?:a|b|rc|dev).*)?(?:[.+].*)?", re.ASCII
+)
 
 
 class LnbitsVersion:
@@ -40,7 +42,7 @@ class LnbitsVersion:
         if kept is not None and time.monotonic() < kept[0]:
             return kept[1]
         age = self._ask()
-        lasts = UNKNOWN_SECONDS if age is Age.UNKNOWN else KEPT_SECONDS
+        lasts = SILENCE_KEPT_SECONDS if age is Age.SILENT else KEPT_SECONDS
         with self._lock:
             self._kept = (time.monotonic() + lasts, age)
         return age
@@ -48,9 +50,11 @@ class LnbitsVersion:
     def _ask(self) -> Age:
         try:
             said = self._http.get(self._address, seconds=GET_SECONDS, max_bytes=MAX_BYTES)
-            version = _version_in(said.required().object())
         except OutsideError:
-            return Age.UNKNOWN
+            return Age.SILENT
+        if said.status == 429 or said.status >= 500:
+            return Age.SILENT
+        version = _version_in(said.fields())
         if version is None:
             return Age.UNKNOWN
         return Age.YOUNG if version >= YOUNG_SINCE else Age.OLD

@@ -92,7 +92,7 @@ def _take_on(tools: Toolbox, lightning: Payouts, held: _Held) -> None:
         return
     seen = _look(tools, lightning, known)
     if seen.conclusion is Conclusion.POST:
-        held_back = _held_back(tools)
+        held_back = _held_back(tools, lightning)
         if held_back is not None:
             _look_again(tools, seen.held, _nothing_read(held_back))
             return
@@ -124,12 +124,15 @@ def _obstacle(tools: Toolbox, lightning: Payouts, held: _Held) -> str | None:
     return None
 
 
-def _held_back(tools: Toolbox) -> str | None:
+def _held_back(tools: Toolbox, lightning: Payouts) -> str | None:
     """Why nothing may be sent now, nor sent again; what was sent may be read all the same."""
     if not reconcile.prove(tools):
         # a restored database has forgotten how this one ended, and what was paid in its stead
         return "database_not_proved"
-    return "payouts_stopped" if _are_stopped(tools) else None
+    if _are_stopped(tools):
+        return "payouts_stopped"
+    # a POST to nobody knows what would make all that follows worth less
+    return "lnbits_silent" if lightning.age() is Age.SILENT else None
 
 
 def _nothing_read(code: str) -> PayoutReading:
@@ -220,6 +223,8 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     refused = 1 if report.outcome is SendOutcome.REFUSED else 0
     answered: dict[str, object] = {
         "refusals": Payout.refusals + refused,
+        # what was refused before sending has written nothing that could be untrue
+        "candid_posts": Payout.candid_posts + (0 if age is Age.YOUNG else refused),
         "last_code": report.code,
     }
     if held.first_failed_at is not None and _speaks_for_its_node(counted, report, age):
@@ -232,14 +237,17 @@ def _speaks_for_its_node(counted: _Held, report: SendReport, age: Age) -> bool:
 
     What an old LNbits has written a young one repeats, unless its node knows better or confirms it.
     """
+    if not report.was_considered:
+        return False
     if age is not Age.YOUNG:
         logger.error(
             "LNbits is not believed that a payout failed", payout=counted.id, age=age.value
         )
         return False
-    if not report.was_considered:
-        return False
-    return report.was_confirmed or counted.was_always_candid
+    is_believed = report.was_confirmed or counted.was_always_candid
+    if not is_believed:
+        logger.error("nobody confirms that a payout failed", payout=counted.id)
+    return is_believed
 
 
 def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReading, _Held]:

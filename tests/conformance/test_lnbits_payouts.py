@@ -144,13 +144,18 @@ def version(said: object) -> Say:
         (version("v1.6.2"), Age.YOUNG),
         (version("1.6.10"), Age.YOUNG),
         (version("1.7.0-rc1"), Age.YOUNG),
+        (version("1.7.0rc1"), Age.YOUNG),
+        (version("1.6.2.post1"), Age.YOUNG),
+        (version("1.6.2+local"), Age.YOUNG),
         (version("2.0.0"), Age.YOUNG),
         (version("1.6.2-rc1"), Age.OLD),
+        (version("1.6.2rc1"), Age.OLD),
+        (version("1.6.2.dev3"), Age.OLD),
         (version("1.6.1"), Age.OLD),
         (version("1.5.2"), Age.OLD),
         (version("0.12.12"), Age.OLD),
         (version("1.6"), Age.UNKNOWN),
-        (version("1.6.2.1"), Age.UNKNOWN),
+        (version("one.6.2"), Age.UNKNOWN),
         (version("9" * 5000 + ".0.0"), Age.UNKNOWN),
         (version(162), Age.UNKNOWN),
         (version(None), Age.UNKNOWN),
@@ -158,7 +163,9 @@ def version(said: object) -> Say:
         (json_answer({}), Age.UNKNOWN),
         (answer(200, "<html>a portal</html>"), Age.UNKNOWN),
         (json_answer({"detail": "Not Found"}, 404), Age.UNKNOWN),
-        (RESET, Age.UNKNOWN),
+        (json_answer({"error": "Rate limit exceeded: 200 per 1 minute"}, 429), Age.SILENT),
+        (answer(502, "<html>a proxy</html>"), Age.SILENT),
+        (RESET, Age.SILENT),
     ],
 )
 def test_only_an_lnbits_known_to_be_young_is_young(
@@ -176,24 +183,18 @@ def test_only_an_lnbits_known_to_be_young_is_young(
 def test_the_age_of_lnbits_is_asked_for_now_and_then(
     server: ScriptedServer, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been replaced, and by an older one; sooner if nobody told."""
-    hour = 3600.0
-    version_module = "gateways.lightning.lnbits_version"
-    monkeypatch.setattr(f"{version_module}.UNKNOWN_SECONDS", 0.0)
-    monkeypatch.setattr(f"{version_module}.KEPT_SECONDS", hour)
+    """It may have been replaced, and by an older one; sooner if it did not answer."""
+    hour, module = 3600.0, "gateways.lightning.lnbits_version"
+    monkeypatch.setattr(f"{module}.SILENCE_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(f"{module}.KEPT_SECONDS", hour)
     kept = LnbitsPayouts(server.url, KEY, http)
     server.says(answer(502, "<html>"), version("1.6.2"), version("1.5.1"))
-    assert [kept.age() for _ in range(3)] == [Age.UNKNOWN, Age.YOUNG, Age.YOUNG]
+    assert [kept.age() for _ in range(3)] == [Age.SILENT, Age.YOUNG, Age.YOUNG]
 
-    monkeypatch.setattr(f"{version_module}.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(f"{module}.KEPT_SECONDS", 0.0)
     fresh = LnbitsPayouts(server.url, KEY, http)
     server.says(version("1.6.2"), version("1.5.1"))
     assert [fresh.age() for _ in range(2)] == [Age.YOUNG, Age.OLD]
-
-    monkeypatch.setattr(f"{version_module}.UNKNOWN_SECONDS", hour)
-    patient = LnbitsPayouts(server.url, KEY, http)
-    server.says(answer(502, "<html>"), version("1.6.2"))
-    assert [patient.age() for _ in range(2)] == [Age.UNKNOWN, Age.UNKNOWN]
 
 
 @pytest.mark.parametrize(

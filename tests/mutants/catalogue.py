@@ -121,8 +121,8 @@ MUTANTS = (
         changes=(
             Change(
                 file="services/money/payouts.py",
-                old="    return report.was_confirmed or counted.was_always_candid",
-                new="    return True",
+                old="    is_believed = report.was_confirmed or counted.was_always_candid",
+                new="    is_believed = True",
             ),
         ),
         caught_by=("tests/services/test_payouts.py", "-k", "old_lnbits"),

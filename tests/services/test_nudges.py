@@ -44,10 +44,15 @@ def test_given_a_poll_that_rests_when_lnbits_nudges_then_the_next_one_is_due_at_
     assert life.state(view) is JobState.EVALUATING
 
 
-def test_given_a_poll_that_is_due_and_not_rung_for_then_a_nudge_rings_for_it(life: Life) -> None:
+def test_given_a_poll_that_is_due_and_not_rung_for_then_a_nudge_rings_for_it(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that took long is due soon after it ended; beat may not ring for it for two seconds."""
+    monkeypatch.setattr(ticks, "HURRY_AT_MOST_EVERY", timedelta(minutes=1))
     ticks.run(life.tools, TaskName.POLL_PAYMENTS)
-    _finished(life, timedelta(hours=2))
+    with life.tools.database.transaction("test.overdue") as session:
+        ended, due = (func.now() - timedelta(minutes=minutes) for minutes in (10, 5))
+        session.execute(update(Tick).values(ran_at=ended, due_at=due))
 
     assert ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)
     assert not ticks.hurry(life.tools, TaskName.POLL_PAYMENTS), "twice a second at most"
@@ -101,9 +106,12 @@ class _BegunTooEarly:
             yield session
 
 
-def test_given_two_nudges_at_once_then_only_one_of_them_rings(life: Life) -> None:
+def test_given_two_nudges_at_once_then_only_one_of_them_rings(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "HURRY_AT_MOST_EVERY", timedelta(minutes=1))
     ticks.run(life.tools, TaskName.POLL_PAYMENTS)
-    _finished(life, timedelta(milliseconds=600))
+    _finished(life, timedelta(minutes=2))
 
     def nudge() -> bool:
         return ticks.hurry(life.tools, TaskName.POLL_PAYMENTS)

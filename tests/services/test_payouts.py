@@ -292,6 +292,28 @@ def test_what_an_old_lnbits_called_failed_its_node_must_confirm_to_a_young_one(
     assert _look_again(life, MINUTE) is PayoutState.FAILED
 
 
+def test_nothing_is_sent_while_lnbits_does_not_answer(life: Life) -> None:
+    """A POST that nobody may have heard would make what is read afterwards worth less."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.version", status=502, times=99))
+    life.work()
+    assert _look_again(life, HOUR / 2) is PayoutState.SENDING
+    assert (_payout(life).posts, _payout(life).last_code) == (0, "lnbits_silent")
+
+    life = _with_a_young_lnbits(life)
+    assert _look_again(life) is PayoutState.PAID
+
+
+def test_a_post_that_was_refused_has_written_nothing_that_could_be_untrue(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.version", status=404, times=99))
+    life.stand_in.arm(_fault("lnbits.pay", status=520, text="Insufficient balance."))
+
+    life.work()
+
+    assert (_payout(life).posts, _payout(life).candid_posts) == (1, 1)
+
+
 def test_what_a_young_lnbits_called_failed_it_may_repeat(life: Life) -> None:
     claimed(life)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
