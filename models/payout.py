@@ -48,6 +48,10 @@ class Payout(Due, Base):
         CheckConstraint("(state = 'sending') = (due_at IS NOT NULL)", name="sending_is_due"),
         CheckConstraint("refusals <= posts", name="refusals_within_posts"),
         CheckConstraint("candid_posts <= posts", name="candid_within_posts"),
+        CheckConstraint("believed_post <= posts", name="believed_within_posts"),
+        CheckConstraint(
+            "(first_failed_at IS NULL) = (failed_posts IS NULL)", name="failed_reading_whole"
+        ),
         # The guard against paying twice: a second live payout of a job cannot be written.
         Index(
             "uq_payouts_live_job",
@@ -83,6 +87,13 @@ class Payout(Due, Base):
     candid_posts: Mapped[int] = mapped_column(
         server_default="0",
         comment='POSTs to an LNbits that says "failed" only if its node does',
+    )
+    believed_post: Mapped[int] = mapped_column(
+        server_default="0",
+        comment='number of the last POST after which "failed" is the word of LNbits\' node',
+    )
+    failed_posts: Mapped[int | None] = mapped_column(
+        comment="POSTs before the first reading that said failed"
     )
     last_post_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     first_failed_at: Mapped[datetime | None] = mapped_column(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from gateways.lightning import PayoutOutcome
+from gateways.lightning import Age, PayoutOutcome, SendReport
 
 BETWEEN_POSTS = timedelta(seconds=60)
 """LNbits may still be working on the last POST; also lies between two failed readings."""
+BETWEEN_LATE_POSTS = timedelta(minutes=30)
+"""Of a payout that expired long ago, and of which nobody confirms that it failed."""
 MISSING_AFTER_EXPIRY = timedelta(hours=1)
 
 
@@ -30,9 +32,12 @@ class Evidence:
     posts: int
     refusals: int
     """POSTs answered by a refusal that is known to precede sending."""
+    believed_post: int
+    """The number of the last POST that makes "failed" the word of LNbits' node; 0 = none."""
     since_post: timedelta | None
     since_first_failed: timedelta | None
-    posted_since_failed: bool
+    failed_posts: int | None
+    """How many POSTs there had been when a reading first said "failed"."""
     since_expiry: timedelta
     """Since the BOLT11 expired; negative while it lives."""
     since_first_missing: timedelta | None
@@ -47,8 +52,23 @@ class Evidence:
         return self.since_post is not None and self.since_post < self.since_expiry
 
     @property
-    def may_post(self) -> bool:
+    def posted_since_failed(self) -> bool:
+        return self.failed_posts is not None and self.posts > self.failed_posts
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether "failed", read now, is the node's word: it was asked because of the last POST."""
+        return self.believed_post == self.posts
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether LNbits has done with the last POST, as far as anybody can tell."""
         return self.since_post is None or self.since_post >= BETWEEN_POSTS
+
+    @property
+    def may_post(self) -> bool:
+        pause = max(BETWEEN_POSTS, min(self.since_expiry / 8, BETWEEN_LATE_POSTS))
+        return self.since_post is None or self.since_post >= pause
 
 
 def before_first_post(evidence: Evidence) -> Conclusion:
@@ -71,20 +91,19 @@ def _after_failed(evidence: Evidence) -> Conclusion:
     """LNbits has said "failed" of paid ones: asking again, a second look and expiry prove it.
 
     Only a POST makes LNbits ask its node about a failed row, so the last one comes after expiry:
-    what was still on its way before may have arrived. Nor is a look right after a POST a proof:
-    what is read then may be the failure before, while LNbits is still at work on a request whose
-    answer was lost. It pays expired invoices of its own, too.
+    what was still on its way before may have arrived. It must be one that is known to have made it
+    ask, and of a node that is believed. Nor is a look right after a POST a proof: what is read then
+    may be the failure before, while LNbits is still at work on a request whose answer was lost. It
+    pays expired invoices of its own, too.
     """
-    seen_twice = (
-        evidence.since_first_failed is not None
-        and evidence.since_first_failed >= BETWEEN_POSTS
-        and evidence.posted_since_failed
-    )
-    if seen_twice and evidence.posted_since_expiry and evidence.may_post:
-        return Conclusion.FAILED
     was_asked = evidence.posted_since_failed and (
-        evidence.posted_since_expiry or not evidence.has_expired
+        not evidence.has_expired or (evidence.posted_since_expiry and evidence.is_believed)
     )
+    seen_twice = (
+        evidence.since_first_failed is not None and evidence.since_first_failed >= BETWEEN_POSTS
+    )
+    if was_asked and evidence.has_expired and seen_twice and evidence.is_settled:
+        return Conclusion.FAILED
     if not was_asked and evidence.may_post:
         return Conclusion.POST
     return Conclusion.WAIT
@@ -99,6 +118,19 @@ def _after_missing(evidence: Evidence) -> Conclusion:
     if evidence.may_post and not evidence.has_expired:
         return Conclusion.POST
     return Conclusion.WAIT
+
+
+def is_its_nodes_word(report: SendReport, age: Age, *, was_always_candid: bool) -> bool:
+    """Whether "failed", read after this POST, is what the node of LNbits says.
+
+    What an old LNbits has written a young one repeats, unless its node knows better or confirms it.
+
+    Args:
+        age: of the LNbits that was asked.
+        was_always_candid: each POST went to one that says "failed" only if its node does.
+    """
+    is_candid = report.was_confirmed or was_always_candid
+    return report.was_considered and age is Age.YOUNG and is_candid
 
 
 def missing_counts(reading: PayoutOutcome, evidence: Evidence) -> bool:

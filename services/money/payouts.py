@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import func, select, update
@@ -17,7 +17,6 @@ from gateways.lightning import (
     PayoutReading,
     Payouts,
     SendOutcome,
-    SendReport,
 )
 from models import due, money_moves
 from models.database import UNLOADED, ago
@@ -55,7 +54,6 @@ class _Held:
     payment_hash: str
     payment_request: str
     mark: PayoutMark
-    first_failed_at: datetime | None
     was_always_candid: bool
     """Each POST went to an LNbits that says "failed" only if its node does."""
     evidence: Evidence
@@ -166,11 +164,11 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Payout.payment_request,
             Payout.posts,
             Payout.refusals,
-            Payout.first_failed_at,
+            Payout.believed_post,
+            Payout.failed_posts,
             (Payout.candid_posts == Payout.posts).label("was_always_candid"),
             ago(Payout.last_post_at).label("since_post"),
             ago(Payout.first_failed_at).label("since_first_failed"),
-            func.coalesce(Payout.last_post_at > Payout.first_failed_at, False).label("reposted"),
             ago(Payout.invoice_expires_at).label("since_expiry"),
             ago(Payout.first_missing_at).label("since_first_missing"),
         )
@@ -189,14 +187,14 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             job_digits=row.public_id.hex[: adoption.DIGITS],
             payout_id=payout_id,
         ),
-        first_failed_at=row.first_failed_at,
         was_always_candid=row.was_always_candid,
         evidence=Evidence(
             posts=row.posts,
             refusals=row.refusals,
+            believed_post=row.believed_post,
             since_post=row.since_post,
             since_first_failed=row.since_first_failed,
-            posted_since_failed=row.reposted,
+            failed_posts=row.failed_posts,
             since_expiry=row.since_expiry,
             since_first_missing=row.since_first_missing,
         ),
@@ -204,16 +202,12 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
 
 
 def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
-    """Count the POST, commit, then send. None = it is ours no longer and nothing was sent.
-
-    An earlier "failed" stays evidence only if it is the node's word that it has failed again.
-    """
+    """Count the POST, commit, then send. None = it is ours no longer and nothing was sent."""
     age = lightning.age()
     posting = {
         "posts": Payout.posts + 1,
         "candid_posts": Payout.candid_posts + (1 if age is Age.YOUNG else 0),
         "last_post_at": func.now(),
-        "first_failed_at": None,
     }
     counted = _note(tools, "payouts.posting", held, posting)
     if counted is None:
@@ -227,27 +221,12 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
         "candid_posts": Payout.candid_posts + (0 if age is Age.YOUNG else refused),
         "last_code": report.code,
     }
-    if held.first_failed_at is not None and _speaks_for_its_node(counted, report, age):
-        answered["first_failed_at"] = held.first_failed_at
+    was_always_candid = counted.was_always_candid
+    if payout_evidence.is_its_nodes_word(report, age, was_always_candid=was_always_candid):
+        answered["believed_post"] = counted.evidence.posts
+    elif report.was_considered and counted.evidence.failed_posts is not None:
+        logger.error("nobody confirms that a payout failed", payout=held.id, age=age.value)
     return _note(tools, "payouts.posted", held, answered)
-
-
-def _speaks_for_its_node(counted: _Held, report: SendReport, age: Age) -> bool:
-    """Whether a row that said "failed", and says it again after this POST, is its node's word.
-
-    What an old LNbits has written a young one repeats, unless its node knows better or confirms it.
-    """
-    if not report.was_considered:
-        return False
-    if age is not Age.YOUNG:
-        logger.error(
-            "LNbits is not believed that a payout failed", payout=counted.id, age=age.value
-        )
-        return False
-    is_believed = report.was_confirmed or counted.was_always_candid
-    if not is_believed:
-        logger.error("nobody confirms that a payout failed", payout=counted.id)
-    return is_believed
 
 
 def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReading, _Held]:
@@ -255,8 +234,11 @@ def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReadin
     reading = lightning.read(held.payment_hash)
     noted = None
     if reading.outcome is PayoutOutcome.FAILED:
-        first = func.coalesce(Payout.first_failed_at, func.now())
-        noted = _note(tools, "payouts.failed_reading", held, {"first_failed_at": first})
+        failed = {
+            "first_failed_at": func.coalesce(Payout.first_failed_at, func.now()),
+            "failed_posts": func.coalesce(Payout.failed_posts, Payout.posts),
+        }
+        noted = _note(tools, "payouts.failed_reading", held, failed)
     if payout_evidence.missing_counts(reading.outcome, held.evidence) and _key_is_good(lightning):
         first = func.coalesce(Payout.first_missing_at, func.now())
         missing = {"first_missing_at": first, "last_code": reading.code}

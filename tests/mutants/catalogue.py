@@ -98,9 +98,9 @@ MUTANTS = (
         name="a POST that LNbits never considered is evidence",
         changes=(
             Change(
-                file="services/money/payouts.py",
-                old='        "first_failed_at": None,\n    }',
-                new="    }",
+                file="services/money/payout_evidence.py",
+                old="    return report.was_considered and age is",
+                new="    return age is",
             ),
         ),
         caught_by=("tests/services/test_payouts.py", "-k", "never_considered"),
@@ -109,9 +109,9 @@ MUTANTS = (
         name="an old LNbits is believed",
         changes=(
             Change(
-                file="services/money/payouts.py",
-                old="    if age is not Age.YOUNG:",
-                new="    if age is None:",
+                file="services/money/payout_evidence.py",
+                old="report.was_considered and age is Age.YOUNG and is_candid",
+                new="report.was_considered and is_candid",
             ),
         ),
         caught_by=("tests/services/test_payouts.py", "-k", "old_lnbits"),
@@ -120,12 +120,23 @@ MUTANTS = (
         name="what an old LNbits wrote is believed of a young one",
         changes=(
             Change(
-                file="services/money/payouts.py",
-                old="    is_believed = report.was_confirmed or counted.was_always_candid",
-                new="    is_believed = True",
+                file="services/money/payout_evidence.py",
+                old="    is_candid = report.was_confirmed or was_always_candid",
+                new="    is_candid = True",
             ),
         ),
         caught_by=("tests/services/test_payouts.py", "-k", "old_lnbits"),
+    ),
+    Mutant(
+        name="what was said of an earlier POST is evidence after a later one",
+        changes=(
+            Change(
+                file="services/money/payout_evidence.py",
+                old="        return self.believed_post == self.posts",
+                new="        return self.believed_post > 0",
+            ),
+        ),
+        caught_by=("tests/services/test_payouts.py", "-k", "heard_once"),
     ),
     Mutant(
         name="404 = failed",

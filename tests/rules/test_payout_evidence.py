@@ -28,16 +28,17 @@ SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hou
 POSTED = Evidence(
     posts=1,
     refusals=0,
+    believed_post=1,
     since_post=SECOND,
     since_first_failed=None,
-    posted_since_failed=False,
+    failed_posts=None,
     since_expiry=-HOUR,
     since_first_missing=None,
 )
 POSTED_LONG_AGO = replace(POSTED, since_post=MINUTE)
 EXPIRED = replace(POSTED_LONG_AGO, since_expiry=SECOND)
-FAILED_ONCE = replace(POSTED_LONG_AGO, since_first_failed=MINUTE)
-REPOSTED = replace(FAILED_ONCE, posts=2, since_post=SECOND, posted_since_failed=True)
+FAILED_ONCE = replace(POSTED_LONG_AGO, since_first_failed=MINUTE, failed_posts=1)
+REPOSTED = replace(FAILED_ONCE, posts=2, believed_post=2, since_post=SECOND)
 REFUSED = replace(POSTED, refusals=1)
 LONG_EXPIRED = replace(POSTED_LONG_AGO, since_post=HOUR, since_expiry=HOUR)
 
@@ -92,6 +93,24 @@ R, C = PayoutOutcome, Conclusion
             replace(REPOSTED, since_post=MINUTE, since_expiry=HOUR),
             C.FAILED,
             "failed twice, and once more a minute after a POST that came after expiry: proof",
+        ),
+        _row(
+            R.FAILED,
+            replace(REPOSTED, believed_post=1, since_post=MINUTE, since_expiry=2 * MINUTE),
+            C.POST,
+            "the same, but nobody knows whether its node was asked because of that POST",
+        ),
+        _row(
+            R.FAILED,
+            replace(REPOSTED, believed_post=1, since_post=7 * MINUTE, since_expiry=HOUR),
+            C.WAIT,
+            "of what expired an hour ago its node is asked again every eighth of an hour",
+        ),
+        _row(
+            R.FAILED,
+            replace(REPOSTED, believed_post=1, since_post=HOUR / 2, since_expiry=24 * HOUR),
+            C.POST,
+            "of what expired a day ago every half hour",
         ),
         _row(
             R.FAILED,
@@ -173,9 +192,10 @@ evidences = st.builds(
     Evidence,
     posts=st.just(3),
     refusals=st.integers(0, 3),
+    believed_post=st.integers(0, 3),
     since_post=ages,
     since_first_failed=ages,
-    posted_since_failed=st.booleans(),
+    failed_posts=st.none() | st.integers(1, 3),
     since_expiry=st.timedeltas(-timedelta(days=8), timedelta(days=8)),
     since_first_missing=ages,
 )
@@ -187,8 +207,9 @@ def test_failed_is_never_concluded_without_one_of_the_three_proofs(
 ) -> None:
     failed_twice = (
         reading is PayoutOutcome.FAILED
-        and evidence.posted_since_failed
-        and evidence.may_post
+        and evidence.failed_posts in {1, 2}
+        and evidence.believed_post == 3
+        and (evidence.since_post or timedelta(0)) >= BETWEEN_POSTS
         and (evidence.since_first_failed or timedelta(0)) >= BETWEEN_POSTS
         and evidence.since_expiry > (evidence.since_post or timedelta(0)) > timedelta(0)
     )
@@ -220,20 +241,22 @@ def test_nothing_is_posted_twice_within_a_minute(
         assert evidence.since_post is None or evidence.since_post >= MINUTE
 
 
-@pytest.mark.parametrize("posted", [True, False])
-def test_every_payout_comes_to_an_end_when_lnbits_keeps_saying_the_same(posted: bool) -> None:
+@pytest.mark.parametrize("was_asked", [True, False])
+def test_every_payout_comes_to_an_end_when_lnbits_keeps_saying_the_same(was_asked: bool) -> None:
     """A failed row, or none: with time, and a POST where one is allowed, FAILED is proved."""
     for reading, refusals in product((PayoutOutcome.FAILED, PayoutOutcome.MISSING), (0, 1)):
         late = replace(
             POSTED,
             posts=2,
             refusals=refusals,
-            since_post=MINUTE,
+            believed_post=2,
+            since_post=MISSING_AFTER_EXPIRY / 8,
             since_first_failed=HOUR,
-            posted_since_failed=posted,
+            failed_posts=1 if was_asked else 2,
             since_expiry=MISSING_AFTER_EXPIRY,
             since_first_missing=MINUTE,
         )
         first = conclude(reading, late)
-        after = replace(late, posted_since_failed=True) if first is Conclusion.POST else late
+        posted = replace(late, posts=3, believed_post=3)
+        after = posted if first is Conclusion.POST else late
         assert conclude(reading, after) is Conclusion.FAILED

@@ -247,8 +247,34 @@ def test_a_second_post_that_lnbits_never_considered_proves_nothing(
 
     assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
     assert _look_again(life, MINUTE) is PayoutState.SENDING
+    assert _posts(life) == 2  # of what expired an hour ago it is asked every eighth of an hour
+    assert _look_again(life, HOUR / 4) is PayoutState.SENDING
     assert _posts(life) == 3
     assert _look_again(life, MINUTE) is PayoutState.FAILED
+
+
+def test_what_was_heard_once_proves_nothing_after_a_post_that_nobody_heard(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
+    assert (_payout(life).posts, _payout(life).believed_post) == (2, 2)
+    rows.change(life.tools, Payout, posts=3)  # committed, and then its process died
+
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+
+
+def test_a_clock_that_was_set_back_lets_no_old_failure_pass_for_a_new_one(life: Life) -> None:
+    """Only a POST that is counted after it comes after a reading, whatever their times say."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    rows.let_pass(life.tools, Payout, 2 * HOUR)
+    rows.change(life.tools, Payout, last_post_at=Payout.first_failed_at + MINUTE)
+    assert (_payout(life).posts, _payout(life).failed_posts) == (1, 1)
+
+    assert _look_again(life, HOUR) is PayoutState.SENDING
+    assert _posts(life) == 2
 
 
 def _with_a_young_lnbits(life: Life) -> Life:
