@@ -59,9 +59,12 @@ class WaitingRoom:
 
         Returns the last look, which is made when the time is up and not before.
         """
-        deadline = self._clock() + seconds
+        return self._go_on(self._clock() + seconds, look(), look, done)
+
+    def _go_on(
+        self, deadline: float, seen: T, look: Callable[[], T], done: Callable[[T], bool]
+    ) -> T:
         pause = FIRST_PAUSE_SECONDS
-        seen = look()
         while not done(seen) and (left := deadline - self._clock()) > 0:
             self._pause(min(pause, left))
             pause = min(pause * LONGER_BY, LONGEST_PAUSE_SECONDS)
@@ -71,12 +74,12 @@ class WaitingRoom:
     def follow(
         self, known: T, look: Callable[[], T], *, done: Callable[[T], bool], seconds: float
     ) -> T:
-        """``until``, of what is on record: whoever waits is told so, also without a database.
+        """``until``, of what is on record and was ``known`` just now, so that nobody looks at once.
 
-        Then it returns what was ``known`` before.
+        Without a database it returns what was ``known``: whoever waits is told so.
         """
         try:
-            return self.until(look, done=done, seconds=seconds)
+            return self._go_on(self._clock() + seconds, known, look, done)
         except DATABASE_LOST as error:
             defects.log(logger, error)
             return known

@@ -86,7 +86,7 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
             candid_posts=0,
             believed_post=0,
             last_post_at=None,
-            failed_posts=None,
+            posts_at_first_failed=None,
             first_failed_at=None,
             first_missing_at=None,
             last_code=None,

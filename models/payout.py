@@ -50,7 +50,11 @@ class Payout(Due, Base):
         CheckConstraint("candid_posts <= posts", name="candid_within_posts"),
         CheckConstraint("believed_post <= posts", name="believed_within_posts"),
         CheckConstraint(
-            "(first_failed_at IS NULL) = (failed_posts IS NULL)", name="failed_reading_whole"
+            "(first_failed_at IS NULL) = (posts_at_first_failed IS NULL)",
+            name="failed_reading_whole",
+        ),
+        CheckConstraint(
+            "posts_at_first_failed BETWEEN 1 AND posts", name="failed_reading_after_a_post"
         ),
         # The guard against paying twice: a second live payout of a job cannot be written.
         Index(
@@ -92,12 +96,12 @@ class Payout(Due, Base):
         server_default="0",
         comment='number of the last POST after which "failed" is the word of LNbits\' node',
     )
-    failed_posts: Mapped[int | None] = mapped_column(
-        comment="POSTs before the first reading that said failed"
+    posts_at_first_failed: Mapped[int | None] = mapped_column(
+        comment="POSTs before the first reading that said failed, of a row still there"
     )
     last_post_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     first_failed_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="first reading that said failed"
+        DateTime(timezone=True), comment="first reading that said failed, of a row still there"
     )
     first_missing_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="first 404 an hour after the BOLT11 expired"

@@ -180,8 +180,8 @@ class SendReport:
     outcome: SendOutcome
     code: str
     was_considered: bool = False
-    """LNbits has looked at the payment, and asked its node if its row said "failed". Unless it is
-    known to have done so, it has not: the request may not have come so far.
+    """LNbits has looked at the payment, and asked its node if its row said "failed". Unless its
+    answer shows that, it has not: the request may not have come so far.
     """
     was_confirmed: bool = False
     """Its node was asked because of this request, and said that the payment has failed."""

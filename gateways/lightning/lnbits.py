@@ -48,8 +48,8 @@ UNKNOWN_WALLET = "Wallet not found."
 
 _NODE_SAYS_FAILED = "Payment is failed node, "
 """Of a row that was failed already, when its node was asked again."""
-_TOO_BUSY = "rate-limited"
-"""What a node's provider says instead of what it was asked for."""
+_SAYS_FAILED = (_NODE_SAYS_FAILED, "Payment failed: ")
+"""Any other 520 is said before LNbits looks, or of a row that has not failed."""
 # Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
 # try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
 _REFUSALS_BEFORE_SENDING = {
@@ -332,10 +332,10 @@ def _refused_at_the_door(reply: Reply) -> str | None:
 
 
 def _was_considered(reply: Reply) -> bool:
-    """Whether this is how LNbits answers once it has looked at a payment."""
-    detail = reply.fields().get("detail")
-    is_busy = isinstance(detail, str) and detail.startswith(_TOO_BUSY)
-    return reply.status in {201, 520} and bool(reply.fields()) and not is_busy
+    """Whether LNbits answers so once it has looked at a payment that its row calls failed."""
+    if reply.status == 201:
+        return bool(reply.fields())
+    return reply.status == 520 and _detail(reply).startswith(_SAYS_FAILED)
 
 
 def _answered(reply: Reply) -> str:

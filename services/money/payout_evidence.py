@@ -11,9 +11,9 @@ from enum import StrEnum
 from gateways.lightning import Age, PayoutOutcome, SendReport
 
 BETWEEN_POSTS = timedelta(seconds=60)
-"""LNbits may still be working on the last POST; also lies between two failed readings."""
-BETWEEN_LATE_POSTS = timedelta(minutes=30)
-"""Of a payout that expired long ago, and of which nobody confirms that it failed."""
+"""LNbits may still be working on the last POST."""
+BETWEEN_POSTS_AT_MOST = timedelta(minutes=30)
+"""Of a payout that has been called failed for long, while nobody confirms it."""
 MISSING_AFTER_EXPIRY = timedelta(hours=1)
 
 
@@ -33,11 +33,12 @@ class Evidence:
     refusals: int
     """POSTs answered by a refusal that is known to precede sending."""
     believed_post: int
-    """The number of the last POST that makes "failed" the word of LNbits' node; 0 = none."""
+    """Number of the last POST whose answer makes "failed" the word of LNbits' node; 0 = none."""
     since_post: timedelta | None
     since_first_failed: timedelta | None
-    failed_posts: int | None
-    """How many POSTs there had been when a reading first said "failed"."""
+    """Since a reading first said "failed", of a row that is still there."""
+    posts_at_first_failed: int | None
+    """How many POSTs there had been by then."""
     since_expiry: timedelta
     """Since the BOLT11 expired; negative while it lives."""
     since_first_missing: timedelta | None
@@ -53,11 +54,11 @@ class Evidence:
 
     @property
     def posted_since_failed(self) -> bool:
-        return self.failed_posts is not None and self.posts > self.failed_posts
+        return self.posts_at_first_failed is not None and self.posts > self.posts_at_first_failed
 
     @property
     def is_believed(self) -> bool:
-        """Whether "failed", read now, is the node's word: it was asked because of the last POST."""
+        """Whether "failed", read now, is the node's word, as the answer to the last POST shows."""
         return self.believed_post == self.posts
 
     @property
@@ -67,7 +68,9 @@ class Evidence:
 
     @property
     def may_post(self) -> bool:
-        pause = max(BETWEEN_POSTS, min(self.since_expiry / 8, BETWEEN_LATE_POSTS))
+        """After an eighth of the time since it was first called failed, within bounds."""
+        called_failed = self.since_first_failed or timedelta(0)
+        pause = max(BETWEEN_POSTS, min(called_failed / 8, BETWEEN_POSTS_AT_MOST))
         return self.since_post is None or self.since_post >= pause
 
 
@@ -91,18 +94,14 @@ def _after_failed(evidence: Evidence) -> Conclusion:
     """LNbits has said "failed" of paid ones: asking again, a second look and expiry prove it.
 
     Only a POST makes LNbits ask its node about a failed row, so the last one comes after expiry:
-    what was still on its way before may have arrived. It must be one that is known to have made it
-    ask, and of a node that is believed. Nor is a look right after a POST a proof: what is read then
+    what was still on its way before may have arrived. Its answer must show that LNbits has looked,
+    and that its node is to be believed. Nor is a look right after a POST a proof: what is read then
     may be the failure before, while LNbits is still at work on a request whose answer was lost. It
     pays expired invoices of its own, too.
     """
-    was_asked = evidence.posted_since_failed and (
-        not evidence.has_expired or (evidence.posted_since_expiry and evidence.is_believed)
-    )
-    seen_twice = (
-        evidence.since_first_failed is not None and evidence.since_first_failed >= BETWEEN_POSTS
-    )
-    if was_asked and evidence.has_expired and seen_twice and evidence.is_settled:
+    is_confirmed = evidence.posted_since_failed and evidence.is_believed
+    was_asked = is_confirmed and (evidence.posted_since_expiry or not evidence.has_expired)
+    if was_asked and evidence.has_expired and evidence.is_settled:
         return Conclusion.FAILED
     if not was_asked and evidence.may_post:
         return Conclusion.POST

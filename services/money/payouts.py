@@ -165,7 +165,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Payout.posts,
             Payout.refusals,
             Payout.believed_post,
-            Payout.failed_posts,
+            Payout.posts_at_first_failed,
             (Payout.candid_posts == Payout.posts).label("was_always_candid"),
             ago(Payout.last_post_at).label("since_post"),
             ago(Payout.first_failed_at).label("since_first_failed"),
@@ -194,7 +194,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             believed_post=row.believed_post,
             since_post=row.since_post,
             since_first_failed=row.since_first_failed,
-            failed_posts=row.failed_posts,
+            posts_at_first_failed=row.posts_at_first_failed,
             since_expiry=row.since_expiry,
             since_first_missing=row.since_first_missing,
         ),
@@ -224,7 +224,7 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     was_always_candid = counted.was_always_candid
     if payout_evidence.is_its_nodes_word(report, age, was_always_candid=was_always_candid):
         answered["believed_post"] = counted.evidence.posts
-    elif report.was_considered and counted.evidence.failed_posts is not None:
+    elif report.was_considered and counted.evidence.posts_at_first_failed is not None:
         logger.error("nobody confirms that a payout failed", payout=held.id, age=age.value)
     return _note(tools, "payouts.posted", held, answered)
 
@@ -236,9 +236,12 @@ def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReadin
     if reading.outcome is PayoutOutcome.FAILED:
         failed = {
             "first_failed_at": func.coalesce(Payout.first_failed_at, func.now()),
-            "failed_posts": func.coalesce(Payout.failed_posts, Payout.posts),
+            "posts_at_first_failed": func.coalesce(Payout.posts_at_first_failed, Payout.posts),
         }
         noted = _note(tools, "payouts.failed_reading", held, failed)
+    if reading.outcome is PayoutOutcome.MISSING and held.evidence.since_first_failed is not None:
+        gone = {"first_failed_at": None, "posts_at_first_failed": None}
+        noted = _note(tools, "payouts.failed_row_is_gone", held, gone)
     if payout_evidence.missing_counts(reading.outcome, held.evidence) and _key_is_good(lightning):
         first = func.coalesce(Payout.first_missing_at, func.now())
         missing = {"first_missing_at": first, "last_code": reading.code}

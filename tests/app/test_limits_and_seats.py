@@ -137,6 +137,14 @@ def test_given_no_time_to_wait_then_it_is_looked_once() -> None:
     assert WaitingRoom().until(lambda: next(looks), done=lambda _: False, seconds=0) == 1
 
 
+def test_what_was_known_just_now_is_not_looked_at_again_at_once() -> None:
+    def never() -> int:
+        raise AssertionError
+
+    assert WaitingRoom().follow(7, never, done=lambda _: False, seconds=0) == 7
+    assert WaitingRoom().follow(7, never, done=lambda seen: seen == 7, seconds=60) == 7
+
+
 def test_it_is_looked_again_until_it_is_done() -> None:
     happened = threading.Event()
     threading.Timer(0.05, happened.set).start()

@@ -385,6 +385,7 @@ def _refunds_told(evidence: Evidence) -> Sentences:
 DOORS = ("web", "web-2")
 CLEAN = frozenset({201, 429, 503})
 """How a POST of a job may be answered while something outside is away."""
+LOCK_SECONDS = 3.0
 NOT_NOW = frozenset({"lightning_unavailable", "resource_unavailable"})
 """What any other POST may say of the outside."""
 
@@ -392,13 +393,17 @@ NOT_NOW = frozenset({"lightning_unavailable", "resource_unavailable"})
 def doors_stay_open(evidence: Evidence) -> Sentences:
     """Only what is done to a door, or to PostgreSQL, may keep it from answering.
 
-    Valkey, LNbits, models and workers are nothing to a GET, and a clean 503 to a POST.
+    Valkey, LNbits, models and workers are nothing to a GET, and a clean 503 to a POST. So is
+    whoever stands still and holds the row that a POST wants.
     """
     windows = DoorWindows(evidence)
     for line in evidence.callers:
         if line["what"] != "answered" or _is_in_order(line):
             continue
-        if not windows.may_fail(DOORS[line["door"]], line["at"], line["seconds"]):
+        when = line["at"], line["seconds"]
+        if _waited_for_a_row(line) and windows.may_hold_a_row(*when):
+            continue
+        if not windows.may_fail(DOORS[line["door"]], *when):
             said = line["code"] or line["trouble"] or line["status"]
             yield f"{line['route']} at {DOORS[line['door']]}: {said} at {line['at']:.1f}"
 
@@ -411,6 +416,15 @@ def _is_in_order(line: Row) -> bool:
     if line["route"].startswith("POST"):
         return line["status"] // 100 == 4 or line["code"] in NOT_NOW
     return False
+
+
+def _waited_for_a_row(line: Row) -> bool:
+    """As long as PostgreSQL lets anybody wait (``lock_timeout``), and then was told to come again.
+
+    Whoever only reads waits for nobody.
+    """
+    is_told = line["code"] == "not_ready" and line["retry_after"] is not None
+    return line["route"].startswith("POST") and is_told and line["seconds"] >= LOCK_SECONDS
 
 
 # --- I10: somebody else has looked at the books

@@ -630,3 +630,26 @@ def test_a_door_may_fail_only_for_what_is_done_to_it_or_to_postgresql(
     found = check(evidence(callers=told, acts=act(kind, victim, AT - 1, AT)))
 
     assert (found == []) is is_allowed
+
+
+CLAIM = "POST /api/jobs/{id}/refund"
+
+
+@pytest.mark.parametrize(
+    ("kind", "victim", "told", "is_allowed"),
+    [
+        ("freeze", "web-2", answered(route=CLAIM, seconds=3.5), True),
+        ("link_black_hole", "worker-money>postgres", answered(route=CLAIM, seconds=3.5), True),
+        ("freeze", "web-2", answered(route=CLAIM, seconds=0.1), False),
+        ("freeze", "web-2", answered(route=CLAIM, seconds=3.5, retry_after=None), False),
+        ("freeze", "web-2", answered(route=CLAIM, seconds=3.5, code="internal"), False),
+        ("freeze", "web-2", answered(seconds=3.5), False),
+        ("link_black_hole", "all>lnbits", answered(route=CLAIM, seconds=3.5), False),
+    ],
+)
+def test_whoever_wants_a_row_that_a_frozen_process_holds_may_be_told_to_come_again(
+    kind: str, victim: str, told: Row, is_allowed: bool
+) -> None:
+    found = check(evidence(callers=[*callers(), told], acts=act(kind, victim, AT - 1, AT)))
+
+    assert (found == []) is is_allowed

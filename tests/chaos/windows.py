@@ -87,6 +87,14 @@ class DoorWindows:
         spans += [(began, ended + POSTGRES_BACK_SECONDS) for began, ended in self._standstills]
         return any(end is not None and began <= at + seconds and at <= end for began, end in spans)
 
+    def may_hold_a_row(self, at: float, seconds: float) -> bool:
+        """Whether somebody stood still, or was cut off from PostgreSQL, with a lock perhaps."""
+        return any(
+            window.began <= at + seconds and at <= window.mended + POSTGRES_BACK_SECONDS
+            for window in self._windows
+            if window.kind == "freeze" or window.victim.endswith(">postgres")
+        )
+
 
 def _end_for(door: str, window: Window) -> float | None:
     """When this door works again after an act; None = the act is nothing to it."""

@@ -247,8 +247,8 @@ def test_a_second_post_that_lnbits_never_considered_proves_nothing(
 
     assert _look_again(life, 2 * HOUR) is PayoutState.SENDING
     assert _look_again(life, MINUTE) is PayoutState.SENDING
-    assert _posts(life) == 2  # of what expired an hour ago it is asked every eighth of an hour
-    assert _look_again(life, HOUR / 4) is PayoutState.SENDING
+    assert _posts(life) == 2  # an eighth of the time since it was first called failed
+    assert _look_again(life, HOUR / 2) is PayoutState.SENDING
     assert _posts(life) == 3
     assert _look_again(life, MINUTE) is PayoutState.FAILED
 
@@ -264,6 +264,34 @@ def test_what_was_heard_once_proves_nothing_after_a_post_that_nobody_heard(life:
     assert _look_again(life, MINUTE) is PayoutState.SENDING
 
 
+def test_a_second_post_that_nobody_heard_is_repeated_while_the_invoice_lives(life: Life) -> None:
+    """Nobody waits for its expiry, perhaps for days, to find out that it can be paid."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    life.stand_in.arm(_fault("lnbits.pay", status=429))
+
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+
+    assert _posts(life) == 3
+    assert _payout(life).believed_post == 3
+
+
+def test_a_failed_row_that_is_gone_is_evidence_no_more(life: Life) -> None:
+    """Its operator has removed it, say: what comes next is another payment."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    assert _payout(life).posts_at_first_failed == 1
+    life.stand_in.arm(_fault("lnbits.read", status=404))
+
+    _look_again(life)
+
+    payout = _payout(life)
+    assert (payout.first_failed_at, payout.posts_at_first_failed) == (None, None)
+
+
 def test_a_clock_that_was_set_back_lets_no_old_failure_pass_for_a_new_one(life: Life) -> None:
     """Only a POST that is counted after it comes after a reading, whatever their times say."""
     claimed(life)
@@ -271,7 +299,7 @@ def test_a_clock_that_was_set_back_lets_no_old_failure_pass_for_a_new_one(life: 
     life.work()
     rows.let_pass(life.tools, Payout, 2 * HOUR)
     rows.change(life.tools, Payout, last_post_at=Payout.first_failed_at + MINUTE)
-    assert (_payout(life).posts, _payout(life).failed_posts) == (1, 1)
+    assert (_payout(life).posts, _payout(life).posts_at_first_failed) == (1, 1)
 
     assert _look_again(life, HOUR) is PayoutState.SENDING
     assert _posts(life) == 2
