@@ -28,7 +28,8 @@ TICK_LEASE = timedelta(seconds=8)
 """A duty run twice does no harm, so a killed worker may be replaced soon. The heartbeat renews it:
 a first comparison with a wallet full of history takes minutes, and is not begun again beside."""
 SLOWED_DOWN = timedelta(seconds=5)
-"""How long a duty rests at least after LNbits or a feed turned it away."""
+"""How long a duty rests after LNbits or a feed turned it away, if not for long yet a bit less."""
+TOO_MANY = "http_429"
 RESTS_AT_MOST = timedelta(hours=1)
 """However long whoever turned it away wishes to be left in peace."""
 CLOCK_ROOM = timedelta(seconds=2)
@@ -96,8 +97,8 @@ def run(tools: Toolbox, name: TaskName) -> bool:
         # what was refused will be refused again: that is for a person
         log = logger.error if isinstance(error, Refused) else logger.warning
         log("duty turned away", duty=name.value, code=error.code)
-        wish = max(error.retry_after or SLOWED_DOWN, SLOWED_DOWN)
-        turned_away = partial(_rest, tools, name, held, min(wish, RESTS_AT_MOST), error.code)
+        rest = _slowed_down(error, EVERY[name] * EARLY, held.since_last_run)
+        turned_away = partial(_rest, tools, name, held, rest, error.code)
         insist(turned_away, for_long=TICK_LEASE)
         return True
     except Exception:
@@ -106,6 +107,19 @@ def run(tools: Toolbox, name: TaskName) -> bool:
         raise
     insist(lambda: _finish(tools, name, held, EVERY[name] * EARLY), for_long=TICK_LEASE)
     return True
+
+
+def _slowed_down(
+    error: OutsideError, usual: timedelta, since_last_run: timedelta | None
+) -> timedelta:
+    """Whoever wants peace gets it. One bad answer is no reason to keep money waiting for long.
+
+    Half the time since it last went well, at least its usual rest: the row's age is the memory.
+    """
+    wants_peace = TOO_MANY in {error.code, error.inside}
+    if isinstance(error, Refused) or wants_peace or error.retry_after or since_last_run is None:
+        return min(max(error.retry_after or SLOWED_DOWN, SLOWED_DOWN), RESTS_AT_MOST)
+    return min(max(since_last_run / 2, usual), SLOWED_DOWN)
 
 
 def hurry(tools: Toolbox, name: TaskName) -> bool:

@@ -40,6 +40,7 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
         "paid in the world": len(evidence.money("payment_out")),
         "recovery in seconds": recoveries(evidence),
         "goals of recovery in seconds": goals(evidence.lease_seconds),
+        "longest pause of a step, in seconds": longest_pauses(evidence),
         "callers": availability(evidence),
         "the machine stood still, in seconds": [
             round(ended - began, 1) for began, ended in standstills(evidence.callers)
@@ -122,6 +123,26 @@ def _take_overs(evidence: Evidence, windows: list[Window]) -> list[float]:
             meanwhile = bisect_left(starts, again) - bisect_left(starts, began)
             if meanwhile == 1:
                 found.append(again - kills[place])
+    return found
+
+
+def longest_pauses(evidence: Evidence) -> dict[str, float]:
+    """How long no job at all was taken a step on, whatever was broken, while callers were coming.
+
+    Recovery, above, asks for any progress; here each kind of step has to go on.
+    """
+    rows = evidence.tables
+    steps = {
+        "payments taken in": [receipt["received_at"] for receipt in rows["receipts"]],
+        "models asked": [attempt["started_at"] for attempt in rows["attempts"]],
+        "refunds paid": [row["settled_at"] for row in rows["payouts"] if row["state"] == "paid"],
+    }
+    last_comer = max((job["created_at"] for job in rows["jobs"]), default=None)
+    found = {}
+    for step, times in steps.items():
+        while_busy = sorted(time for time in times if last_comer and time <= last_comer)
+        pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(while_busy)]
+        found[step] = round(max(pauses, default=0.0), 1)
     return found
 
 

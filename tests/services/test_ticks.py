@@ -5,9 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import func
 from sqlalchemy.exc import OperationalError
 
 from config.queues import EVERY, TaskName
+from gateways.errors import OutsideError, Refused, Unavailable
 from local.stand_in.faults import Fault
 from models.invoice import InvoiceKind
 from models.lifecycle import JobState
@@ -83,6 +85,49 @@ def test_trouble_outside_slows_a_duty_down_and_is_on_record(life: Life, status: 
     assert _tick(life).last_error == f"http_{status}"
     assert _tick(life).ran_at is None
     assert rest.at_least <= timedelta(seconds=5) <= rest.at_most
+
+
+def test_one_bad_answer_is_no_reason_to_keep_money_waiting_for_long(life: Life) -> None:
+    ticks.run(life.tools, POLL)
+    rows.change(life.tools, Tick, due_at=func.now())
+    life.stand_in.arm(_fault(status=500, times=2))
+
+    with rows.measured_rest(life.tools, Tick) as rest:
+        ticks.run(life.tools, POLL)
+
+    assert _tick(life).last_error == "http_500"
+    assert rest.at_least < ticks.SLOWED_DOWN
+
+
+BAD, BUSY = Unavailable("", code="http_500"), Unavailable("", code="http_429")
+BUSY_INSIDE = Unavailable("", code="not_json")
+BUSY_INSIDE.inside = "http_429"
+PATIENT = Unavailable("", code="http_503", retry_after=timedelta(seconds=1))
+WRONG = Refused("", code="http_401")
+
+
+@pytest.mark.parametrize(
+    ("error", "well_ago", "rests"),
+    [
+        (BAD, 0, 1.6),
+        (BAD, 2, 1.6),
+        (BAD, 6, 3),
+        (BAD, 10, 5),
+        (BAD, 600, 5),
+        (BAD, None, 5),
+        (BUSY, 2, 5),
+        (BUSY_INSIDE, 2, 5),
+        (PATIENT, 2, 5),
+        (WRONG, 2, 5),
+    ],
+)
+def test_a_duty_slows_down_the_more_the_longer_it_has_gone_badly(
+    error: OutsideError, well_ago: int | None, rests: float
+) -> None:
+    since = None if well_ago is None else timedelta(seconds=well_ago)
+    usual = timedelta(seconds=1.6)
+
+    assert ticks._slowed_down(error, usual, since) == timedelta(seconds=rests)
 
 
 def test_a_wish_of_lnbits_for_more_time_is_honoured(life: Life) -> None:
