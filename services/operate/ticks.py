@@ -24,7 +24,7 @@ from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-TICK_LEASE = timedelta(seconds=8)
+TICK_LEASE = timedelta(seconds=5)
 """A duty run twice does no harm, so a killed worker may be replaced soon. The heartbeat renews it:
 a first comparison with a wallet full of history takes minutes, and is not begun again beside."""
 SLOWED_DOWN = timedelta(seconds=5)
