@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice, zip_longest
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
-from config.queues import QUEUE_OF, QueueName, TaskName
+from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
 from models import due
 from models.demo_run import DemoRun
 from models.job import Job
@@ -15,6 +15,7 @@ from models.lifecycle import JobState
 from models.payout import Payout
 from models.refund_destination import RefundDestination
 from models.run import EXECUTED_RUNS, Run, RunState
+from models.tick import Tick
 from services.toolbox import Toolbox
 
 RINGS_PER_KIND = 200
@@ -40,16 +41,31 @@ _WORK: tuple[tuple[TaskName, due.DueRow, Callable[[], ColumnElement[bool]]], ...
 
 
 def ring_for_due_rows(tools: Toolbox) -> int:
-    """Read what is due and ring for it; returns how many rings. Takes nothing, changes nothing."""
+    """Read what is due and ring for it; returns how many rings. Takes nothing, changes nothing.
+
+    Also for duties that were turned away and have rested: beat rings for some once a minute only.
+    """
     with tools.database.transaction("dispatch") as session:
         due_rows = [_due(session, *work) for work in _WORK]
+        duties = _to_try_again(session)
     by_queue: defaultdict[QueueName, list[list[Ring]]] = defaultdict(list)
     for of_kind in filter(None, due_rows):
         by_queue[QUEUE_OF[of_kind[0][0]]].append(of_kind)
     rings = [ring for queue, kinds in by_queue.items() for ring in _fitting(tools, queue, kinds)]
     for task, row_id in rings:
         tools.doorbell.ring(task, row_id)
-    return len(rings)
+    for duty in duties:
+        tools.doorbell.ring(duty)
+    return len(rings) + len(duties)
+
+
+def _to_try_again(session: Session) -> list[TaskName]:
+    rested = select(Tick.name).where(
+        Tick.name.in_([duty.value for duty in EVERY]),
+        Tick.last_error.is_not(None),
+        Tick.due_at <= func.now(),
+    )
+    return [TaskName(name) for name in session.scalars(rested)]
 
 
 def _fitting(tools: Toolbox, queue: QueueName, kinds: list[list[Ring]]) -> list[Ring]:

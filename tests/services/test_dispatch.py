@@ -3,17 +3,19 @@
 import re
 from datetime import timedelta
 
-from sqlalchemy import text
+from sqlalchemy import func, text
 
 from config.queues import QueueName, TaskName
 from local.environment import ROOT
+from local.stand_in.faults import Fault, FaultKind
 from models import tables
 from models.job import Job
 from models.payout import Payout
 from models.refund_destination import RefundDestination
+from models.tick import Tick
 from services.jobs import demo
 from services.jobs.demo import Client
-from services.operate import dispatch
+from services.operate import dispatch, ticks
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claimed, owing_to
@@ -54,6 +56,21 @@ def test_what_waits_for_money_has_ended_or_was_put_off_is_not_rung_for(life: Lif
     assert life.view(later).job.due_at is not None
 
     assert _rung(life) == set()
+
+
+def test_a_duty_that_was_turned_away_is_rung_for_when_it_has_rested(life: Life) -> None:
+    """What comes round once a minute would else lose a minute with every bad answer."""
+    duty = TaskName.REREAD_PAYMENTS
+    life.stand_in.arm(Fault(target="lnbits.feed", kind=FaultKind.STATUS, status=500, times=2))
+    ticks.run(life.tools, duty)
+    assert rows.only(life.tools, Tick).last_error == "http_500"
+
+    assert _rung(life) == set()
+    rows.change(life.tools, Tick, due_at=func.now())
+    assert _rung(life) == {(duty, None)}
+    ticks.run(life.tools, duty)
+    rows.change(life.tools, Tick, due_at=func.now())
+    assert _rung(life) == set()  # it went well: beat rings for it
 
 
 def test_what_a_clock_set_back_puts_off_is_due_by_the_lines_of_the_operations_page(

@@ -110,9 +110,8 @@ WRONG = Refused("", code="http_401")
     ("error", "well_ago", "rests"),
     [
         (BAD, 0, 1.6),
-        (BAD, 2, 1.6),
-        (BAD, 6, 3),
-        (BAD, 10, 5),
+        (BAD, 8, 1.6),
+        (BAD, 24, 3),
         (BAD, 600, 5),
         (BAD, None, 5),
         (BUSY, 2, 5),
@@ -128,6 +127,13 @@ def test_a_duty_slows_down_the_more_the_longer_it_has_gone_badly(
     usual = timedelta(seconds=1.6)
 
     assert ticks._slowed_down(error, usual, since) == timedelta(seconds=rests)
+
+
+@pytest.mark.parametrize(("well_ago", "rests"), [(10, 5), (80, 10), (6000, 48)])
+def test_what_comes_round_once_a_minute_is_tried_again_sooner(well_ago: int, rests: int) -> None:
+    usual, since = timedelta(seconds=48), timedelta(seconds=well_ago)
+
+    assert ticks._slowed_down(BAD, usual, since) == timedelta(seconds=rests)
 
 
 def test_a_wish_of_lnbits_for_more_time_is_honoured(life: Life) -> None:
