@@ -68,6 +68,7 @@ def test_a_duty_that_was_turned_away_is_rung_for_when_it_has_rested(life: Life) 
     assert _rung(life) == set()
     rows.change(life.tools, Tick, due_at=func.now())
     assert _rung(life) == {(duty, None)}
+    life.stand_in.disarm()
     ticks.run(life.tools, duty)
     rows.change(life.tools, Tick, due_at=func.now())
     assert _rung(life) == set()  # it went well: beat rings for it
