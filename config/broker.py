@@ -66,7 +66,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "retry_on_timeout": False,
             "global_keyprefix": KEY_PREFIX,
             # a message that was taken is gone: to remember it is two transactions more for each,
-            # a seventh of a busy worker's time, and what was taken and lost is rung for again
+            # and what was taken and lost is rung for again
             "ack_emulation": False,
         },
         "broker_connection_retry_on_startup": True,

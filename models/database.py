@@ -79,8 +79,7 @@ OVERLAPPING = timedelta(seconds=5)
 UNLOADED = {"synchronize_session": False}
 """For an UPDATE of rows that its session has not loaded, or does not look at again.
 
-SQLAlchemy would work out in Python, each time, which loaded objects it changes: a tenth of what a
-busy worker does.
+SQLAlchemy would work out in Python, each time, which loaded objects it changes.
 """
 AS_RETURNED = {"synchronize_session": False, "populate_existing": True}
 """The same where the row comes back whole: that is what a loaded object shows from then on."""
