@@ -47,9 +47,9 @@ UNKNOWN_PAYMENT = "Payment does not exist."
 UNKNOWN_WALLET = "Wallet not found."
 
 _NODE_SAYS_FAILED = "Payment is failed node, "
-"""Of a row that was failed already, when its node was asked again."""
-_SAYS_FAILED = (_NODE_SAYS_FAILED, "Payment failed: ")
-"""Any other 520 is said before LNbits looks, or of a row that has not failed."""
+"""Of a row that was failed already, when its node was asked again. Any other 520 is said before
+LNbits looks, or of a new row, or of one that has not failed.
+"""
 # Said before LNbits sends anything. Deliberately whole beginnings: the words of a node that did
 # try come as "Payment failed: …", and "Internal invoice already paid." may be our own success.
 _REFUSALS_BEFORE_SENDING = {
@@ -245,7 +245,7 @@ class LnbitsPayouts:
             outcome=SendOutcome.SENT,
             code=_answered(reply),
             was_considered=_was_considered(reply),
-            was_confirmed=reply.status == 520 and _detail(reply).startswith(_NODE_SAYS_FAILED),
+            was_confirmed=_is_confirmed(reply),
         )
 
     def read(self, payment_hash: str) -> PayoutReading:
@@ -335,7 +335,11 @@ def _was_considered(reply: Reply) -> bool:
     """Whether LNbits answers so once it has looked at a payment that its row calls failed."""
     if reply.status == 201:
         return bool(reply.fields())
-    return reply.status == 520 and _detail(reply).startswith(_SAYS_FAILED)
+    return _is_confirmed(reply)
+
+
+def _is_confirmed(reply: Reply) -> bool:
+    return reply.status == 520 and _detail(reply).startswith(_NODE_SAYS_FAILED)
 
 
 def _answered(reply: Reply) -> str:

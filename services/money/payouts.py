@@ -224,8 +224,9 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     was_always_candid = counted.was_always_candid
     if payout_evidence.is_its_nodes_word(report, age, was_always_candid=was_always_candid):
         answered["believed_post"] = counted.evidence.posts
-    elif report.was_considered and counted.evidence.posts_at_first_failed is not None:
-        logger.error("nobody confirms that a payout failed", payout=held.id, age=age.value)
+    elif counted.evidence.posts_at_first_failed is not None:
+        said = {"age": age.value, "code": report.code}
+        logger.error("nobody confirms that a payout failed", payout=held.id, **said)
     return _note(tools, "payouts.posted", held, answered)
 
 

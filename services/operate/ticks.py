@@ -24,7 +24,7 @@ from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-TICK_LEASE = timedelta(seconds=5)
+TICK_LEASE = timedelta(seconds=7)
 """A duty run twice does no harm, so a killed worker may be replaced soon. The heartbeat renews it:
 a first comparison with a wallet full of history takes minutes, and is not begun again beside."""
 SLOWED_DOWN = timedelta(seconds=5)
@@ -120,7 +120,7 @@ def _slowed_down(
     """
     wants_peace = TOO_MANY in {error.code, error.inside}
     if isinstance(error, Refused) or wants_peace or error.retry_after or since_last_run is None:
-        return min(max(error.retry_after or SLOWED_DOWN, SLOWED_DOWN), RESTS_AT_MOST)
+        return min(max(error.retry_after or usual, usual, SLOWED_DOWN), RESTS_AT_MOST)
     least, most = sorted((usual, SLOWED_DOWN))
     return min(max(since_last_run / 8, least), most)
 

@@ -141,6 +141,7 @@ def longest_pauses(evidence: Evidence) -> dict[str, float]:
     found = {}
     for step, times in steps.items():
         while_busy = sorted(time for time in times if last_comer and time <= last_comer)
+        while_busy += [last_comer] if last_comer else []
         pauses = [(later - earlier).total_seconds() for earlier, later in pairwise(while_busy)]
         found[step] = round(max(pauses, default=0.0), 1)
     return found

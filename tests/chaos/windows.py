@@ -67,6 +67,8 @@ class Windows:
 
 HURTS_DOORS = frozenset({"stop_postgres", "terminate_backends"})
 POSTGRES_BACK_SECONDS = 5.0
+LOCKED_SECONDS = 15.0
+"""Until PostgreSQL ends a transaction that nobody goes on with."""
 DOOR_BACK_SECONDS = 30.0
 """Until a web process that was killed has been started again on a busy machine."""
 
@@ -90,7 +92,7 @@ class DoorWindows:
     def may_hold_a_row(self, at: float, seconds: float) -> bool:
         """Whether somebody stood still, or was cut off from PostgreSQL, with a lock perhaps."""
         return any(
-            window.began <= at + seconds and at <= window.mended + POSTGRES_BACK_SECONDS
+            window.began <= at + seconds and at <= window.mended + LOCKED_SECONDS
             for window in self._windows
             if window.kind == "freeze" or window.victim.endswith(">postgres")
         )

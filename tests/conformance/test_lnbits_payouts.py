@@ -100,7 +100,7 @@ def test_an_answer_that_proves_nothing_is_sent_and_never_raises(
     [
         (json_answer({"status": "failed", "amount": -10_000}, 201), True),
         (json_answer(detail("Payment is failed node, retrying is not possible."), 520), True),
-        (json_answer(detail("Payment failed: no route"), 520), True),
+        (json_answer(detail("Payment failed: no route"), 520), False),
         (json_answer(detail("Payment is still pending.", "pending"), 520), False),
         (json_answer(detail("Payment already paid.", "success"), 520), False),
         (json_answer(detail("Only incoming payments allowed."), 520), False),

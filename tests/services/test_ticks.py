@@ -129,11 +129,23 @@ def test_a_duty_slows_down_the_more_the_longer_it_has_gone_badly(
     assert ticks._slowed_down(error, usual, since) == timedelta(seconds=rests)
 
 
-@pytest.mark.parametrize(("well_ago", "rests"), [(10, 5), (80, 10), (6000, 48)])
-def test_what_comes_round_once_a_minute_is_tried_again_sooner(well_ago: int, rests: int) -> None:
+@pytest.mark.parametrize(
+    ("error", "well_ago", "rests"),
+    [
+        (BAD, 10, 5),
+        (BAD, 80, 10),
+        (BAD, 6000, 48),
+        (BUSY, 10, 48),
+        (PATIENT, 10, 48),
+        (WRONG, 10, 48),
+    ],
+)
+def test_what_comes_round_once_a_minute_is_tried_again_sooner_after_a_bad_answer(
+    error: OutsideError, well_ago: int, rests: int
+) -> None:
     usual, since = timedelta(seconds=48), timedelta(seconds=well_ago)
 
-    assert ticks._slowed_down(BAD, usual, since) == timedelta(seconds=rests)
+    assert ticks._slowed_down(error, usual, since) == timedelta(seconds=rests)
 
 
 def test_a_wish_of_lnbits_for_more_time_is_honoured(life: Life) -> None:
