@@ -513,6 +513,17 @@ def test_a_run_without_a_shop_need_not_sell_anything() -> None:
     assert check(evidence(tables=rows, effects=moved, callers=told, earnings=None)) == []
 
 
+@pytest.mark.parametrize(("arrived", "is_found"), [(AT + 240, True), (AT + 220, False)])
+def test_money_that_a_feed_has_hidden_may_be_found_a_minute_later(
+    arrived: float, is_found: bool
+) -> None:
+    hidden = effects()[0] | {"kind": "payment_in", "at": arrived, "paymentHash": "hidden"}
+
+    found = check(evidence(effects=[*effects(), hidden]))
+
+    assert ([violation.invariant[:2] for violation in found] == []) is is_found
+
+
 def test_money_that_is_still_looked_for_is_no_violation() -> None:
     """Only a little after all was calm, and not in the earnings yet."""
     rows = tables() | {"runs": [run(state="settling", transaction=None, paid_usd_micros=0)]}
