@@ -1,6 +1,5 @@
 """Reading request bodies strictly: what another parser could read differently is refused."""
 
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app import context
+from gateways import json_text
 from services.errors import ErrorCode, InvalidRequest
 
 LOCATIONS = ("json", "query")
@@ -87,13 +87,16 @@ def _subject(path: tuple[str, ...]) -> str:
 def read_object(body: bytes) -> dict[str, Any]:
     """Parse a body. Raises InvalidRequest(invalid_json, or invalid_request for other JSON)."""
     try:
-        value = json.loads(
+        value = json_text.loads(
             body.decode("utf-8"),
             parse_float=Decimal,  # a price is read as it was written
             parse_constant=_refuse_constant,
             object_pairs_hook=_unique,
         )
-    except (ValueError, ArithmeticError, RecursionError) as error:
+    except json_text.NestedTooDeep as error:
+        said = f"The body is not valid JSON: {error}."
+        raise InvalidRequest(said, code=ErrorCode.INVALID_JSON) from error
+    except (ValueError, ArithmeticError) as error:
         raise InvalidRequest("The body is not valid JSON.", code=ErrorCode.INVALID_JSON) from error
     if not isinstance(value, dict):
         raise InvalidRequest.at("", "The body must be a JSON object.")

@@ -6,7 +6,6 @@ connection had gone stale. Proxies, ``.netrc`` and cookies are ignored; the vari
 CA bundle are not.
 """
 
-import json
 import re
 import ssl
 from collections.abc import Iterable, Mapping
@@ -25,6 +24,7 @@ from urllib3.exceptions import HTTPError as UrllibError
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 from urllib3.exceptions import TimeoutError as UrllibTimeout
 
+from gateways import json_text
 from gateways.connections import DeadlineAdapter, Dial, PublicAdapter, connected
 from gateways.deadline import addresses_of, total_deadline
 from gateways.errors import Billed, OutsideError, Refused, Unavailable
@@ -61,8 +61,8 @@ class Reply:
     def json(self) -> Any:
         """The body as JSON, fractions as Decimal. Raises Unavailable (``not_json``)."""
         try:
-            return json.loads(self.body, parse_float=Decimal, parse_constant=_refuse_constant)
-        except (ValueError, ArithmeticError, RecursionError) as error:
+            return json_text.loads(self.body, parse_float=Decimal, parse_constant=_refuse_constant)
+        except (ValueError, ArithmeticError) as error:
             raise Unavailable(f"{self.asked}: the answer is no JSON", code="not_json") from error
 
     def object(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from x402.http import FacilitatorConfig, HTTPFacilitatorClientSync
 from x402.schemas import SettleResponse, VerifyResponse
 
+from gateways import json_text
 from gateways.errors import OutsideError, Unavailable
 from gateways.http import HttpClient, Reply
 from gateways.x402 import (
@@ -218,7 +219,4 @@ class _Response:
 
     def json(self) -> Any:
         """Raises ValueError, which their client turns into an error of its own."""
-        try:
-            return json.loads(self.reply.body)
-        except RecursionError as error:
-            raise ValueError("nested too deep") from error
+        return json_text.loads(self.reply.body)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from gateways import evm_addresses
+from gateways import evm_addresses, json_text
 from gateways.x402 import (
     SCHEME,
     Authorization,
@@ -64,12 +64,12 @@ def decode(text: str) -> dict[str, Any]:
     if len(text) > MAX_HEADER_CHARS:
         raise MalformedPayment("The payment is too large.")
     try:
-        value = json.loads(
+        value = json_text.loads(
             base64.b64decode(text, validate=True).decode(),
             parse_constant=_refuse_constant,
             object_pairs_hook=_without_doubles,
         )
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MalformedPayment("The payment is not base64 of a JSON object.") from error
     if not isinstance(value, dict):
         raise MalformedPayment("The payment is not a JSON object.")

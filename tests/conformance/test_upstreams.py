@@ -7,8 +7,9 @@ import pytest
 
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import PublicHttpClient
+from gateways.json_text import MAX_NESTING
 from gateways.proxied import Delivered, UpstreamCall, UpstreamMethod, problem_of
-from gateways.proxied.upstreams import MAX_BYTES, MAX_DEPTH, PublicUpstreams
+from gateways.proxied.upstreams import MAX_BYTES, PublicUpstreams
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from tests.conformance.internet import Internet
@@ -132,7 +133,7 @@ def test_an_answer_that_cannot_be_sold_is_an_error_that_names_neither_answer_nor
 
 
 def test_json_may_be_nested_as_deep_as_is_said(internet: Internet) -> None:
-    deep = "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
+    deep = "[" * MAX_NESTING + "]" * MAX_NESTING
     internet.wallet.says(said(deep, "application/json"))
 
     assert json.dumps(ask(internet).value) == deep
