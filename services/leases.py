@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import itemgetter
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from models import due
 from models.database import Database
@@ -47,15 +50,32 @@ class Leases:
         """Renew everything held, one UPDATE a table; returns how many rows are still ours.
 
         A row that was taken over is forgotten here: what its holder records will match nothing.
+        The shortest lease comes first, and a table that cannot be written stops no other; then the
+        last SQLAlchemyError is raised.
         """
         with self._lock:
             held = set(self._held)
-        kept: set[_Entry] = set()
-        for model, lease in {(entry.model, entry.lease) for entry in held}:
-            entries = [entry for entry in held if (entry.model, entry.lease) == (model, lease)]
-            with database.transaction("leases.renew") as session:
-                ours = due.keep(session, model, [(e.key, e.claim) for e in entries], lease=lease)
-            kept |= {entry for entry in entries if (entry.key, entry.claim) in ours}
-        with self._lock:
-            self._held -= held - kept
-        return len(kept)
+        error: SQLAlchemyError | None = None
+        ours = 0
+        for model, lease in sorted({(e.model, e.lease) for e in held}, key=itemgetter(1)):
+            entries = {entry for entry in held if (entry.model, entry.lease) == (model, lease)}
+            try:
+                kept = _renewed(database, model, entries, lease)
+            except SQLAlchemyError as failure:
+                error = failure
+                continue
+            with self._lock:
+                self._held -= entries - kept
+            ours += len(kept)
+        if error is not None:
+            raise error
+        return ours
+
+
+def _renewed(
+    database: Database, model: type[due.Kept], entries: set[_Entry], lease: timedelta
+) -> set[_Entry]:
+    """Those of them that are still ours."""
+    with database.transaction("leases.renew") as session:
+        ours = due.keep(session, model, [(e.key, e.claim) for e in entries], lease=lease)
+    return {entry for entry in entries if (entry.key, entry.claim) in ours}

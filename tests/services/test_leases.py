@@ -3,10 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from models import due
 from models.attempt import Step
 from models.job import Job
+from models.tick import Tick
 from services.jobs import steps
 from services.jobs.steps import Assignment
 from services.leases import Leases
@@ -44,6 +46,22 @@ def test_a_row_that_is_held_no_longer_is_not_renewed(life: Life) -> None:
 
     assert leases.renew(life.tools.database) == 0
     assert rows.due_in(life.tools, Job) <= life.tools.settings.lease
+
+
+def test_a_table_that_cannot_be_written_costs_no_other_its_rows(life: Life) -> None:
+    view, leases = life.evaluating(), Leases(timedelta(seconds=60))
+    claim = _take(life, view.job.id).claim
+    rows.let_pass(life.tools, Job, timedelta(seconds=45))
+
+    no_name_of_a_duty = 7
+    with (
+        leases.hold(Job, view.job.id, claim),
+        leases.hold(Tick, no_name_of_a_duty, 1, lease=TICK_LEASE),
+        pytest.raises(ProgrammingError),
+    ):
+        leases.renew(life.tools.database)
+
+    assert rows.due_in(life.tools, Job) > timedelta(seconds=50)
 
 
 def test_a_row_that_was_taken_over_is_lost_and_its_lease_is_not_touched(life: Life) -> None:
