@@ -24,6 +24,8 @@ class Size:
     jobs: int
     faults: int
     seed: int
+    refunds_fail_until: float = 1.0
+    """Of the callers served. Who claims in vain claims again and again, in ever larger numbers."""
 
     @property
     def name(self) -> str:
@@ -34,7 +36,7 @@ RUNS = (
     Size(jobs=5_000, faults=100, seed=1),
     Size(jobs=5_000, faults=100, seed=2),
     Size(jobs=5_000, faults=100, seed=3),
-    Size(jobs=20_000, faults=400, seed=4),
+    Size(jobs=20_000, faults=400, seed=4, refunds_fail_until=0.1),
 )
 
 
@@ -58,7 +60,13 @@ def main() -> int:
 def _run(size: Size, results: Path) -> int:
     print(f"=== {size.name}", flush=True)
     buys = size.jobs // BUYS_PER_JOBS
-    numbers = {"--jobs": size.jobs, "--buys": buys, "--faults": size.faults, "--seed": size.seed}
+    numbers = {
+        "--jobs": size.jobs,
+        "--buys": buys,
+        "--faults": size.faults,
+        "--seed": size.seed,
+        "--refunds-fail-until": size.refunds_fail_until,
+    }
     options = [part for name, number in numbers.items() for part in (name, str(number))]
     command = [sys.executable, "-m", "tests.chaos", *options, "--results", str(results)]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
