@@ -9,10 +9,10 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-x402 test-machines chaos release-check reconcile owner-moves doubtful-runs books creators rotate-keys clean
+.PHONY: help setup run test t fuzz stateful check lint fix types imports docs openapi migration migrate test-system test-matrix mutants test-lnbits test-x402 test-machines chaos release-check reconcile owner-moves doubtful-payouts doubtful-runs books creators rotate-keys clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything into .venv, exactly as locked (again only when a lock changed)
 	@$(SETUP_DEV)
@@ -73,6 +73,9 @@ migrate: ## bring the database of DATABASE_URL up to date (`make run` does that 
 
 reconcile: ## compare books, wallets and rules from the beginning (environment of worker-money)
 	@$(SETUP) && $(VENV) -m workers.reconcile
+
+doubtful-payouts: ## list refunds whose end is not known; DO="failed 12" says what you found at the node
+	@$(SETUP) && $(VENV) -m workers.doubtful_payouts $(DO)
 
 doubtful-runs: ## list runs of which nobody knows whether they were paid; DO="settled 12 0x…" books one
 	@$(SETUP) && $(VENV) -m workers.doubtful_runs $(DO)

@@ -71,7 +71,8 @@ def cover_debts(session: Session, payout: Payout) -> Sats:
 def reopen_payout(session: Session, payout_id: int) -> Payout | None:
     """Try the same BOLT11 again after a proved failure: the one safe way to repeat a payout.
 
-    Evidence is gathered anew. None = it is not failed.
+    Evidence is gathered anew; only that LNbits has shown a row of it stays true. None = it is not
+    failed.
     """
     payout = session.scalar(
         update(Payout)
@@ -85,6 +86,7 @@ def reopen_payout(session: Session, payout_id: int) -> Payout | None:
             refusals=0,
             candid_posts=0,
             believed_post=0,
+            vouched_posts=0,
             last_post_at=None,
             posts_at_first_failed=None,
             first_failed_at=None,
@@ -110,7 +112,7 @@ def adopt_payout(session: Session, payout: Payout, debts: list[int]) -> Payout:
     It counts as handed over once, so that only readings of the wallet decide what became of it.
     The caller holds the job's row, so that nobody claims these debts meanwhile.
     """
-    payout.posts = 1
+    payout.posts, payout.row_was_read = 1, True
     session.add(payout)
     session.flush()  # the debts need the number
     session.execute(
@@ -135,7 +137,7 @@ def readopt_payout(
     if payout is None:
         return None
     payout.amount_sats = amount_sats
-    payout.posts = 1
+    payout.posts, payout.row_was_read = 1, True
     payout.last_post_at = payout.due_at
     session.flush()
     _cover(session, payout_id, debts)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Text,
+    false,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -56,6 +57,7 @@ class Payout(Due, Base):
         CheckConstraint(
             "posts_at_first_failed BETWEEN 1 AND posts", name="failed_reading_after_a_post"
         ),
+        CheckConstraint("vouched_posts <= posts", name="vouched_within_posts"),
         # The guard against paying twice: a second live payout of a job cannot be written.
         Index(
             "uq_payouts_live_job",
@@ -99,12 +101,21 @@ class Payout(Due, Base):
     posts_at_first_failed: Mapped[int | None] = mapped_column(
         comment="POSTs before the first reading that said failed, of a row still there"
     )
+    row_was_read: Mapped[bool] = mapped_column(
+        server_default=false(),
+        comment="LNbits has shown a row of it: that there is none any more proves nothing",
+    )
+    vouched_posts: Mapped[int] = mapped_column(
+        server_default="0",
+        comment="POSTs there had been when a person said that it failed; 0 = nobody does",
+    )
     last_post_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     first_failed_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="first reading that said failed, of a row still there"
     )
     first_missing_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True), comment="first 404 an hour after the BOLT11 expired"
+        DateTime(timezone=True),
+        comment="first 404 an hour after the BOLT11 expired; none once its row shows",
     )
     last_code: Mapped[str | None] = mapped_column(Text)
     fee_msats: Mapped[MsatsColumn | None]

@@ -42,7 +42,13 @@ class Evidence:
     since_expiry: timedelta
     """Since the BOLT11 expired; negative while it lives."""
     since_first_missing: timedelta | None
-    """Since the first 404 that counts: past ``MISSING_AFTER_EXPIRY``, with a key proved good."""
+    """Since the first 404 that counts: past ``MISSING_AFTER_EXPIRY``, with a key proved good, and
+    no row shown after it.
+    """
+    row_was_read: bool
+    """LNbits has shown a row of it."""
+    vouched_posts: int
+    """How many POSTs there had been when a person said, after expiry, that it failed; 0 = never."""
 
     @property
     def has_expired(self) -> bool:
@@ -60,6 +66,16 @@ class Evidence:
     def is_believed(self) -> bool:
         """Whether "failed", read now, is the node's word, as the answer to the last POST shows."""
         return self.believed_post == self.posts
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether a person has looked at the node, and nothing was sent since."""
+        return 0 < self.vouched_posts == self.posts
+
+    @property
+    def is_row_news(self) -> bool:
+        """Whether a row that shows is news, or contradicts what is on record."""
+        return not self.row_was_read or self.since_first_missing is not None or self.is_vouched
 
     @property
     def is_settled(self) -> bool:
@@ -83,11 +99,13 @@ def conclude(reading: PayoutOutcome, evidence: Evidence) -> Conclusion:
     """What a reading of the paying wallet allows us to do next."""
     if reading is PayoutOutcome.PAID:
         return Conclusion.PAID
+    if reading not in {PayoutOutcome.FAILED, PayoutOutcome.MISSING}:
+        return Conclusion.WAIT
+    if evidence.is_vouched:
+        return Conclusion.FAILED if evidence.is_settled else Conclusion.WAIT
     if reading is PayoutOutcome.FAILED:
         return _after_failed(evidence)
-    if reading is PayoutOutcome.MISSING:
-        return _after_missing(evidence)
-    return Conclusion.WAIT
+    return _after_missing(evidence)
 
 
 def _after_failed(evidence: Evidence) -> Conclusion:
@@ -109,7 +127,14 @@ def _after_failed(evidence: Evidence) -> Conclusion:
 
 
 def _after_missing(evidence: Evidence) -> Conclusion:
-    """No row: not sent yet, refused at the door, or not visible yet."""
+    """No row: not sent yet, refused at the door, or not visible yet.
+
+    That there is none *any more* proves nothing, since what it told of may be paid: LNbits was
+    restored, or somebody has removed it. Nor is it handed over again, for LNbits would begin anew,
+    and how its node ends a second try of what is under way is not known of every node.
+    """
+    if evidence.row_was_read:
+        return Conclusion.WAIT
     if evidence.refusals == evidence.posts:
         return Conclusion.FAILED
     if evidence.since_first_missing is not None and evidence.since_first_missing >= BETWEEN_POSTS:

@@ -22,7 +22,7 @@ from models import due, money_moves
 from models.database import UNLOADED, ago
 from models.job import Job
 from models.ledger import Account
-from models.money import msats
+from models.money import Msats, msats
 from models.payout import Payout, PayoutState
 from services import retry
 from services.money import adoption, ledger, payout_evidence, reconcile, wallets
@@ -43,6 +43,9 @@ FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
 HELD_BACK = timedelta(seconds=5)
 """Before something that was never sent is looked at again."""
+_A_ROW_IS_THERE: Mapping[str, object] = {"row_was_read": True, "first_missing_at": None}
+_IT_IS_PENDING: Mapping[str, object] = {**_A_ROW_IS_THERE, "vouched_posts": 0}
+"""Who said that it has failed was wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +169,8 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Payout.refusals,
             Payout.believed_post,
             Payout.posts_at_first_failed,
+            Payout.row_was_read,
+            Payout.vouched_posts,
             (Payout.candid_posts == Payout.posts).label("was_always_candid"),
             ago(Payout.last_post_at).label("since_post"),
             ago(Payout.first_failed_at).label("since_first_failed"),
@@ -197,6 +202,8 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             posts_at_first_failed=row.posts_at_first_failed,
             since_expiry=row.since_expiry,
             since_first_missing=row.since_first_missing,
+            row_was_read=row.row_was_read,
+            vouched_posts=row.vouched_posts,
         ),
     )
 
@@ -239,10 +246,13 @@ def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReadin
             "first_failed_at": func.coalesce(Payout.first_failed_at, func.now()),
             "posts_at_first_failed": func.coalesce(Payout.posts_at_first_failed, Payout.posts),
         }
-        noted = _note(tools, "payouts.failed_reading", held, failed)
-    if reading.outcome is PayoutOutcome.MISSING and held.evidence.since_first_failed is not None:
+        noted = _note(tools, "payouts.failed_reading", held, {**_A_ROW_IS_THERE, **failed})
+    if reading.outcome is PayoutOutcome.PENDING and held.evidence.is_row_news:
+        noted = _note(tools, "payouts.pending_reading", held, _IT_IS_PENDING)
+    if reading.outcome is PayoutOutcome.MISSING and held.evidence.row_was_read:
+        logger.error("LNbits has lost the row of a payout", payout=held.id, job=held.mark.job_id)
         gone = {"first_failed_at": None, "posts_at_first_failed": None}
-        noted = _note(tools, "payouts.failed_row_is_gone", held, gone)
+        noted = _note(tools, "payouts.row_is_gone", held, gone)
     if payout_evidence.missing_counts(reading.outcome, held.evidence) and _key_is_good(lightning):
         first = func.coalesce(Payout.first_missing_at, func.now())
         missing = {"first_missing_at": first, "last_code": reading.code}
@@ -287,32 +297,39 @@ def _record(tools: Toolbox, seen: _Seen) -> None:
 
 def _record_paid(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
     with tools.database.transaction("payouts.paid") as session:
-        payout = money_moves.settle_payout(
-            session,
-            held.id,
-            held.claim,
-            state=PayoutState.PAID,
-            fee_msats=reading.fee,
-            preimage=reading.preimage,
-        )
-        if payout is None:
-            return
-        ledger.post(
-            session,
-            f"paid:{payout.id}",
-            debit=Account.IN_FLIGHT,
-            credit=Account.WALLET,
-            amount=msats(payout.amount_sats),
-            job_id=payout.job_id,
-        )
-        ledger.post(
-            session,
-            f"routing_fee:{payout.id}",
-            debit=Account.ROUTING_FEES,
-            credit=Account.WALLET,
-            amount=reading.fee,
-            job_id=payout.job_id,
-        )
+        book_paid(session, held.id, held.claim, reading.fee, reading.preimage)
+
+
+def book_paid(
+    session: Session, payout_id: int, claim: int, fee: Msats, preimage: str | None
+) -> None:
+    """End a payout as paid, in the books too. Does nothing if it is not held with this claim."""
+    payout = money_moves.settle_payout(
+        session,
+        payout_id,
+        claim,
+        state=PayoutState.PAID,
+        fee_msats=fee,
+        preimage=preimage,
+    )
+    if payout is None:
+        return
+    ledger.post(
+        session,
+        f"paid:{payout.id}",
+        debit=Account.IN_FLIGHT,
+        credit=Account.WALLET,
+        amount=msats(payout.amount_sats),
+        job_id=payout.job_id,
+    )
+    ledger.post(
+        session,
+        f"routing_fee:{payout.id}",
+        debit=Account.ROUTING_FEES,
+        credit=Account.WALLET,
+        amount=fee,
+        job_id=payout.job_id,
+    )
 
 
 def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:

@@ -103,9 +103,13 @@ def _recognise_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
                 .where(
                     Payout.payment_hash.in_(part),
                     Payout.state == PayoutState.SENDING,
-                    Payout.posts == 0,
+                    ~Payout.row_was_read,
                 )
-                .values(posts=1, last_post_at=func.now())
+                .values(
+                    row_was_read=True,
+                    posts=func.greatest(Payout.posts, 1),
+                    last_post_at=func.coalesce(Payout.last_post_at, func.now()),
+                )
             )
             rows = session.execute(
                 select(Payout.payment_hash, Payout.state).where(Payout.payment_hash.in_(part))

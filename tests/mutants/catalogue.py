@@ -128,6 +128,39 @@ MUTANTS = (
         caught_by=("tests/services/test_payouts.py", "-k", "old_lnbits"),
     ),
     Mutant(
+        name="a 404 counts on after a row has shown",
+        changes=(
+            Change(
+                file="services/money/payouts.py",
+                old='{"row_was_read": True, "first_missing_at": None}',
+                new='{"row_was_read": True}',
+            ),
+        ),
+        caught_by=("tests/services/test_payouts.py", "-k", "404_counts_no_more"),
+    ),
+    Mutant(
+        name="no row any more = never sent",
+        changes=(
+            Change(
+                file="services/money/payout_evidence.py",
+                old="    if evidence.row_was_read:\n        return Conclusion.WAIT\n",
+                new="",
+            ),
+        ),
+        caught_by=("tests/services/test_payouts.py", "-k", "row_that_was_lost"),
+    ),
+    Mutant(
+        name="a person's word counts whatever was handed over since",
+        changes=(
+            Change(
+                file="services/money/payout_evidence.py",
+                old="        return 0 < self.vouched_posts == self.posts",
+                new="        return 0 < self.vouched_posts",
+            ),
+        ),
+        caught_by=("tests/rules/test_payout_evidence.py",),
+    ),
+    Mutant(
         name="what was said of an earlier POST is evidence after a later one",
         changes=(
             Change(

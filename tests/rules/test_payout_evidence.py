@@ -34,6 +34,8 @@ POSTED = Evidence(
     posts_at_first_failed=None,
     since_expiry=-HOUR,
     since_first_missing=None,
+    row_was_read=False,
+    vouched_posts=0,
 )
 POSTED_LONG_AGO = replace(POSTED, since_post=MINUTE)
 EXPIRED = replace(POSTED_LONG_AGO, since_expiry=SECOND)
@@ -41,6 +43,7 @@ FAILED_ONCE = replace(POSTED_LONG_AGO, since_first_failed=MINUTE, posts_at_first
 REPOSTED = replace(FAILED_ONCE, posts=2, believed_post=2, since_post=SECOND)
 REFUSED = replace(POSTED, refusals=1)
 LONG_EXPIRED = replace(POSTED_LONG_AGO, since_post=HOUR, since_expiry=HOUR)
+VOUCHED = replace(EXPIRED, posts=2, believed_post=0, vouched_posts=2, row_was_read=True)
 
 
 def _row(reading: PayoutOutcome, evidence: Evidence, expected: Conclusion, why: str) -> object:
@@ -146,6 +149,41 @@ R, C = PayoutOutcome, Conclusion
             C.FAILED,
             "two 404s a minute apart, an hour after expiry: proof",
         ),
+        _row(
+            R.MISSING,
+            replace(LONG_EXPIRED, since_first_missing=MINUTE, row_was_read=True),
+            C.WAIT,
+            "the same, but there was a row: what it told of may be paid",
+        ),
+        _row(
+            R.MISSING,
+            replace(REFUSED, row_was_read=True),
+            C.WAIT,
+            "refused, but there was a row: somebody has sent it",
+        ),
+        _row(
+            R.MISSING,
+            replace(POSTED_LONG_AGO, row_was_read=True),
+            C.WAIT,
+            "it lives, but its row was lost: LNbits would begin anew",
+        ),
+        _row(R.MISSING, VOUCHED, C.FAILED, "no row, and a person knows that it failed"),
+        _row(R.FAILED, VOUCHED, C.FAILED, "called failed, and a person knows that it did"),
+        _row(R.PENDING, VOUCHED, C.WAIT, "pending: what a person knows is not believed"),
+        _row(R.UNKNOWN, VOUCHED, C.WAIT, "nothing read: it might be paid after all"),
+        _row(R.PAID, VOUCHED, C.PAID, "paid, whatever a person says"),
+        _row(
+            R.FAILED,
+            replace(VOUCHED, since_post=SECOND),
+            C.WAIT,
+            "a person knows, but LNbits may still be at work on the last POST",
+        ),
+        _row(
+            R.MISSING,
+            replace(VOUCHED, posts=3),
+            C.WAIT,
+            "a person knew before it was handed over once more",
+        ),
     ],
 )
 def test_what_a_reading_allows(
@@ -196,11 +234,13 @@ evidences = st.builds(
     posts_at_first_failed=st.none() | st.integers(1, 3),
     since_expiry=st.timedeltas(-timedelta(days=8), timedelta(days=8)),
     since_first_missing=ages,
+    row_was_read=st.booleans(),
+    vouched_posts=st.integers(0, 3),
 )
 
 
 @given(evidence=evidences, reading=st.sampled_from(PayoutOutcome))
-def test_failed_is_never_concluded_without_one_of_the_three_proofs(
+def test_failed_is_never_concluded_without_one_of_the_four_proofs(
     evidence: Evidence, reading: PayoutOutcome
 ) -> None:
     failed_twice = (
@@ -210,15 +250,21 @@ def test_failed_is_never_concluded_without_one_of_the_three_proofs(
         and (evidence.since_post or timedelta(0)) >= BETWEEN_POSTS
         and evidence.since_expiry > (evidence.since_post or timedelta(0)) > timedelta(0)
     )
-    always_refused = reading is PayoutOutcome.MISSING and evidence.refusals == evidence.posts
+    never_there = reading is PayoutOutcome.MISSING and not evidence.row_was_read
+    always_refused = never_there and evidence.refusals == evidence.posts
     missing_twice = (
-        reading is PayoutOutcome.MISSING
+        never_there
         and evidence.since_first_missing is not None
         and evidence.since_first_missing >= BETWEEN_POSTS
     )
+    a_person_knows = (
+        reading in {PayoutOutcome.MISSING, PayoutOutcome.FAILED}
+        and evidence.vouched_posts == evidence.posts
+        and (evidence.since_post is None or evidence.since_post >= BETWEEN_POSTS)
+    )
 
     if conclude(reading, evidence) is Conclusion.FAILED:
-        assert failed_twice or always_refused or missing_twice
+        assert failed_twice or always_refused or missing_twice or a_person_knows
 
 
 @given(evidence=evidences, reading=st.sampled_from(PayoutOutcome))

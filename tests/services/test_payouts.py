@@ -15,12 +15,14 @@ from models.ledger import Account
 from models.payout import Payout, PayoutState
 from services import retry
 from services.errors import Conflict, ErrorCode
-from services.money import payouts
+from services.jobs.intake import JobView
+from services.money import doubtful_payouts, payouts
 from services.money.payouts import FIRST_LOOK
 from services.room import PAYOUTS_AT_ONCE
 from services.toolbox import payouts_of
 from tests.support import rows
 from tests.support.life import Life
+from tests.support.operator import Done, Operator
 from tests.support.owing import claim, claimed, owing
 
 MINUTE, HOUR = timedelta(seconds=61), timedelta(hours=1)
@@ -290,6 +292,171 @@ def test_a_failed_row_that_is_gone_is_evidence_no_more(life: Life) -> None:
 
     payout = _payout(life)
     assert (payout.first_failed_at, payout.posts_at_first_failed) == (None, None)
+
+
+LOST = _fault("lnbits.read", status=404, text="Payment does not exist.", times=99)
+
+
+def _doubt(life: Life, **details: object) -> JobView:
+    """A payout of which LNbits has shown a row, and whose invoice has expired long ago."""
+    view = claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, **{"reads": 50} | details))
+    life.work()
+    rows.let_pass(life.tools, Payout, 3 * HOUR)
+    return view
+
+
+def _say(life: Life, *words: str) -> Done:
+    return Operator(tools=life.tools)("workers.doubtful_payouts", *words)
+
+
+def _number(life: Life) -> str:
+    return str(_payout(life).id)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        _fault("lnbits.pay", FaultKind.PAYMENT_FAILED),
+        _fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50),
+    ],
+    ids=lambda fault: fault.kind.value,
+)
+def test_a_row_that_was_lost_leaves_its_payout_in_doubt(life: Life, ends: Fault) -> None:
+    """LNbits was restored from a backup, and its node may have paid meanwhile."""
+    view = claimed(life)
+    life.stand_in.arm(ends)
+    life.work()
+    life.stand_in.arm(LOST)
+
+    for patience in (MINUTE, HOUR, 3 * HOUR, MINUTE, 24 * HOUR):
+        assert _look_again(life, patience) is PayoutState.SENDING
+
+    assert life.debts(view) == [("late", 10, "paying")]
+    assert _posts(life) == 1  # LNbits would begin anew
+    assert "LNbits HAS LOST ITS ROW\n1 in doubt\n" in _say(life).stdout
+
+
+def test_a_row_that_comes_back_is_believed_as_before(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=2))
+    life.work()
+    life.stand_in.arm(LOST)
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+
+    life.stand_in.disarm()
+    assert _look_again(life, MINUTE) is PayoutState.PAID
+
+
+def test_who_has_looked_at_the_node_may_say_that_it_failed(life: Life) -> None:
+    view = _doubt(life)
+    life.stand_in.arm(LOST)
+    life.work()
+
+    listed = _say(life)
+    said = _say(life, "failed", _number(life))
+
+    assert f"{_payout(life).payment_hash}, claimed" in listed.stdout
+    assert said.stdout.endswith(", said to have failed\n1 in doubt\n")
+    assert _look_again(life, timedelta(0)) is PayoutState.FAILED
+    assert life.debts(view) == [("late", 10, "owed")]
+
+
+def test_who_has_looked_at_the_node_may_say_that_it_was_paid_and_shows_the_preimage(
+    life: Life,
+) -> None:
+    view = claimed(life)
+    life.stand_in.arm(LOST)
+    life.work()  # its node pays it, and it has no row
+    life.stand_in.disarm()
+    preimage = _lightning(life).read(_payout(life).payment_hash).preimage
+    assert preimage is not None
+
+    wrong = _say(life, "paid", _number(life), "cd" * 32)
+    senseless = [_say(life, "paid", _number(life), *more) for more in (["7"], [preimage, "-1"])]
+    right = _say(life, "paid", _number(life), preimage.upper(), "1500")
+    again = _say(life, "paid", _number(life), preimage)
+
+    assert [done.returncode for done in (wrong, *senseless, again)] == [1, 1, 1, 1]
+    assert "not the preimage" in wrong.stderr
+    assert right.stdout == "0 in doubt\n"
+    assert (_payout(life).state, _payout(life).fee_msats) == (PayoutState.PAID, 1500)
+    assert _payout(life).preimage == preimage
+    assert life.debts(view) == [("late", 10, "paid")]
+    assert life.balances()[Account.IN_FLIGHT] == 0
+    assert life.balances()[Account.ROUTING_FEES] == 1500
+
+
+def test_what_lnbits_forgot_before_it_was_read_is_in_doubt_once_its_operator_says_so(
+    life: Life,
+) -> None:
+    """Handed over, then LNbits went down and was restored: its node may have paid."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.RESET))
+    life.stand_in.arm(_fault("lnbits.read", status=503))
+    life.work()
+
+    assert _say(life, "lnbits-restored").stdout.endswith("1 in doubt\n")
+
+    for patience in (MINUTE, 3 * HOUR, MINUTE, 24 * HOUR):
+        assert _look_again(life, patience) is PayoutState.SENDING
+    assert _posts(life) == 1
+
+
+def test_what_a_person_says_is_taken_only_of_what_is_in_doubt_and_cannot_be_paid_any_more(
+    life: Life,
+) -> None:
+    claimed(life)
+    never_sent = _say(life, "failed", _number(life))
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50))
+    life.work()
+    too_early = _say(life, "failed", _number(life))
+    unknown = _say(life, "failed", "999999")
+
+    assert [done.returncode for done in (never_sent, too_early, unknown)] == [1, 1, 1]
+    assert "an hour after its invoice's expiry" in too_early.stderr
+    assert "is not in doubt" in unknown.stderr
+    assert _payout(life).vouched_posts == 0
+
+
+def test_a_row_that_is_pending_takes_back_what_a_person_said(life: Life) -> None:
+    _doubt(life, reads=3)
+
+    assert _say(life, "failed", _number(life)).returncode == 0
+
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+    assert _payout(life).vouched_posts == 0
+    assert _look_again(life, MINUTE) is PayoutState.PAID
+
+
+def test_who_is_sending_when_a_person_speaks_sends_nothing_more(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    rows.let_pass(life.tools, Payout, 3 * HOUR)
+    life.make_due()
+    held = payouts._claim(life.tools, _payout(life).id)
+    assert held is not None
+
+    doubtful_payouts.vouch_failed(life.tools, held.id)
+
+    assert payouts._post(life.tools, _lightning(life), held) is None
+    assert _posts(life) == 1
+
+
+def test_a_404_counts_no_more_once_a_row_has_shown(life: Life) -> None:
+    """It was made a minute after the first 404, by a request that took its time."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50))
+    life.stand_in.arm(_fault("lnbits.read", status=503))
+    life.work()
+    life.stand_in.arm(_fault("lnbits.read", status=404, text="Payment does not exist."))
+    assert _look_again(life, 3 * HOUR) is PayoutState.SENDING
+    assert _payout(life).first_missing_at is not None
+
+    assert _look_again(life, MINUTE) is PayoutState.SENDING
+
+    assert _payout(life).first_missing_at is None
 
 
 def test_a_clock_that_was_set_back_lets_no_old_failure_pass_for_a_new_one(life: Life) -> None:
