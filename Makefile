@@ -74,7 +74,7 @@ migrate: ## bring the database of DATABASE_URL up to date (`make run` does that 
 reconcile: ## compare books, wallets and rules from the beginning (environment of worker-money)
 	@$(SETUP) && $(VENV) -m workers.reconcile
 
-doubtful-payouts: ## list refunds whose end is not known; DO="failed 12" says what you found at the node
+doubtful-payouts: ## list refunds whose end is not known; DO="failed 12 3" says what you found at the node
 	@$(SETUP) && $(VENV) -m workers.doubtful_payouts $(DO)
 
 doubtful-runs: ## list runs of which nobody knows whether they were paid; DO="settled 12 0x…" books one

@@ -114,8 +114,7 @@ class Payout(Due, Base):
         DateTime(timezone=True), comment="first reading that said failed, of a row still there"
     )
     first_missing_at: Mapped[datetime | None] = mapped_column(
-        DateTime(timezone=True),
-        comment="first 404 an hour after the BOLT11 expired; none once its row shows",
+        DateTime(timezone=True), comment="first 404 an hour after the BOLT11 expired"
     )
     last_code: Mapped[str | None] = mapped_column(Text)
     fee_msats: Mapped[MsatsColumn | None]

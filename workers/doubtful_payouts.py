@@ -2,7 +2,7 @@
 
     python -m workers.doubtful_payouts                      list
     python -m workers.doubtful_payouts paid 12 257e… 1500   the node has paid it, for a fee in msats
-    python -m workers.doubtful_payouts failed 12            it has not, and cannot any more
+    python -m workers.doubtful_payouts failed 12 3          it has not, and cannot any more
     python -m workers.doubtful_payouts lnbits-restored      LNbits may have forgotten any of them
 
 Look the payment up by its hash, at the node behind LNbits: nearly all end by themselves. Wants the
@@ -30,9 +30,10 @@ def _parser() -> argparse.ArgumentParser:
     paid = wishes.add_parser("paid", help="the node has paid it, whatever LNbits says")
     paid.add_argument("payout", type=int)
     paid.add_argument("preimage", help="64 hex digits, as the node shows it")
-    paid.add_argument("fee_msats", type=int, nargs="?", default=0)
+    paid.add_argument("fee_msats", type=int)
     failed = wishes.add_parser("failed", help="the node has not paid it, and never will")
     failed.add_argument("payout", type=int)
+    failed.add_argument("times", type=int, help="how often it was handed over, as listed")
     wishes.add_parser("lnbits-restored", help="that LNbits has no row of one proves nothing")
     return parser
 
@@ -43,7 +44,7 @@ def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
         preimage: str = wish.preimage.lower()
         doubtful_payouts.book_paid(tools, wish.payout, preimage, Msats(wish.fee_msats))
     if wish.wish == "failed":
-        doubtful_payouts.vouch_failed(tools, wish.payout)
+        doubtful_payouts.vouch_failed(tools, wish.payout, wish.times)
     if wish.wish == "lnbits-restored":
         doubtful_payouts.distrust_missing_rows(tools)
     waiting = doubtful_payouts.waiting(tools)

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from models.database import AS_RETURNED, ago
+from models.database import AS_RETURNED, UNLOADED, ago
 from models.job import Job
 from models.money import Msats
 from models.payout import Payout, PayoutState
@@ -38,7 +38,7 @@ class Doubt:
     claimed_at: datetime
     expires_at: datetime
     is_lost: bool
-    """LNbits has shown a row of it, and an hour after its expiry there is none."""
+    """LNbits has shown a row of it, and there is none any more."""
     is_vouched: bool
     """A person has said that it failed."""
 
@@ -62,27 +62,30 @@ def waiting(tools: Toolbox) -> list[Doubt]:
             last_code=payout.last_code or "none",
             claimed_at=payout.created_at,
             expires_at=payout.invoice_expires_at,
-            is_lost=payout.row_was_read and payout.first_missing_at is not None,
+            is_lost=payout.row_was_read and payout.last_code == "http_404",
             is_vouched=payout.vouched_posts == payout.posts,
         )
         for payout, public_id in rows
     ]
 
 
-def vouch_failed(tools: Toolbox, payout_id: int) -> None:
+def vouch_failed(tools: Toolbox, payout_id: int, posts: int) -> None:
     """Put on record that a person knows it to have failed, and let it be looked at again.
 
+    ``posts`` is how often it had been handed over when that person looked at the node.
     That look opens its debt if the paying wallet calls it failed or knows no such payment; what is
     paid there is paid, and what is pending takes the person's word back. Safe to repeat. Raises
-    NotBooked for what is not in doubt, and until an hour after its invoice has expired: before,
-    something may still be on its way that nobody at the node can see.
+    NotBooked for what is not in doubt, what was handed over meanwhile, and until an hour after its
+    invoice has expired: before, something may still be on its way that nobody at the node can see.
     """
     with tools.database.transaction("payouts.vouched") as session:
         payout = _taken_over(session, payout_id)
         since_expiry = select(ago(Payout.invoice_expires_at)).where(Payout.id == payout_id)
         if session.execute(since_expiry).scalar_one() < MISSING_AFTER_EXPIRY:
             raise NotBooked(f"Payout {payout_id}: wait until an hour after its invoice's expiry.")
-        payout.vouched_posts = payout.posts
+        if payout.posts != posts:
+            raise NotBooked(f"Payout {payout_id} was handed over {payout.posts} times: look again.")
+        payout.vouched_posts = posts
     logger.warning("a person says that a payout failed", payout=payout_id)
 
 
@@ -102,16 +105,27 @@ def book_paid(tools: Toolbox, payout_id: int, preimage: str, fee: Msats) -> None
 
 
 def distrust_missing_rows(tools: Toolbox) -> int:
-    """LNbits was restored from a backup: of none of these it proves anything that it has no row.
+    """LNbits was restored from a backup: what it knows of these may be of an earlier time.
 
-    Returns how many are in doubt. Safe to repeat.
+    That it has no row of one proves nothing from now on, nor does what it has called failed before.
+    Whoever holds one can neither send it any more nor record anything. Returns how many are in
+    doubt. Safe to repeat.
     """
+    forgotten = {"first_failed_at": None, "posts_at_first_failed": None, "believed_post": 0}
     with tools.database.transaction("payouts.distrusted") as session:
         found = session.scalars(
-            update(Payout).where(*_IN_DOUBT).values(row_was_read=True).returning(Payout.id)
+            update(Payout)
+            .where(*_IN_DOUBT)
+            .values({"row_was_read": True, **forgotten, **_taken_from_its_worker()})
+            .returning(Payout.id)
+            .execution_options(**UNLOADED)
         ).all()
     logger.warning("a person says that LNbits was restored", payouts=len(found))
     return len(found)
+
+
+def _taken_from_its_worker() -> dict[str, object]:
+    return {"claim": Payout.claim + 1, "due_at": func.now()}
 
 
 def _taken_over(session: Session, payout_id: int) -> Payout:
@@ -122,7 +136,7 @@ def _taken_over(session: Session, payout_id: int) -> Payout:
     payout = session.scalar(
         update(Payout)
         .where(Payout.id == payout_id, *_IN_DOUBT)
-        .values(claim=Payout.claim + 1, due_at=func.now())
+        .values(_taken_from_its_worker())
         .returning(Payout)
         .execution_options(**AS_RETURNED)
     )

@@ -42,9 +42,7 @@ class Evidence:
     since_expiry: timedelta
     """Since the BOLT11 expired; negative while it lives."""
     since_first_missing: timedelta | None
-    """Since the first 404 that counts: past ``MISSING_AFTER_EXPIRY``, with a key proved good, and
-    no row shown after it.
-    """
+    """Since the first 404 that counts: past ``MISSING_AFTER_EXPIRY``, with a key proved good."""
     row_was_read: bool
     """LNbits has shown a row of it."""
     vouched_posts: int
@@ -69,13 +67,13 @@ class Evidence:
 
     @property
     def is_vouched(self) -> bool:
-        """Whether a person has looked at the node, and nothing was sent since."""
+        """Whether a person has said what the node knows of the last POST, too."""
         return 0 < self.vouched_posts == self.posts
 
     @property
-    def is_row_news(self) -> bool:
-        """Whether a row that shows is news, or contradicts what is on record."""
-        return not self.row_was_read or self.since_first_missing is not None or self.is_vouched
+    def is_pending_news(self) -> bool:
+        """Whether a row that says "pending" is the first, or contradicts what a person has said."""
+        return not self.row_was_read or self.is_vouched
 
     @property
     def is_settled(self) -> bool:

@@ -43,9 +43,6 @@ FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
 HELD_BACK = timedelta(seconds=5)
 """Before something that was never sent is looked at again."""
-_A_ROW_IS_THERE: Mapping[str, object] = {"row_was_read": True, "first_missing_at": None}
-_IT_IS_PENDING: Mapping[str, object] = {**_A_ROW_IS_THERE, "vouched_posts": 0}
-"""Who said that it has failed was wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,15 +240,17 @@ def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReadin
     noted = None
     if reading.outcome is PayoutOutcome.FAILED:
         failed = {
+            "row_was_read": True,
             "first_failed_at": func.coalesce(Payout.first_failed_at, func.now()),
             "posts_at_first_failed": func.coalesce(Payout.posts_at_first_failed, Payout.posts),
         }
-        noted = _note(tools, "payouts.failed_reading", held, {**_A_ROW_IS_THERE, **failed})
-    if reading.outcome is PayoutOutcome.PENDING and held.evidence.is_row_news:
-        noted = _note(tools, "payouts.pending_reading", held, _IT_IS_PENDING)
+        noted = _note(tools, "payouts.failed_reading", held, failed)
+    if reading.outcome is PayoutOutcome.PENDING and held.evidence.is_pending_news:
+        pending = {"row_was_read": True, "vouched_posts": 0}
+        noted = _note(tools, "payouts.pending_reading", held, pending)
     if reading.outcome is PayoutOutcome.MISSING and held.evidence.row_was_read:
         logger.error("LNbits has lost the row of a payout", payout=held.id, job=held.mark.job_id)
-        gone = {"first_failed_at": None, "posts_at_first_failed": None}
+        gone = {"first_failed_at": None, "posts_at_first_failed": None, "last_code": reading.code}
         noted = _note(tools, "payouts.row_is_gone", held, gone)
     if payout_evidence.missing_counts(reading.outcome, held.evidence) and _key_is_good(lightning):
         first = func.coalesce(Payout.first_missing_at, func.now())

@@ -97,16 +97,17 @@ def _recognise_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
     known: set[str] = set()
     for start in range(0, len(hashes), LOOKUP):
         part = hashes[start : start + LOOKUP]
+        is_shown = Payout.payment_hash.not_in(failed)  # else perhaps by another wallet of ours
         with tools.database.transaction("wallet_moves.payouts") as session:
             session.execute(
                 update(Payout)
                 .where(
                     Payout.payment_hash.in_(part),
                     Payout.state == PayoutState.SENDING,
-                    ~Payout.row_was_read,
+                    or_(Payout.posts == 0, ~Payout.row_was_read & is_shown),
                 )
                 .values(
-                    row_was_read=True,
+                    row_was_read=Payout.row_was_read | is_shown,
                     posts=func.greatest(Payout.posts, 1),
                     last_post_at=func.coalesce(Payout.last_post_at, func.now()),
                 )

@@ -73,7 +73,12 @@ def check_payouts(tools: Toolbox) -> None:
 
 
 def _is_any_payout_in_doubt(session: Session) -> bool:
-    handed_over = select(Payout.id).where(Payout.state == PayoutState.SENDING, Payout.posts > 0)
+    """Those of which a person has said that they failed end with the wallet that comes."""
+    handed_over = select(Payout.id).where(
+        Payout.state == PayoutState.SENDING,
+        Payout.posts > 0,
+        Payout.vouched_posts < Payout.posts,
+    )
     return session.scalar(handed_over.limit(1)) is not None
 
 

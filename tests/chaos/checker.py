@@ -217,9 +217,16 @@ def _paid_but_waiting(evidence: Evidence) -> Sentences:
 
 
 def _undecided_payouts(evidence: Evidence) -> Sentences:
-    """In doubt is only what the world has not paid; what it has paid is found soon."""
+    """In doubt is only what the world has not paid; what it has paid is found soon.
+
+    The world loses no row: what hangs for want of one was not looked at again.
+    """
     went = evidence.money("payment_out")
+    is_long_calm = evidence.read_at - evidence.calm_at > STUCK_AFTER_SECONDS / 2
     for payout in evidence.tables["payouts"]:
+        is_lost = payout["row_was_read"] and payout["last_code"] == "http_404"
+        if payout["state"] == "sending" and is_lost and is_long_calm:
+            yield f"payout {payout['id']} waits for a row that was never lost"
         sent = went.get(payout["payment_hash"])
         if payout["state"] == "sending" and sent:
             since = evidence.read_at - max(sent[0]["at"], evidence.calm_at)

@@ -70,6 +70,8 @@ def tables() -> dict[str, list[Row]]:
                 "amount_sats": REFUND,
                 "state": "paid",
                 "posts": 1,
+                "row_was_read": True,
+                "last_code": "paid",
                 "created_at": NOON,
                 "settled_at": NOON,
                 "fee_msats": 1000,
@@ -310,6 +312,10 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a payment was not noticed": (
         "I4",
         lambda t, e, c: t["jobs"][0].update(state="awaiting_work_payment"),
+    ),
+    "a payout hangs for want of a row": (
+        "I4",
+        lambda t, e, c: owe(t, e, c, state="sending", last_code="http_404", due_at=NOON),
     ),
     "a payout was paid and nobody noticed": (
         "I4",

@@ -354,7 +354,7 @@ def test_who_has_looked_at_the_node_may_say_that_it_failed(life: Life) -> None:
     life.work()
 
     listed = _say(life)
-    said = _say(life, "failed", _number(life))
+    said = _say(life, "failed", _number(life), "1")
 
     assert f"{_payout(life).payment_hash}, claimed" in listed.stdout
     assert said.stdout.endswith(", said to have failed\n1 in doubt\n")
@@ -372,10 +372,12 @@ def test_who_has_looked_at_the_node_may_say_that_it_was_paid_and_shows_the_preim
     preimage = _lightning(life).read(_payout(life).payment_hash).preimage
     assert preimage is not None
 
-    wrong = _say(life, "paid", _number(life), "cd" * 32)
-    senseless = [_say(life, "paid", _number(life), *more) for more in (["7"], [preimage, "-1"])]
+    wrong = _say(life, "paid", _number(life), "cd" * 32, "0")
+    senseless = [
+        _say(life, "paid", _number(life), *more) for more in (["7", "0"], [preimage, "-1"])
+    ]
     right = _say(life, "paid", _number(life), preimage.upper(), "1500")
-    again = _say(life, "paid", _number(life), preimage)
+    again = _say(life, "paid", _number(life), preimage, "0")
 
     assert [done.returncode for done in (wrong, *senseless, again)] == [1, 1, 1, 1]
     assert "not the preimage" in wrong.stderr
@@ -396,7 +398,11 @@ def test_what_lnbits_forgot_before_it_was_read_is_in_doubt_once_its_operator_say
     life.stand_in.arm(_fault("lnbits.read", status=503))
     life.work()
 
+    life.make_due()
+    held = payouts._claim(life.tools, _payout(life).id)
+    assert held is not None
     assert _say(life, "lnbits-restored").stdout.endswith("1 in doubt\n")
+    assert payouts._post(life.tools, _lightning(life), held) is None
 
     for patience in (MINUTE, 3 * HOUR, MINUTE, 24 * HOUR):
         assert _look_again(life, patience) is PayoutState.SENDING
@@ -407,11 +413,11 @@ def test_what_a_person_says_is_taken_only_of_what_is_in_doubt_and_cannot_be_paid
     life: Life,
 ) -> None:
     claimed(life)
-    never_sent = _say(life, "failed", _number(life))
+    never_sent = _say(life, "failed", _number(life), "1")
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50))
     life.work()
-    too_early = _say(life, "failed", _number(life))
-    unknown = _say(life, "failed", "999999")
+    too_early = _say(life, "failed", _number(life), "1")
+    unknown = _say(life, "failed", "999999", "1")
 
     assert [done.returncode for done in (never_sent, too_early, unknown)] == [1, 1, 1]
     assert "an hour after its invoice's expiry" in too_early.stderr
@@ -419,10 +425,37 @@ def test_what_a_person_says_is_taken_only_of_what_is_in_doubt_and_cannot_be_paid
     assert _payout(life).vouched_posts == 0
 
 
+def test_what_was_handed_over_after_the_look_at_the_node_is_not_covered_by_it(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_FAILED))
+    life.work()
+    life.stand_in.arm(SAYS_FAILED_AGAIN)
+    assert _look_again(life, 3 * HOUR) is PayoutState.SENDING
+    assert _posts(life) == 2
+
+    done = _say(life, "failed", _number(life), "1")
+
+    assert "was handed over 2 times: look again" in done.stderr
+    assert _payout(life).vouched_posts == 0
+
+
+def test_a_payout_that_is_tried_again_needs_another_word(life: Life) -> None:
+    _doubt(life)
+    life.stand_in.arm(LOST)
+    _say(life, "failed", _number(life), "1")
+    assert _look_again(life, timedelta(0)) is PayoutState.FAILED
+
+    with life.tools.database.transaction("test.reopen") as session:
+        again = money_moves.reopen_payout(session, _payout(life).id)
+        assert again is not None
+        assert (again.vouched_posts, again.row_was_read) == (0, True)
+        session.rollback()
+
+
 def test_a_row_that_is_pending_takes_back_what_a_person_said(life: Life) -> None:
     _doubt(life, reads=3)
 
-    assert _say(life, "failed", _number(life)).returncode == 0
+    assert _say(life, "failed", _number(life), "1").returncode == 0
 
     assert _look_again(life, MINUTE) is PayoutState.SENDING
     assert _payout(life).vouched_posts == 0
@@ -438,25 +471,10 @@ def test_who_is_sending_when_a_person_speaks_sends_nothing_more(life: Life) -> N
     held = payouts._claim(life.tools, _payout(life).id)
     assert held is not None
 
-    doubtful_payouts.vouch_failed(life.tools, held.id)
+    doubtful_payouts.vouch_failed(life.tools, held.id, 1)
 
     assert payouts._post(life.tools, _lightning(life), held) is None
     assert _posts(life) == 1
-
-
-def test_a_404_counts_no_more_once_a_row_has_shown(life: Life) -> None:
-    """It was made a minute after the first 404, by a request that took its time."""
-    claimed(life)
-    life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50))
-    life.stand_in.arm(_fault("lnbits.read", status=503))
-    life.work()
-    life.stand_in.arm(_fault("lnbits.read", status=404, text="Payment does not exist."))
-    assert _look_again(life, 3 * HOUR) is PayoutState.SENDING
-    assert _payout(life).first_missing_at is not None
-
-    assert _look_again(life, MINUTE) is PayoutState.SENDING
-
-    assert _payout(life).first_missing_at is None
 
 
 def test_a_clock_that_was_set_back_lets_no_old_failure_pass_for_a_new_one(life: Life) -> None:

@@ -328,6 +328,28 @@ def test_income_is_no_top_up_when_lnbits_shows_none_for_a_moment(life: Life) -> 
     assert all_of(life.tools, WalletMove) == []
 
 
+@pytest.mark.parametrize("posts", [0, 1])
+def test_a_payout_whose_row_is_listed_is_known_to_have_one(life: Life, posts: int) -> None:
+    """That LNbits has none any more proves nothing then, however long after its expiry."""
+    life.complete()
+    claimed(life)
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=9))
+    life.stand_in.arm(Fault(target="lnbits.read", kind=FaultKind.STATUS, status=503))
+    life.work()
+    unread = only(life.tools, Payout)
+    assert (unread.posts, unread.row_was_read) == (1, False)
+    if not posts:  # its database was restored to before it was handed over
+        change(life.tools, Payout, posts=0, candid_posts=0, believed_post=0, last_post_at=None)
+
+    run(life)
+
+    payout = only(life.tools, Payout)
+    assert (payout.posts, payout.row_was_read) == (1, True)
+    if posts:
+        assert payout.last_post_at == unread.last_post_at
+    assert payout.last_post_at is not None
+
+
 def test_what_comes_and_goes_while_reconcile_reads_is_no_difference(life: Life) -> None:
     """Each request of reconcile is followed by a payment in and a payout, both recorded."""
     life.complete()

@@ -16,7 +16,7 @@ from models.invoice import InvoiceKind, Receipt
 from models.lifecycle import JobState
 from models.payout import Payout, PayoutState
 from models.tick import Tick
-from services.money import payouts, wallets
+from services.money import doubtful_payouts, payouts, wallets
 from services.toolbox import Toolbox
 from tests.conformance.scripted_server import ScriptedServer, json_answer
 from tests.support.rows import all_of, change, let_pass, only
@@ -200,6 +200,27 @@ def test_given_a_refund_in_doubt_when_the_key_is_changed_to_another_wallet_then_
     pass_a_minute(sky)
     assert only(sky.tools, Payout).state is PayoutState.PAID
     assert len(payments_out(sky)) == 1
+
+
+def test_given_a_refund_in_doubt_that_a_person_calls_failed_then_another_wallet_may_pay(
+    sky: Sky, elsewhere: Toolbox
+) -> None:
+    """Its row would be looked for there in vain, and all refunds would wait for it."""
+    a_claim(sky)
+    sky.come_round(PAYOUTS)
+    sky.storm("lnbits.pay", STORMS["reset"])
+    sky.life.work()
+    sky.clear()
+    let_pass(sky.tools, Payout, timedelta(hours=3))
+    in_doubt = only(sky.tools, Payout)
+    assert (in_doubt.state, in_doubt.posts) == (PayoutState.SENDING, 1)
+
+    doubtful_payouts.vouch_failed(sky.tools, in_doubt.id, 1)
+    sky.come_round(PAYOUTS, tools=elsewhere)
+    payouts.send(elsewhere, in_doubt.id)
+
+    assert sky.check("lightningPayouts")["ok"]
+    assert only(sky.tools, Payout).state is PayoutState.FAILED
 
 
 def test_given_a_key_that_is_revoked_while_a_refund_is_in_doubt_then_readyz_says_so_and_it_waits(

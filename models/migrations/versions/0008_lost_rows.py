@@ -35,9 +35,3 @@ def upgrade() -> None:
         "UPDATE payouts SET row_was_read = true"
         " WHERE first_failed_at IS NOT NULL OR last_code IN ('pending', 'failed')"
     )
-    op.alter_column(
-        "payouts",
-        "first_missing_at",
-        comment="first 404 an hour after the BOLT11 expired; none once its row shows",
-        existing_comment="first 404 an hour after the BOLT11 expired",
-    )
