@@ -42,7 +42,9 @@ AT_ONCE = Room(PAYOUTS_AT_ONCE)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
 HELD_BACK = timedelta(seconds=5)
-"""Before something that was never sent is looked at again."""
+"""Before something that was never sent is looked at again, at first."""
+HELD_BACK_AT_MOST = timedelta(seconds=30)
+"""Hundreds may wait for LNbits, and looking at them costs what could be done for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class _Held:
     payment_hash: str
     payment_request: str
     mark: PayoutMark
+    since_claim: timedelta
+    """Since a caller first asked for it."""
     was_always_candid: bool
     """Each POST went to an LNbits that says "failed" only if its node does."""
     evidence: Evidence
@@ -169,6 +173,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Payout.row_was_read,
             Payout.vouched_posts,
             (Payout.candid_posts == Payout.posts).label("was_always_candid"),
+            ago(Payout.created_at).label("since_claim"),
             ago(Payout.last_post_at).label("since_post"),
             ago(Payout.first_failed_at).label("since_first_failed"),
             ago(Payout.invoice_expires_at).label("since_expiry"),
@@ -189,6 +194,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             job_digits=row.public_id.hex[: adoption.DIGITS],
             payout_id=payout_id,
         ),
+        since_claim=row.since_claim,
         was_always_candid=row.was_always_candid,
         evidence=Evidence(
             posts=row.posts,
@@ -348,7 +354,6 @@ def _record_failed(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
 
 
 def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
-    waited = held.evidence.since_post or timedelta(0)
     logger.info(
         "payout in doubt",
         payout=held.id,
@@ -363,12 +368,12 @@ def _look_again(tools: Toolbox, held: _Held, reading: PayoutReading) -> None:
             session.execute(
                 update(Payout).where(*held_by_us).values(said).execution_options(**UNLOADED)
             )
-        was_sent = held.evidence.posts > 0
-        delay = retry.patience(
-            waited, at_least=FIRST_LOOK if was_sent else HELD_BACK, at_most=LAST_LOOK
-        )
-        if was_sent:
+        if held.evidence.posts > 0:
+            waited = held.evidence.since_post or timedelta(0)
+            delay = retry.patience(waited, at_least=FIRST_LOOK, at_most=LAST_LOOK)
             delay = max(delay, retry.jittered(_turn(session, tools.settings)))
+        else:
+            delay = retry.patience(held.since_claim, at_least=HELD_BACK, at_most=HELD_BACK_AT_MOST)
         due.put_off(session, Payout, held.id, held.claim, delay=delay)
 
 

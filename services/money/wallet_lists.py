@@ -93,13 +93,20 @@ def _read_back(
     *,
     everything: bool,
 ) -> Listed:
-    movements: list[Movement] = []
     far_enough = None if before is None or everything else before - OVERLAP
-    size = PAGE if far_enough else PAGE_OF_ALL
-    for number in range(PAGES_MAX):
-        page = ask(direction, page=number, page_size=size)
-        movements += page.movements
-        if page.is_last or (far_enough and page.movements[-1].changed_at < far_enough):
-            break
+
+    def read(size: int, at_most: int) -> tuple[list[Movement], bool]:
+        movements: list[Movement] = []
+        for number in range(at_most):
+            page = ask(direction, page=number, page_size=size)
+            movements += page.movements
+            if page.is_last or (far_enough and page.movements[-1].changed_at < far_enough):
+                return movements, True
+        return movements, False
+
+    movements, is_enough = read(PAGE, 1) if far_enough else ([], False)
+    if not is_enough:
+        # Few large pages: of many small ones too often one fails, and all was read for nothing.
+        movements, _ = read(PAGE_OF_ALL, PAGES_MAX)
     newest = max((movement.changed_at for movement in movements), default=before or EMPTY_SO_FAR)
     return Listed(movements=movements, is_first_reading=before is None, read_to=newest)

@@ -17,7 +17,7 @@ from services import retry
 from services.errors import Conflict, ErrorCode
 from services.jobs.intake import JobView
 from services.money import doubtful_payouts, payouts
-from services.money.payouts import FIRST_LOOK
+from services.money.payouts import FIRST_LOOK, HELD_BACK, HELD_BACK_AT_MOST
 from services.room import PAYOUTS_AT_ONCE
 from services.toolbox import payouts_of
 from tests.support import rows
@@ -541,6 +541,23 @@ def test_nothing_is_sent_while_lnbits_does_not_answer(life: Life) -> None:
 
     life = _with_a_young_lnbits(life)
     assert _look_again(life) is PayoutState.PAID
+
+
+def test_the_longer_one_that_was_never_sent_is_held_back_the_less_often_it_is_looked_at(
+    life: Life,
+) -> None:
+    """Of hundreds that wait for LNbits the looks alone would take what there is for others."""
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.version", status=502, times=99))
+
+    life.work()
+    soon = rows.due_in(life.tools, Payout)
+    _look_again(life, HOUR / 2)
+    later = rows.due_in(life.tools, Payout)
+
+    assert soon <= (1 + retry.JITTER) * HELD_BACK
+    assert (1 - retry.JITTER) * HELD_BACK_AT_MOST - timedelta(seconds=1) <= later
+    assert later <= (1 + retry.JITTER) * HELD_BACK_AT_MOST
 
 
 def test_a_post_that_was_refused_has_written_nothing_that_could_be_untrue(life: Life) -> None:

@@ -23,7 +23,7 @@ from models.reconciliation import Reconciliation, Verdict
 from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.errors import NotBooked
 from services.jobs import intake
-from services.money import ledger, owner_moves, payouts, reconcile
+from services.money import ledger, owner_moves, payouts, reconcile, wallet_lists
 from services.operate import invariants
 from services.proof import Proof
 from services.toolbox import Toolbox
@@ -374,6 +374,22 @@ def test_what_comes_and_goes_while_reconcile_reads_is_no_difference(life: Life) 
     busy = Busy(life.stand_in.url, STAND_IN_ADMIN_KEY, HttpClient())
 
     assert run(life, life.tools.with_(payouts=busy))[0] is CLEAN
+
+
+def test_where_much_has_happened_a_few_large_pages_are_read_and_not_many_small_ones(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request may fail, and then nothing is concluded and no refund is sent."""
+    monkeypatch.setattr(wallet_lists, "PAGE", 2)
+    for _ in range(9):
+        paid(life)
+    run(life)
+    before = life.stand_in.counts().requests["GET /api/v1/payments/paginated"]
+
+    assert run(life)[0] is CLEAN
+
+    asked = life.stand_in.counts().requests["GET /api/v1/payments/paginated"] - before
+    assert asked == len(["whose wallet", "a small page", "a large page", "newest income"])
 
 
 def test_a_run_goes_on_where_the_last_one_came_to(life: Life) -> None:
