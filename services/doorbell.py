@@ -33,35 +33,57 @@ ASK_SECONDS = 2
 """How long to wait for a connection to ask with."""
 
 
+_Ring = tuple[TaskName, int | None]
+
+
 class Doorbell(Protocol):
     def ring(self, task: TaskName, row_id: int | None = None) -> None:
         """Wake a worker for a row, or for a duty. Never blocks or raises; call after the commit."""
 
     def unanswered(self, queue: QueueName) -> int:
-        """How many rings wait in a queue; 0 while nobody can tell. Asks outside, never raises."""
+        """How many rings wait for the workers of a queue, published or not, as far as one can tell.
+
+        0 while the broker is away. Asks outside, never raises.
+        """
 
 
 class CeleryDoorbell:
-    """Publishes from one thread of its own, started at the first ring, so after any fork."""
+    """Publishes from one thread of its own, started at the first ring, so after any fork.
+
+    A ring that is not published yet is not made a second time: dispatch rings again every second,
+    and behind minutes of such rings each new one would come too late.
+    """
 
     def __init__(self, celery: Celery, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._celery = celery
         self._clock = clock
-        self._rings: queue.Queue[tuple[TaskName, int | None]] = queue.Queue(BACKLOG)
+        self._rings: queue.Queue[_Ring] = queue.Queue(BACKLOG)
+        self._unpublished: set[_Ring] = set()
+        """What is in ``_rings``."""
         self._quiet_until = 0.0
-        self._starting = threading.Lock()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def ring(self, task: TaskName, row_id: int | None = None) -> None:
         self._start()
-        try:
-            self._rings.put_nowait((task, row_id))
-        except queue.Full:
-            logger.warning("doorbell backlog full", task=task.value)
+        with self._lock:
+            if (task, row_id) in self._unpublished:
+                return
+            try:
+                self._rings.put_nowait((task, row_id))
+            except queue.Full:
+                logger.warning("doorbell backlog full", task=task.value)
+            else:
+                self._unpublished.add((task, row_id))
 
     def unanswered(self, queue: QueueName) -> int:
         if self._clock() < self._quiet_until:
             return 0
+        with self._lock:
+            unpublished = sum(QUEUE_OF[task] is queue for task, _ in self._unpublished)
+        return unpublished + self._published(queue)
+
+    def _published(self, queue: QueueName) -> int:
         try:
             with self._celery.producer_pool.acquire(block=True, timeout=ASK_SECONDS) as producer:
                 channel: Any = producer.channel
@@ -72,7 +94,7 @@ class CeleryDoorbell:
             return 0
 
     def _start(self) -> None:
-        with self._starting:
+        with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._publish_for_ever, daemon=True)
                 self._thread.start()
@@ -80,6 +102,8 @@ class CeleryDoorbell:
     def _publish_for_ever(self) -> None:
         while True:
             task, row_id = self._rings.get()
+            with self._lock:
+                self._unpublished.discard((task, row_id))
             try:
                 if self._clock() >= self._quiet_until:
                     self._publish(task, row_id)

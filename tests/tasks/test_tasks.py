@@ -290,6 +290,48 @@ def test_rings_that_wait_in_a_queue_are_counted(broker: redis.Redis, celery: Cel
     assert doorbell.unanswered(QueueName.TICKS) == 0
 
 
+def test_rings_that_are_not_published_yet_are_counted_and_not_made_twice(
+    broker: redis.Redis, celery: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where publishing is slow dispatch would else lay hundreds a second before what is urgent."""
+    doorbell = CeleryDoorbell(celery)
+    publish, begun, go_on = doorbell._publish, threading.Event(), threading.Event()
+
+    def slowly(task: TaskName, row_id: int | None) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        publish(task, row_id)
+
+    monkeypatch.setattr(doorbell, "_publish", slowly)
+    doorbell.ring(TaskName.EVALUATE_JOB, 0)
+    assert begun.wait(20)
+
+    for _ in range(3):
+        for row_id in range(4):
+            doorbell.ring(TaskName.EVALUATE_JOB, row_id)
+        doorbell.ring(TaskName.SEND_PAYOUT, 1)
+    counted = doorbell.unanswered(QueueName.MODELS), doorbell.unanswered(QueueName.MONEY)
+    go_on.set()
+    doorbell.answered()
+
+    assert counted == (4, 1), "all but the first one, which is on its way"
+    rung = [message["headers"]["argsrepr"] for message in _waiting(broker, QueueName.MODELS)]
+    assert sorted(rung) == ["[0]", "[0]", "[1]", "[2]", "[3]"]
+    assert doorbell.unanswered(QueueName.MODELS) == 5
+
+
+def test_a_ring_can_be_made_again_once_it_was_published(
+    broker: redis.Redis, celery: Celery
+) -> None:
+    doorbell = CeleryDoorbell(celery)
+
+    for _ in range(2):
+        doorbell.ring(TaskName.EVALUATE_JOB, 1)
+        doorbell.answered()
+
+    assert len(_waiting(broker, QueueName.MODELS)) == 2
+
+
 def test_while_the_broker_is_gone_no_ring_counts_as_waiting(tools: Toolbox) -> None:
     nowhere = make_celery(tools.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
 
