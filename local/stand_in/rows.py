@@ -83,7 +83,8 @@ _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS payments (
     id INTEGER PRIMARY KEY, {", ".join(_COLUMNS[1:])}, UNIQUE (wallet, checking_id));
 CREATE INDEX IF NOT EXISTS by_hash ON payments (payment_hash);
-CREATE INDEX IF NOT EXISTS by_settlement ON payments (wallet, status, updated_at);
+CREATE INDEX IF NOT EXISTS listed_by_status ON payments (wallet, status, updated_at, amount);
+CREATE INDEX IF NOT EXISTS listed ON payments (wallet, updated_at, amount, status);
 CREATE TABLE IF NOT EXISTS balances (wallet PRIMARY KEY, msats INTEGER NOT NULL);
 """
 
