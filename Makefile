@@ -102,7 +102,7 @@ chaos: ## set a fleet under fire: make chaos JOBS=1500 FAULTS=40 SEED=1 (logs an
 	@$(SETUP_DEV) && $(VENV) -m tests.chaos --jobs $(or $(JOBS),1500) --faults $(or $(FAULTS),40) \
 		--seed $(or $(SEED),1) --results $(or $(RESULTS),.data/chaos)
 
-release-check: ## two hours of the same before a release: three seeds, once 20,000 jobs; docs/reliability holds the results
+release-check: ## hours of the same before a release: three seeds, once 20,000 jobs; docs/reliability holds the results
 	@$(SETUP_DEV) && $(VENV) -m tests.chaos.release --results $(or $(RESULTS),.data/release-check)
 
 test-machines: ## prove it on other Pythons, as another user, on full disks (minutes; best as root)
