@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Bundle, Session
 
 from config.settings import Settings
 from gateways.errors import OutsideError
@@ -61,6 +62,22 @@ class _Held:
     was_always_candid: bool
     """Each POST went to an LNbits that says "failed" only if its node does."""
     evidence: Evidence
+
+
+_EVIDENCE: Bundle[Any] = Bundle(
+    "evidence",
+    Payout.posts,
+    Payout.refusals,
+    Payout.believed_post,
+    Payout.posts_at_first_failed,
+    Payout.row_was_read,
+    Payout.vouched_posts,
+    ago(Payout.last_post_at).label("since_post"),
+    ago(Payout.first_failed_at).label("since_first_failed"),
+    ago(Payout.invoice_expires_at).label("since_expiry"),
+    ago(Payout.first_missing_at).label("since_first_missing"),
+)
+"""The fields of ``Evidence``, by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,18 +183,9 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
             Job.public_id,
             Payout.payment_hash,
             Payout.payment_request,
-            Payout.posts,
-            Payout.refusals,
-            Payout.believed_post,
-            Payout.posts_at_first_failed,
-            Payout.row_was_read,
-            Payout.vouched_posts,
             (Payout.candid_posts == Payout.posts).label("was_always_candid"),
             ago(Payout.created_at).label("since_claim"),
-            ago(Payout.last_post_at).label("since_post"),
-            ago(Payout.first_failed_at).label("since_first_failed"),
-            ago(Payout.invoice_expires_at).label("since_expiry"),
-            ago(Payout.first_missing_at).label("since_first_missing"),
+            _EVIDENCE,
         )
         .join(Job, Job.id == Payout.job_id)
         .where(Payout.id == payout_id, Payout.claim == claim, Payout.state == PayoutState.SENDING)
@@ -196,18 +204,7 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
         ),
         since_claim=row.since_claim,
         was_always_candid=row.was_always_candid,
-        evidence=Evidence(
-            posts=row.posts,
-            refusals=row.refusals,
-            believed_post=row.believed_post,
-            since_post=row.since_post,
-            since_first_failed=row.since_first_failed,
-            posts_at_first_failed=row.posts_at_first_failed,
-            since_expiry=row.since_expiry,
-            since_first_missing=row.since_first_missing,
-            row_was_read=row.row_was_read,
-            vouched_posts=row.vouched_posts,
-        ),
+        evidence=Evidence(**row.evidence._asdict()),
     )
 
 
