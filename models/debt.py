@@ -8,7 +8,9 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     ForeignKey,
+    Index,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -40,6 +42,7 @@ class Debt(Base):
         CheckConstraint("amount_sats > 0", name="amount_positive"),
         CheckConstraint("(state = 'owed') = (payout_id IS NULL)", name="covered_unless_owed"),
         UniqueConstraint("receipt_id", "cause"),
+        Index("ix_debts_owed", "id", postgresql_where=text("state = 'owed'")),
     )
 
     id: Mapped[Id]

@@ -75,7 +75,9 @@ class Receipt(Base):
     id: Mapped[Id]
     payment_hash: Mapped[str] = mapped_column(Text, unique=True)
     amount_msats: Mapped[MsatsColumn]
-    invoice_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("invoices.id"))
+    invoice_id: Mapped[int | None] = mapped_column(
+        BigInteger, ForeignKey("invoices.id"), index=True
+    )
     job_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("jobs.id"), index=True)
     settled_at: Mapped[Instant] = mapped_column(
         DateTime(timezone=True), comment="by the clock of LNbits; decides nothing"

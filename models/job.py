@@ -68,7 +68,6 @@ class Job(Due, Base):
             "client_key",
             postgresql_where=text("payable_until IS NOT NULL"),
         ),
-        Index("ix_jobs_created_at", "created_at"),
     )
 
     public_id: Mapped[UUID] = mapped_column(unique=True)

@@ -120,6 +120,7 @@ def settle_return(session: Session, payout: Payout) -> None:
     settled = session.scalar(
         update(RefundDestination)
         .where(
+            RefundDestination.job_id == payout.job_id,
             RefundDestination.payout_id == payout.id,
             RefundDestination.state == DestinationState.PAYING,
         )

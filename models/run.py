@@ -122,6 +122,7 @@ class Run(Due, Base):
             postgresql_where=text("state IN ('doubtful', 'received', 'running', 'settling')"),
         ),
         Index("ix_runs_kept", "ended_at", postgresql_where=text("pruned_at IS NULL")),
+        Index("ix_runs_ended", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     )
 
     public_id: Mapped[UUID] = mapped_column(

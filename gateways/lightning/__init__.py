@@ -112,8 +112,13 @@ class Income(Protocol):
     Every method raises Unavailable or Refused, and nothing else.
     """
 
-    def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
-        """Make an invoice for exactly ``amount``. Calling twice makes two invoices."""
+    def create_invoice(
+        self, amount: Sats, *, memo: str, lifetime: timedelta, patience: timedelta | None = None
+    ) -> IssuedInvoice:
+        """Make an invoice for exactly ``amount``. Calling twice makes two invoices.
+
+        ``patience`` is how long to wait for it, if not as long as it is worth to a worker.
+        """
 
     def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:
         """One page (from 0) of incoming settled payments, newest settlement first. One request."""

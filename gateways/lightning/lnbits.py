@@ -140,7 +140,9 @@ class LnbitsIncome:
         self._is_too_old = False
         """It ignores or chokes on filters by hash; an upgrade is seen at our next start."""
 
-    def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
+    def create_invoice(
+        self, amount: Sats, *, memo: str, lifetime: timedelta, patience: timedelta | None = None
+    ) -> IssuedInvoice:
         """As the protocol says. What LNbits made is read again: it can make amountless ones."""
         if amount < 1 or lifetime < timedelta(seconds=1):
             raise Refused("LNbits: invoices want a sat and a second at least", code="bad_request")
@@ -151,7 +153,8 @@ class LnbitsIncome:
             "expiry": int(lifetime.total_seconds()),
             **({"webhook": self._webhook} if self._webhook else {}),
         }
-        reply = self._lnbits.post("/payments", body, seconds=CREATE_SECONDS)
+        seconds = CREATE_SECONDS if patience is None else patience.total_seconds()
+        reply = self._lnbits.post("/payments", body, seconds=seconds)
         code = _refusal(reply, _REFUSALS_TO_CREATE)
         if code is not None:
             raise Refused(f"LNbits makes no such invoice: {code}", code=code)

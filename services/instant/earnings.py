@@ -221,9 +221,11 @@ def _within(span: Span) -> list[ColumnElement[bool]]:
 
 def earnings(tools: Toolbox, creator_id: int, span: Span) -> Earnings:
     """Sum up the log in one statement, which sees one moment. Also resources without a run."""
+    # of the creator too, so that a span is found by the index of a creator's days
+    its_runs = Run.resource_id == Resource.id, Run.creator_id == creator_id
     query = (
         select(Resource.slug, *_sums("sales", is_test=False), *_sums("tests", is_test=True))
-        .join(Run, and_(Run.resource_id == Resource.id, *_within(span)), isouter=True)
+        .join(Run, and_(*its_runs, *_within(span)), isouter=True)
         .where(Resource.creator_id == creator_id)
         .group_by(Resource.id, Resource.slug)
         .order_by(Resource.slug)

@@ -75,9 +75,10 @@ def create(
 
 def _issue(tools: Toolbox, public_id: UUID, admission_id: int) -> IssuedInvoice:
     """The invoice for the evaluation fee. Raises NotNow; then the admission has ended."""
-    fee = Sats(tools.settings.eval_fee_sats)
+    fee, lifetime = Sats(tools.settings.eval_fee_sats), _lifetime(tools.settings)
+    patience = timedelta(seconds=tools.settings.invoice_wait_seconds)  # somebody stands and waits
     try:
-        return invoices.issue(tools, InvoiceKind.EVAL, public_id, fee, _lifetime(tools.settings))
+        return invoices.issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime, patience=patience)
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)
         with tools.database.transaction("intake.withdraw") as session:

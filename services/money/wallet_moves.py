@@ -97,7 +97,8 @@ def _recognise_payouts(tools: Toolbox, movements: list[Movement]) -> set[str]:
     known: set[str] = set()
     for start in range(0, len(hashes), LOOKUP):
         part = hashes[start : start + LOOKUP]
-        is_shown = Payout.payment_hash.not_in(failed)  # else perhaps by another wallet of ours
+        # else perhaps by another wallet of ours
+        is_shown = Payout.payment_hash.not_in(failed.intersection(part))
         with tools.database.transaction("wallet_moves.payouts") as session:
             session.execute(
                 update(Payout)

@@ -5,7 +5,7 @@ time what the first wallet has sent.
 """
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from config.queues import TaskName
@@ -37,20 +37,23 @@ def check_income(tools: Toolbox) -> None:
 
 
 def _invoices_that_must_be_there(tools: Toolbox) -> list[str]:
-    """The newest that can be paid, whoever issued it, and the one that has been open the longest.
+    """The newest if it can be paid, whoever issued it, and the one that has been open the longest.
 
     Not any invoice: LNbits may tidy away what has expired.
     """
-    payable = select(Invoice.payment_hash).where(Invoice.expires_at > func.now())
-    still_open = (
-        select(Invoice.payment_hash)
+    newest = select(func.max(Invoice.id)).scalar_subquery()
+    # not the first one in order: a planner may look for it among all that were ever issued
+    open_longest = (
+        select(func.min(Invoice.id))
         .join(Job, Job.id == Invoice.job_id)
         .where(Job.payable_until.is_not(None))
+        .scalar_subquery()
+    )
+    asked_about = or_(
+        and_(Invoice.id == newest, Invoice.expires_at > func.now()), Invoice.id == open_longest
     )
     with tools.database.transaction("wallets.invoices") as session:
-        newest = session.scalar(payable.order_by(Invoice.id.desc()).limit(1))
-        oldest = session.scalar(still_open.order_by(Invoice.id).limit(1))
-    return [payment_hash for payment_hash in (newest, oldest) if payment_hash is not None]
+        return list(session.scalars(select(Invoice.payment_hash).where(asked_about)))
 
 
 def check_payouts(tools: Toolbox) -> None:

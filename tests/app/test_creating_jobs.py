@@ -1,6 +1,7 @@
 """POST /api/jobs: what a caller gets, and that a job is made only when it can be paid for."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ import requests
 from sqlalchemy import func, select
 
 from config.settings import STAND_IN_INVOICE_KEY
+from gateways.lightning import lnbits
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models.invoice import InvoiceKind
@@ -107,6 +109,20 @@ def test_given_lightning_is_away_then_503_and_no_job_is_left_behind(
     assert int(response.headers["Retry-After"]) >= 1
     assert "SECRET" not in response.text
     assert stand_in.url not in response.text
+    assert jobs_in(tools) == 0
+
+
+def test_given_lightning_hangs_then_nobody_waits_longer_than_the_settings_say(
+    client_with: Build, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    """Not as long as a worker waits for an invoice (``lnbits.CREATE_SECONDS``)."""
+    stand_in.arm(Fault(target="lnbits.create", kind=FaultKind.HANG))
+
+    began = time.monotonic()
+    response = client_with(invoice_wait_seconds=0.2).post("/api/jobs", json={"request": REQUEST})
+
+    assert (response.status_code, response.json["code"]) == (503, "lightning_unavailable")
+    assert time.monotonic() - began < lnbits.CREATE_SECONDS
     assert jobs_in(tools) == 0
 
 
