@@ -168,7 +168,7 @@ class PublicHttpClient:
                 reply = self._ask(ask)
                 if reply.location is None:
                     return reply
-                ask = replace(ask, url=urljoin(ask.url, reply.location), params={})
+                ask = replace(ask, url=_led_to(ask, reply.location), params={})
         raise Refused("more redirects than are followed", code="redirects")
 
     def post(self, url: str, *, seconds: float, max_bytes: int, **more: Any) -> Reply:
@@ -185,6 +185,13 @@ class PublicHttpClient:
                 session.mount(f"{origin}/", DeadlineAdapter())
             session.headers["Connection"] = "close"
             return _exchange(session, ask)
+
+
+def _led_to(ask: Ask, location: str) -> str:
+    try:
+        return urljoin(ask.url, location)
+    except ValueError as error:
+        raise Refused(f"{ask.asked}: leads nowhere", code="bad_request") from error
 
 
 def _of_a_stranger(method: str, url: str, **more: Any) -> Ask:
@@ -223,9 +230,16 @@ def retry_after(value: str | None) -> timedelta | None:
     return min(max(wait, timedelta(0)), RETRY_AFTER_LIMIT)
 
 
+class _Session(requests.Session):
+    """Knows no redirects: even when told not to follow one, ``requests`` reads all of its body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 def _session(only_https: PublicAdapter | None = None) -> requests.Session:
     """Ours for whatever address; with ``only_https`` for nothing but https, by that."""
-    session = requests.Session()
+    session = _Session()
     session.adapters.clear()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

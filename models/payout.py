@@ -66,6 +66,7 @@ class Payout(Due, Base):
             postgresql_where=text("state = 'sending'"),
         ),
         Index("ix_payouts_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_payouts_settled", "settled_at", postgresql_where=text("settled_at IS NOT NULL")),
     )
 
     job_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("jobs.id"), index=True)

@@ -67,7 +67,7 @@ def adopt(tools: Toolbox, move_id: int, *, rest_is_the_owners: bool = False) -> 
         job_id = _marked_job(session, move)
         if move.state not in UNEXPLAINED or invoice is None or job_id is None:
             return False
-        if _is_under_way(session, job_id):
+        if _is_under_way(session, job_id) or not _can_be_taken_in(session, job_id, invoice):
             return False
         covered = _covered(session, job_id, Sats(int(invoice.amount or 0) // 1000))
         is_gone = move.state is MoveState.WAITING
@@ -113,6 +113,17 @@ def _is_under_way(session: Session, job_id: int) -> bool:
     return posts is not None and posts > 0
 
 
+def _can_be_taken_in(session: Session, job_id: int, invoice: Bolt11) -> bool:
+    """Whether nobody knows it, or it is known as failed, of this job."""
+    known = session.execute(
+        select(Payout.job_id, Payout.state).where(Payout.payment_hash == invoice.payment_hash)
+    ).one_or_none()
+    return known is None or tuple(known) in {
+        (job_id, PayoutState.FAILED),
+        (job_id, PayoutState.SENDING),  # unsent, and withdrawn before it is taken in
+    }
+
+
 def _covered(session: Session, job_id: int, amount: Sats) -> _Covered:
     """A claim takes all that is owed at that moment, so a payout paid the oldest debts."""
     debts = session.execute(
@@ -141,10 +152,8 @@ def _take_in(session: Session, job_id: int, invoice: Bolt11, covered: _Covered) 
         select(func.sum(Debt.amount_sats)).where(Debt.id.in_(covered.debts))
     ).one()
     known = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
-    if known is not None and known.job_id == job_id:
-        return money_moves.readopt_payout(session, known.id, covered.debts, Sats(int(paid)))
     if known is not None:
-        return None
+        return money_moves.readopt_payout(session, known.id, covered.debts, Sats(int(paid)))
     payout = Payout(
         job_id=job_id,
         payment_hash=invoice.payment_hash,

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Bundle, Session
 
 from config.settings import Settings
+from gateways.deadline import total_deadline
 from gateways.errors import OutsideError
 from gateways.lightning import (
     Age,
@@ -42,6 +43,8 @@ REQUESTS_OF_A_LOOK = 2
 AT_ONCE = Room(PAYOUTS_AT_ONCE)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
+POST_SECONDS = 60.0
+"""Counting a POST and making it, all in all: both have shorter limits of their own."""
 HELD_BACK = timedelta(seconds=5)
 """Before something that was never sent is looked at again, at first."""
 HELD_BACK_AT_MOST = timedelta(seconds=30)
@@ -209,17 +212,13 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
 
 
 def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
-    """Count the POST, commit, then send. None = it is ours no longer and nothing was sent."""
+    """Count the POST, commit, then send. None = it is not ours to send, and nothing was sent."""
     age = lightning.age()
-    posting = {
-        "posts": Payout.posts + 1,
-        "candid_posts": Payout.candid_posts + (1 if age is Age.YOUNG else 0),
-        "last_post_at": func.now(),
-    }
-    counted = _note(tools, "payouts.posting", held, posting)
-    if counted is None:
-        return None
-    report = lightning.send(held.payment_request, held.mark)
+    with total_deadline(POST_SECONDS):  # who freezes in between wakes too late to send
+        counted = _count_post(tools, lightning, held, age)
+        if counted is None:
+            return None
+        report = lightning.send(held.payment_request, held.mark)
     logger.info("payout posted", payout=held.id, outcome=report.outcome.value, code=report.code)
     refused = 1 if report.outcome is SendOutcome.REFUSED else 0
     answered: dict[str, object] = {
@@ -235,6 +234,19 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
         said = {"age": age.value, "code": report.code}
         logger.error("nobody confirms that a payout failed", payout=held.id, **said)
     return _note(tools, "payouts.posted", held, answered)
+
+
+def _count_post(tools: Toolbox, lightning: Payouts, held: _Held, age: Age) -> _Held | None:
+    """One transaction with the proof of the wallet: nobody changes the wallet before it ends."""
+    posting = {
+        "posts": Payout.posts + 1,
+        "candid_posts": Payout.candid_posts + (1 if age is Age.YOUNG else 0),
+        "last_post_at": func.now(),
+    }
+    with tools.database.transaction("payouts.posting") as session:
+        if not wallets.holds_paying_wallet(session, lightning):
+            return None
+        return _written(session, held, posting)
 
 
 def _read(tools: Toolbox, lightning: Payouts, held: _Held) -> tuple[PayoutReading, _Held]:
@@ -274,13 +286,17 @@ def _key_is_good(lightning: Payouts) -> bool:
 def _note(tools: Toolbox, name: str, held: _Held, values: Mapping[str, object]) -> _Held | None:
     """Write evidence on a payout we still hold. None = it is ours no longer."""
     with tools.database.transaction(name) as session:
-        session.execute(
-            update(Payout)
-            .where(Payout.id == held.id, Payout.claim == held.claim)
-            .values(values)
-            .execution_options(**UNLOADED)
-        )
-        return _load(session, held.id, held.claim)
+        return _written(session, held, values)
+
+
+def _written(session: Session, held: _Held, values: Mapping[str, object]) -> _Held | None:
+    session.execute(
+        update(Payout)
+        .where(Payout.id == held.id, Payout.claim == held.claim)
+        .values(values)
+        .execution_options(**UNLOADED)
+    )
+    return _load(session, held.id, held.claim)
 
 
 def _said(reading: PayoutReading) -> dict[str, str]:

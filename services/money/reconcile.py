@@ -6,10 +6,10 @@ recorded here only after they happened there, and payouts are committed here bef
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from gateways.errors import OutsideError
@@ -77,7 +77,7 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
     """
     assert tools.payouts is not None, "only the money worker sees the paying wallet"
     with tools.database.transaction("reconcile.start") as session:
-        incarnation = _incarnation(session)
+        incarnation, began = _incarnation(session), session.scalars(select(func.now())).one()
         last = _newest(session)
         before = _books(session, _EMPTY if everything else _remembered(last))
     if everything:
@@ -89,13 +89,15 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
         everything=everything,
     )
     wallet_moves.take_note(tools, wallets)
+    wallet_moves.recognise_payouts(tools)
     if everything:
         wallet_moves.void_what_vanished(tools, wallets)
     wallet_moves.pair_transfers(tools)
     adoption.adopt_what_fits(tools)
     with tools.database.transaction("reconcile.record") as session:
         unrecorded = _unrecorded(session, wallets)
-        result = _judged(session, before, wallets, unrecorded, last)
+        kept_back = _under_way(session, since=began)
+        result = _judged(session, before, wallets, unrecorded, kept_back, last)
         _record(session, result, before)
     _tell(result)
     if result.verdict is not Verdict.SHORTFALL:
@@ -211,11 +213,12 @@ def _judged(
     before: _Books,
     wallets: Wallets,
     unrecorded: Msats,
+    kept_back: Msats,
     last: Reconciliation | None,
 ) -> Result:
     after = _books(session, before)
     still_open = wallet_moves.still_open(session)
-    least = Msats(before.came - after.left - _under_way(session) + still_open.topped_up)
+    least = Msats(before.came - after.left - kept_back + still_open.topped_up)
     most = Msats(after.came - before.left + unrecorded)
     verdict = _verdict(wallets.balance, least, most, still_open)
     return Result(
@@ -235,14 +238,29 @@ def _verdict(balance: Msats, least: Msats, most: Msats, still_open: Open) -> Ver
     return Verdict.SURPLUS if balance > most else Verdict.CLEAN
 
 
-def _under_way(session: Session) -> Msats:
-    """What may have left the wallet, with fees, for payouts handed over and not decided."""
-    amounts = session.scalars(
-        select(Payout.amount_sats).where(
-            Payout.state == PayoutState.SENDING, Payout.due_at.is_not(None), Payout.posts > 0
+def _under_way(session: Session, *, since: datetime) -> Msats:
+    """What may have left the wallet for payouts handed over, beyond what the ledger says left.
+
+    Also of those that were decided ``since`` the run began: when the wallet was read LNbits may
+    still have kept back their fees, or all of them.
+    """
+    was_under_way = or_(
+        and_(Payout.state == PayoutState.SENDING, Payout.due_at.is_not(None)),
+        Payout.settled_at >= since,
+    )
+    rows = session.execute(
+        select(Payout.state, Payout.amount_sats, Payout.fee_msats).where(
+            was_under_way, Payout.posts > 0
         )
     )
-    return Msats(sum(_with_reserve(msats(Sats(amount))) for amount in amounts))
+    return Msats(sum(_kept_back(state, Sats(amount), fee or 0) for state, amount, fee in rows))
+
+
+def _kept_back(state: PayoutState, amount: Sats, fee: int) -> int:
+    reserved = _with_reserve(msats(amount))
+    if state is PayoutState.PAID:
+        return max(0, reserved - msats(amount) - fee)
+    return reserved
 
 
 def _with_reserve(amount: Msats) -> Msats:

@@ -40,6 +40,8 @@ AT_ONCE = timedelta(0)
 FIRST_DELAY = timedelta(seconds=10)
 BUSY_DELAY = timedelta(seconds=5)
 BEHIND_ANOTHER_PAYOUT = timedelta(seconds=30)
+TRIED_OFTEN = 100
+"""Taken so often, it was tried, though each worker may have died over it with nothing on record."""
 
 
 class Trouble(StrEnum):
@@ -169,8 +171,10 @@ def _end_without_asking(
     if not return_moves.is_owed(session, destination.job_id):
         return_moves.end_return(*held, to=DestinationState.WAITING)
         return True
-    if destination.failures and waited >= WINDOW:
-        return_moves.end_return(*held, to=DestinationState.GIVEN_UP)
+    was_tried = destination.failures or destination.claim > TRIED_OFTEN
+    if was_tried and waited >= WINDOW:
+        why = destination.last_error or Trouble.NO_ANSWER.value
+        return_moves.end_return(*held, to=DestinationState.GIVEN_UP, last_error=why)
         return True
     return False
 

@@ -46,10 +46,9 @@ def take_note(tools: Toolbox, wallets: Wallets) -> None:
 def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
     recognise = _recognise_payouts if kind is MoveKind.SENT else _recognise_income
     ours = recognise(tools, listed.movements)
-    failed: list[str] = []
+    failed = [m.payment_hash for m in listed.movements if m.state is MovementState.FAILED]
     for movement in _strangers(listed, ours):
         if movement.state is MovementState.FAILED and movement.mark is None:
-            failed.append(movement.payment_hash)
             continue
         with tools.database.transaction("wallet_moves.note") as session:
             money_moves.note_wallet_move(
@@ -58,6 +57,14 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
     if failed:
         with tools.database.transaction("wallet_moves.void") as session:
             _void(session, WalletMove.kind == kind, WalletMove.payment_hash.in_(failed))
+
+
+def recognise_payouts(tools: Toolbox) -> None:
+    """End what was noted as a stranger's and is a payout of ours. Safe to repeat."""
+    with tools.database.transaction("wallet_moves.adopt") as session:
+        adopted = money_moves.adopt_wallet_moves(session)
+    if adopted:
+        logger.warning("moves of a wallet are payouts of ours", moves=adopted)
 
 
 def void_what_vanished(tools: Toolbox, wallets: Wallets) -> None:

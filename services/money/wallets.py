@@ -88,5 +88,14 @@ def _is_any_payout_in_doubt(session: Session) -> bool:
 def is_paying_wallet_proved(tools: Toolbox, lightning: Payouts) -> bool:
     """Whether this very key was seen to open the wallet on record, or none is on record so far."""
     with tools.database.reading("wallets.proved") as session:
-        proved = session.scalar(select(Tick.cursor).where(_PROOF))
-    return proved is None or proved.partition(":")[2] == lightning.key_mark()
+        return _fits(session.scalar(select(Tick.cursor).where(_PROOF)), lightning)
+
+
+def holds_paying_wallet(session: Session, lightning: Payouts) -> bool:
+    """The same, and it stays so until this transaction ends: no other wallet is taken meanwhile."""
+    proof = select(Tick.cursor).where(_PROOF).with_for_update(read=True)
+    return _fits(session.scalar(proof), lightning)
+
+
+def _fits(proof: str | None, lightning: Payouts) -> bool:
+    return proof is None or proof.partition(":")[2] == lightning.key_mark()

@@ -172,6 +172,19 @@ def test_a_redirect_into_our_house_is_refused(internet: Internet, to: str, statu
     assert internet.dialled == [(WALLET, 443)]
 
 
+def test_of_a_redirect_no_more_is_read_than_of_another_answer(internet: Internet) -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: /y\r\nContent-Encoding: gzip\r\n\r\n"
+    internet.wallet.says(Say(head=head, then="hang"))
+
+    assert trouble(internet).code == "encoded", "what goes on for ever is not read first"
+
+
+def test_a_redirect_to_what_is_no_address_is_refused(internet: Internet) -> None:
+    internet.wallet.says(redirect("https://["))
+
+    assert trouble(internet).code == "bad_request"
+
+
 def test_redirects_in_a_circle_end(internet: Internet) -> None:
     internet.wallet.says(redirect(URL))
 

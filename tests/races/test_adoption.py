@@ -9,7 +9,8 @@ import pytest
 from local.stand_in.faults import Fault, FaultKind
 from models import money_moves
 from models.payout import Payout, PayoutState
-from models.wallet_move import MoveState, WalletMove
+from models.reconciliation import Verdict
+from models.wallet_move import MoveKind, MoveState, WalletMove
 from services.errors import Conflict, ErrorCode
 from services.jobs.intake import JobView
 from services.money import (
@@ -93,6 +94,7 @@ def assert_paid_once(life: Life, view: JobView) -> None:
     states = [payout.state for payout in rows.all_of(life.tools, Payout)]
     assert states.count(PayoutState.PAID) == 1
     assert PayoutState.SENDING not in states
+    assert reconcile.run(life.tools).verdict is Verdict.CLEAN, "else refunds would be stopped"
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
@@ -151,6 +153,42 @@ def test_a_forgotten_payout_that_many_adopt_is_taken_in_once(life: Life) -> None
     assert (payout.state, payout.posts) == (PayoutState.SENDING, 1)
     assert rows.only(life.tools, WalletMove).state is MoveState.ADOPTED
     assert_paid_once(life, view)
+
+
+def test_a_forgotten_payout_that_is_noted_and_then_claimed_again_explains_itself(
+    life: Life,
+) -> None:
+    view, invoice = owing(life), life.stand_in.payer_invoice(10)
+    life = forgotten(life, lambda: paid(life, view, invoice))
+    noted(life)
+
+    claimed_and_sent(life, view, invoice)
+
+    assert_paid_once(life, view)
+    assert rows.only(life.tools, WalletMove).state is MoveState.ADOPTED
+
+
+def test_a_move_of_another_ones_payout_takes_no_claim_back(life: Life) -> None:
+    view = owing(life)
+    paid(life, view)
+    payout, other = rows.only(life.tools, Payout), claimed(life)
+    waiting = {
+        "kind": MoveKind.SENT,
+        "wallet_id": "somewhere",
+        "payment_hash": payout.payment_hash,
+        "payment_request": payout.payment_request,
+        "amount_msats": -10_000,
+        "changed_at": payout.created_at,
+        "marked_job_id": other.job.id,
+        "marked_job_digits": other.job.public_id.hex[: adoption.DIGITS],
+    }
+    with life.tools.database.transaction("test.note") as session:
+        money_moves.note_wallet_move(session, MoveState.WAITING, waiting)
+
+    assert not adoption.adopt(life.tools, rows.only(life.tools, WalletMove).id)
+
+    states = {payout.job_id: payout.state for payout in rows.all_of(life.tools, Payout)}
+    assert states == {view.job.id: PayoutState.PAID, other.job.id: PayoutState.SENDING}
 
 
 def reopened_and_forgotten(life: Life) -> tuple[Life, JobView, str]:

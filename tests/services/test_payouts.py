@@ -9,14 +9,16 @@ import pytest
 
 from gateways.http import HttpClient
 from gateways.lightning import PayoutOutcome, PayoutReading, Payouts
+from gateways.lightning.lnbits import LnbitsPayouts
 from local.stand_in.faults import Fault, FaultKind
+from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY
 from models import money_moves
 from models.ledger import Account
 from models.payout import Payout, PayoutState
 from services import retry
 from services.errors import Conflict, ErrorCode
 from services.jobs.intake import JobView
-from services.money import doubtful_payouts, payouts
+from services.money import doubtful_payouts, payouts, reconcile, wallets
 from services.money.payouts import FIRST_LOOK, HELD_BACK, HELD_BACK_AT_MOST
 from services.room import PAYOUTS_AT_ONCE
 from services.toolbox import payouts_of
@@ -24,6 +26,7 @@ from tests.support import rows
 from tests.support.life import Life
 from tests.support.operator import Done, Operator
 from tests.support.owing import claim, claimed, owing
+from tests.support.together import just_before
 
 MINUTE, HOUR = timedelta(seconds=61), timedelta(hours=1)
 
@@ -858,3 +861,34 @@ def test_a_process_without_the_paying_key_cannot_send(life: Life) -> None:
 
     with pytest.raises(AssertionError):
         payouts.send(life.tools.with_(payouts=None), _payout(life).id)
+
+
+def test_who_freezes_between_counting_a_post_and_making_it_wakes_too_late_to_make_it(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the payout may be called failed, and its debt paid by another invoice."""
+    claimed(life)
+    monkeypatch.setattr(payouts, "POST_SECONDS", 0.0)
+
+    life.work()
+
+    assert (_payout(life).state, _payout(life).posts) == (PayoutState.SENDING, 1)
+    assert (_posts(life), _paid_out(life)) == (0, [])
+
+
+def test_nothing_is_sent_from_a_wallet_that_was_exchanged_just_before(life: Life) -> None:
+    """The other wallet would know nothing of it."""
+    claimed(life)
+    reconcile.run(life.tools)
+    other = LnbitsPayouts(life.stand_in.url, PAYOUTS_ADMIN_KEY, HttpClient())
+
+    def exchange() -> None:
+        wallets.check_payouts(life.tools.with_(payouts=other))
+
+    wallets.check_payouts(life.tools)
+    with just_before(life.tools, payouts, "_count_post", exchange) as exchanged:
+        life.work()
+
+    exchanged()
+    assert (_payout(life).state, _payout(life).posts) == (PayoutState.SENDING, 0)
+    assert (_posts(life), _paid_out(life)) == (0, [])

@@ -299,6 +299,18 @@ def test_an_outage_of_ours_that_outlasts_the_window_costs_no_first_try(life: Lif
     assert try_now(life) is DestinationState.PAID
 
 
+def test_a_destination_over_which_every_worker_died_is_given_up_after_the_window(
+    life: Life,
+) -> None:
+    view = owing_to(life)
+    rows.change(life.tools, RefundDestination, claim=returns.TRIED_OFTEN)
+    rows.let_pass(life.tools, RefundDestination, WINDOW)
+
+    assert try_now(life) is DestinationState.GIVEN_UP
+    assert destination(life).last_error == Trouble.NO_ANSWER
+    assert can_claim(life, view)
+
+
 def test_a_payout_that_is_proved_failed_is_tried_again_with_a_fresh_invoice(life: Life) -> None:
     view = owing_to(life)
     life.stand_in.top_up(-10)  # LNbits refuses at the door: nothing was sent

@@ -26,6 +26,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("ended_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_payouts_settled",
+        "payouts",
+        ["settled_at"],
+        unique=False,
+        postgresql_where=sa.text("settled_at IS NOT NULL"),
+    )
     op.drop_index("ix_jobs_created_at", table_name="jobs")
     for table in _REWRITTEN_OFTEN:
         op.execute(f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0.01)")
