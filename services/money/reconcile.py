@@ -89,7 +89,7 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
         everything=everything,
     )
     wallet_moves.take_note(tools, wallets)
-    wallet_moves.recognise_payouts(tools)
+    wallet_moves.explain_our_own(tools)
     if everything:
         wallet_moves.void_what_vanished(tools, wallets)
     wallet_moves.pair_transfers(tools)

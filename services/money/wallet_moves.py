@@ -59,7 +59,7 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
             _void(session, WalletMove.kind == kind, WalletMove.payment_hash.in_(failed))
 
 
-def recognise_payouts(tools: Toolbox) -> None:
+def explain_our_own(tools: Toolbox) -> None:
     """End what was noted as a stranger's and is a payout of ours. Safe to repeat."""
     with tools.database.transaction("wallet_moves.adopt") as session:
         adopted = money_moves.adopt_wallet_moves(session)
