@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from models.database import AS_RETURNED, UNLOADED
 from models.debt import Debt, DebtState
 from models.money import Sats
 from models.payout import Payout, PayoutState
-from models.wallet_move import MoveKind, MoveState, WalletMove
+from models.wallet_move import MoveState, WalletMove
 
 logger = structlog.get_logger(__name__)
 
@@ -181,43 +181,14 @@ OPEN_WALLET_MOVES = (MoveState.PENDING, MoveState.WAITING)
 
 
 def note_wallet_move(session: Session, state: MoveState, values: Mapping[str, Any]) -> None:
-    """Write down a row of a wallet that nothing of ours explains, or what has become of it.
-
-    One that was adopted is unexplained again if its payout has failed for us and not there.
-    """
+    """Write down a row of a wallet that nothing of ours explains, or what has become of it."""
     session.execute(
         insert(WalletMove)
         .values(state=state, **values)
         .on_conflict_do_update(
             index_elements=["payment_hash", "kind", "wallet_id"],
             set_={"state": state, "amount_msats": values["amount_msats"]},
-            where=WalletMove.state.in_([*OPEN_WALLET_MOVES, MoveState.VOID, MoveState.ADOPTED]),
-        )
-    )
-
-
-def adopt_wallet_moves(session: Session) -> list[int]:
-    """End the open moves that are payouts of ours after all; returns which.
-
-    They were written down while this database did not know them, or from a list read before.
-    """
-    known = select(Payout.id).where(
-        Payout.payment_hash == WalletMove.payment_hash,
-        or_(
-            Payout.state == PayoutState.PAID,
-            and_(Payout.state == PayoutState.SENDING, Payout.posts > 0),
-        ),
-    )
-    return list(
-        session.scalars(
-            update(WalletMove)
-            .where(
-                WalletMove.kind == MoveKind.SENT,
-                WalletMove.state.in_(OPEN_WALLET_MOVES),
-                known.exists(),
-            )
-            .values(state=MoveState.ADOPTED, ended_at=func.now())
-            .returning(WalletMove.id)
+            where=WalletMove.state.in_([*OPEN_WALLET_MOVES, MoveState.VOID]),
         )
     )
 

@@ -60,11 +60,19 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
 
 
 def explain_our_own(tools: Toolbox) -> None:
-    """End what was noted as a stranger's and is a payout of ours. Safe to repeat."""
-    with tools.database.transaction("wallet_moves.adopt") as session:
-        adopted = money_moves.adopt_wallet_moves(session)
-    if adopted:
-        logger.warning("moves of a wallet are payouts of ours", moves=adopted)
+    """Let go of what was written down as unexplained and is a payout of ours. Safe to repeat.
+
+    It was when this database did not know the payout, or from a list that was read before.
+    """
+    known = select(Payout.id).where(
+        Payout.payment_hash == WalletMove.payment_hash,
+        or_(
+            Payout.state == PayoutState.PAID,
+            and_(Payout.state == PayoutState.SENDING, Payout.posts > 0),
+        ),
+    )
+    with tools.database.transaction("wallet_moves.explain") as session:
+        _void(session, WalletMove.kind == MoveKind.SENT, known.exists())
 
 
 def void_what_vanished(tools: Toolbox, wallets: Wallets) -> None:

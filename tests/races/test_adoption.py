@@ -165,7 +165,7 @@ def test_a_forgotten_payout_that_is_noted_and_then_claimed_again_explains_itself
     claimed_and_sent(life, view, invoice)
 
     assert_paid_once(life, view)
-    assert rows.only(life.tools, WalletMove).state is MoveState.ADOPTED
+    assert rows.only(life.tools, WalletMove).state is MoveState.VOID
 
 
 def test_a_move_of_another_ones_payout_takes_no_claim_back(life: Life) -> None:
