@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from config.queues import TaskName
 from gateways.http import HttpClient
 from gateways.lightning import PayoutOutcome, PayoutReading, Payouts
 from gateways.lightning.lnbits import LnbitsPayouts
@@ -20,6 +21,7 @@ from services.errors import Conflict, ErrorCode
 from services.jobs.intake import JobView
 from services.money import doubtful_payouts, payouts, reconcile, wallets
 from services.money.payouts import FIRST_LOOK, HELD_BACK, HELD_BACK_AT_MOST
+from services.operate import ticks
 from services.room import PAYOUTS_AT_ONCE
 from services.toolbox import payouts_of
 from tests.support import rows
@@ -885,7 +887,7 @@ def test_nothing_is_sent_from_a_wallet_that_was_exchanged_just_before(life: Life
     def exchange() -> None:
         wallets.check_payouts(life.tools.with_(payouts=other))
 
-    wallets.check_payouts(life.tools)
+    assert ticks.run(life.tools, TaskName.CHECK_PAYOUTS)
     with just_before(life.tools, payouts, "_count_post", exchange) as exchanged:
         life.work()
 
