@@ -388,8 +388,8 @@ def test_a_payout_that_is_decided_after_the_wallet_was_read_is_no_shortfall(
     life.work()
 
     class Decided(LnbitsPayouts):
-        def wallet_id(self) -> str:
-            found = super().wallet_id()
+        def balance(self) -> Msats:
+            found = super().balance()
             for passes in (timedelta(hours=2), timedelta(seconds=61)):
                 let_pass(life.tools, Payout, passes)
                 life.make_due()
