@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app import context
 from gateways import json_text
-from services.errors import ErrorCode, InvalidRequest
+from services.errors import ErrorCode, InvalidRequest, pointer_to
 
 LOCATIONS = ("json", "query")
 PROBLEMS_SHOWN = 16
@@ -55,7 +55,7 @@ def invalid(error: ValidationError) -> InvalidRequest:
     for location in LOCATIONS:
         messages = messages.get(location, messages)
     problems = [
-        {"pointer": _pointer(path), "detail": f"{_subject(path)} {predicate}."}
+        {"pointer": pointer_to(*path), "detail": f"{_subject(path)} {predicate}."}
         for path, predicate in _problems((), messages)
     ]
     return InvalidRequest(
@@ -72,11 +72,6 @@ def _problems(path: tuple[str, ...], messages: Any) -> Iterator[tuple[tuple[str,
         return
     for message in messages:
         yield path, message
-
-
-def _pointer(path: tuple[str, ...]) -> str:
-    """A JSON pointer (RFC 6901); "" is the whole body."""
-    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in path)
 
 
 def _subject(path: tuple[str, ...]) -> str:

@@ -22,6 +22,8 @@ STAND_IN_INVOICE_KEY = "stand-in-invoice-key"
 STAND_IN_ADMIN_KEY = "stand-in-admin-key"
 STAND_IN_MODEL_KEY = "stand-in-model-key"
 DEVELOPMENT_BTC_PRICE_USD = Decimal(100_000)
+LONGEST_RUN_SECONDS = 3600
+"""A payment is good for two hours at most, and the chain is searched for no longer."""
 
 
 class AppEnv(StrEnum):
@@ -271,7 +273,7 @@ class Settings(BaseModel):
     ] = Decimal(1)
     """Default clients pay at most one dollar a call."""
     instant_wait_seconds: int = Field(default=25, ge=0)
-    instant_run_seconds: Seconds = 240
+    instant_run_seconds: Annotated[Seconds, Field(le=LONGEST_RUN_SECONDS)] = 240
     """How long the call of one run may take. Payments must stay valid for longer than that."""
     instant_retention_days: Count = 7
     """How long a result can be read; the log of runs is kept for ever."""

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from coincurve import PublicKey
 
+from gateways.curve import HIGHEST_S
 from models.money import Msats
 
 MAX_LENGTH = 1500
@@ -96,7 +97,6 @@ _NAMES = {
 # Even bits of BOLT 9 that may stand in an invoice or are assumed of everybody. Any other even bit
 # means "do not pay this unless you understand me".
 _UNDERSTOOD_EVEN_FEATURES = frozenset({0, 8, 12, 14, 16, 24, 36, 44, 48})
-_HALF_CURVE_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 _BITS = str.maketrans({letter: f"{value:05b}" for value, letter in enumerate(BECH32_CHARACTERS)})
 _VALUES = {letter: value for value, letter in enumerate(BECH32_CHARACTERS)}
@@ -263,7 +263,7 @@ def _signer(prefix: str, body: str, signature_words: str, payee_words: str | Non
 
 def _is_high_s(signature: bytes) -> bool:
     """BOLT11 allows the second spelling of a signature only where the payee is not named."""
-    return int.from_bytes(signature[32:64]) > _HALF_CURVE_ORDER
+    return int.from_bytes(signature[32:64]) > HIGHEST_S
 
 
 def _number(words: str) -> int:

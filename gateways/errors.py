@@ -27,10 +27,7 @@ class OutsideError(Exception):
     """Their own wish, when it may work later and they sent one."""
 
     def __init__(self, message: str, *, code: str, billed: Billed = Billed.NO) -> None:
-        """``code`` is a short stable word for journals and metrics, e.g.
-
-        ``timeout`` or ``http_500``.
-        """
+        """``code`` is a short stable word for log and journal: ``timeout``, ``http_500`` …"""
         super().__init__(message)
         self.code = code
         self.billed = billed

@@ -17,7 +17,6 @@ from sqlalchemy import (
     create_engine,
     func,
     make_url,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
@@ -168,11 +167,6 @@ class Database:
         """
         with self._readings() as session:
             yield session
-
-    def ping(self) -> None:
-        """Raise SQLAlchemy's OperationalError when the database cannot be used."""
-        with self.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
         self.engine.dispose()

@@ -37,7 +37,8 @@ def _within(states: frozenset[JobState]) -> str:
 class Job(Due, Base):
     """One request. ``id`` is the internal number that logs, messages and memos may name.
 
-    ``public_id`` is the caller's key to result and refund: it stands in no log, message or memo.
+    ``public_id`` is the caller's key to result and refund: it stands in no log or message, and of
+    it only the first 8 digits in memos and in the marks of refunds.
     """
 
     __tablename__ = "jobs"

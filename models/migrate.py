@@ -41,13 +41,6 @@ def upgrade(url: str, **waiting: str) -> None:
     command.upgrade(config, "head")
 
 
-def revision_here(url: str) -> str:
-    """The revision that this code wants."""
-    from alembic.script import ScriptDirectory
-
-    return ScriptDirectory.from_config(configuration(url)).get_current_head() or ""
-
-
 def revision_there(url: str) -> str | None:
     """The revision that the database has; None = an empty database."""
     from sqlalchemy import create_engine, inspect, text

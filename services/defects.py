@@ -22,15 +22,22 @@ def log(logger: BoundLogger, error: Exception, **context: str) -> None:
     where = "".join(traceback.format_tb(error.__traceback__))
     if isinstance(error, DATABASE_LOST):
         what, sqlstate = type(error).__name__, getattr(getattr(error, "orig", None), "pgcode", None)
-        if sqlstate is None or sqlstate.startswith(_AWAY):
+        if _is_away(error, sqlstate):
             logger.error("database is away", error=what, sqlstate=sqlstate, **context)
-        else:  # it is there: a lock, a statement or a place was waited for in vain
+        else:  # a lock, a statement or one of our own connections was waited for in vain
             logger.error("database is busy", error=what, sqlstate=sqlstate, where=where, **context)
     elif _quotes_a_statement(error):
         what = type(getattr(error, "orig", None) or error).__name__
         logger.error("unexpected database error", error=what, where=where, **context)
     else:
         logger.error("unexpected error", exc_info=error, **context)
+
+
+def _is_away(error: Exception, sqlstate: str | None) -> bool:
+    """Whether it is not there; the driver names no code when it could not even connect."""
+    if isinstance(error, PoolTimeout):  # all connections that we allow ourselves are in use
+        return False
+    return sqlstate is None or sqlstate.startswith(_AWAY)
 
 
 def _quotes_a_statement(error: BaseException) -> bool:

@@ -126,5 +126,5 @@ class CeleryDoorbell:
             logger.warning("doorbell is mute", error=type(error).__name__)
 
     def answered(self) -> None:
-        """Wait until everything rung so far was published or dropped. For tests and shutdown."""
+        """Wait until everything rung so far was published or dropped. For tests."""
         self._rings.join()

@@ -147,6 +147,11 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal", "A defect on our side; it was put on record under requestId."
 
 
+def pointer_to(*path: str) -> str:
+    """A JSON pointer (RFC 6901) into the body; "", without any name, is all of it."""
+    return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in path)
+
+
 class RuleBroken(Exception):
     """The request cannot be served."""
 

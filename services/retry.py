@@ -6,6 +6,8 @@ from datetime import timedelta
 FIRST_DELAY = timedelta(seconds=2)
 LONGEST_DELAY = timedelta(minutes=5)
 JITTER = 0.25
+CRASHES_ARE_POISON = 3
+"""So many workers died in one and the same call: it is not made again."""
 
 
 def backoff(failures: int, *, retry_after: timedelta | None = None) -> timedelta:

@@ -61,7 +61,7 @@ CONNECTIONS = {Role.WEB: 16, Role.MONEY: 24, Role.MODELS: 24}
 
 @dataclass(frozen=True, kw_only=True)
 class Toolbox:
-    """What a use case may need. Tests hand in others with ``dataclasses.replace``."""
+    """What a use case may need. Tests hand in others by ``with_``."""
 
     settings: Settings
     database: Database

@@ -4,7 +4,7 @@
     python -m workers.creators register ada --pay eip155:8453=0x…     print the new API key, once
     python -m workers.creators renew ada                              another API key, for one lost
 
-Wants the environment of the web process. Exit code 1 when nothing was done.
+Wants the environment of the web process. Exit code 1 when what was wished was refused.
 """
 
 import argparse

@@ -6,7 +6,7 @@
     python -m workers.doubtful_payouts lnbits-restored      LNbits may have forgotten any of them
 
 Look the payment up by its hash, at the node behind LNbits: nearly all end by themselves. Wants the
-environment of any process that has a database. Exit code 1 when nothing was put on record.
+environment of any process that has a database. Exit code 1 when what was wished was refused.
 """
 
 import argparse

@@ -5,7 +5,7 @@
     python -m workers.doubtful_runs not-settled 12      it did not, and the payment has lapsed
 
 Look the payment up on its chain: AuthorizationUsed of the token, by payer and nonce. Wants the
-environment of any process that has a database. Exit code 1 when nothing was booked.
+environment of any process that has a database. Exit code 1 when what was wished was refused.
 """
 
 import argparse

@@ -5,7 +5,8 @@
     python -m workers.owner_moves refund m12                      it was the refund of its job
     python -m workers.owner_moves state -70.5 --note "old wallet" sats that no wallet row shows
 
-Wants the environment of any process that has a database. Exit code 1 when nothing was booked.
+Wants the environment of any process that has a database. Exit code 1 when what was wished was
+refused.
 """
 
 import argparse

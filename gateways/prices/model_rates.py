@@ -24,14 +24,6 @@ class LibraryRates:
         return self._overrides.get(model) or _library_rates(model, input_tokens)
 
 
-def resolved_model(model: str) -> str | None:
-    """The id under which the library has it: rules by prefix also match names that are newer."""
-    try:
-        return get_snapshot().find_provider_model(model, None, None, None)[1].id
-    except LookupError:
-        return None
-
-
 def _library_rates(model: str, input_tokens: int) -> TokenRates | None:
     try:
         _, found = get_snapshot().find_provider_model(model, None, None, None)

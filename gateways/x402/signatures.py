@@ -7,12 +7,11 @@ that anybody's nested JSON could end it.
 
 from coincurve import PublicKey
 
+from gateways.curve import HIGHEST_S
 from gateways.evm_addresses import address_of, keccak256
 from gateways.x402 import Authorization, Network
 
 ONE_KEY_SIGNATURE_CHARS = 2 + 2 * 65
-HIGHEST_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-"""Half the order of the curve: above it is the mirror image of a signature, which USDC refuses."""
 
 _DOMAIN = keccak256(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
@@ -33,7 +32,8 @@ def is_of_one_key(signature: str) -> bool:
 def signer(network: Network, authorization: Authorization, signature: str) -> str | None:
     """The address, lower case, that made this 65-byte signature; None = nobody's.
 
-    Facilitators have verified what the token then would not settle: that is work for nothing.
+    Facilitators have verified what the token then would not settle, such as the mirror image of a
+    signature, which USDC refuses: that is work for nothing.
     """
     octets = bytes.fromhex(signature[2:])
     parity = _PARITIES.get(octets[64])

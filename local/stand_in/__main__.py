@@ -18,7 +18,7 @@ READY = "stand-in listens on "
 
 def main() -> None:
     options = _options()
-    world = World(options.data_dir, model_delay_seconds=options.model_delay_ms / 1000)
+    world = World(options.data_dir)
     try:
         server = StandInServer((options.host, options.port), world.answer)
     except OSError as error:
@@ -36,12 +36,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="0 takes any free one")
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument(
-        "--model-delay-ms",
-        type=int,
-        default=int(os.environ.get("STAND_IN_MODEL_DELAY_MS") or 0),
-        help="how long a model takes to answer",
-    )
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="end when the parent process is gone"
     )

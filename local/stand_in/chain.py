@@ -88,9 +88,7 @@ class ChainApi:
         def act(_: Fault | None) -> Reply:
             return json_reply(self._answer(request.json(), chain))
 
-        errand = Errand(
-            target="x402.rpc", subject=request.as_text, client=request.client, error=_status_fault
-        )
+        errand = Errand(target="x402.rpc", subject=request.as_text, client=request.client)
         return self._faults.run(errand, act)
 
     def _answer(self, call: Mapping[str, Any], chain: int) -> dict[str, Any]:
@@ -180,9 +178,3 @@ def _logs_of(use: Use, token: str) -> list[dict[str, Any]]:
 
 def _word(address: str) -> str:
     return "0x" + address.removeprefix("0x").rjust(64, "0")
-
-
-def _status_fault(fault: Fault) -> Reply:
-    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-    body = {"error": fault.text or "The stand-in was told to fail."}
-    return json_reply(body, status=fault.status, headers=headers)

@@ -149,9 +149,7 @@ class FacilitatorApi:
             raise NotGood("invalid_exact_evm_insufficient_balance")
 
     def _run(self, target: str, request: Request, act: Any) -> Reply:
-        errand = Errand(
-            target=target, subject=request.as_text, client=request.client, error=_status_fault
-        )
+        errand = Errand(target=target, subject=request.as_text, client=request.client)
 
         def act_or_refuse(fault: Fault | None) -> Reply:
             try:
@@ -251,9 +249,3 @@ def _declined(fault: Fault | None) -> None:
 
 def _lies(fault: Fault | None) -> bool:
     return fault is not None and fault.kind is FaultKind.LIE
-
-
-def _status_fault(fault: Fault) -> Reply:
-    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-    body = {"error": fault.text or "The stand-in was told to fail."}
-    return json_reply(body, status=fault.status, headers=headers)

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from local.stand_in.wire import Client, Ending, Reply
+from local.stand_in.wire import Client, Ending, Reply, json_reply
 
 HTML_PAGE = "<!doctype html><title>Bad gateway</title><h1>502 Bad gateway</h1>"
 CLIENT_CHECK_SECONDS = 0.1
@@ -147,7 +147,7 @@ class Fault(BaseModel):
     )
 
     target: Annotated[str, Field(pattern=_TARGET_PATTERN)]
-    """Where: one of ``TARGETS``, or ``lnbits``, ``feed``, ``lnurl`` or ``openrouter``."""
+    """Where: one of ``TARGETS``, or ``lnbits``, ``feed``, ``lnurl``, ``openrouter`` or ``x402``."""
     kind: FaultKind
     times: Annotated[int, Field(ge=1)] = 1
     """How many requests it hits."""
@@ -175,6 +175,13 @@ class Fault(BaseModel):
         )
 
 
+def in_no_dialect(fault: Fault) -> Reply:
+    """How most targets word a STATUS fault."""
+    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+    body = {"error": fault.text or "The stand-in was told to fail."}
+    return json_reply(body, status=fault.status, headers=headers)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Errand:
     """What is being asked, as far as a fault wants to know."""
@@ -182,7 +189,7 @@ class Errand:
     target: str
     subject: str
     client: Client
-    error: Callable[[Fault], Reply]
+    error: Callable[[Fault], Reply] = in_no_dialect
     """How the target words a STATUS fault."""
     structured: bool | None = None
     note: Callable[[Fault], None] = lambda _: None

@@ -1,4 +1,4 @@
-"""LNbits' HTTP interface, as version 1.6.2 was seen to behave (docs: reference on LNbits).
+"""LNbits' HTTP interface, as version 1.6.2 was seen to behave.
 
 Known differences: webhooks and websockets are accepted and never fired, and no rate is limited.
 """

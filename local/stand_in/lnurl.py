@@ -96,7 +96,6 @@ class LnurlReceiver:
             target=target,
             subject=request.as_text,
             client=request.client,
-            error=_status_fault,
             note=note,
         )
 
@@ -120,9 +119,3 @@ def foreign_invoice(msats: int, description_hash: bytes) -> str:
 
 def declined(fault: Fault) -> Reply:
     return json_reply({"status": "ERROR", "reason": fault.text or "The stand-in was told so."})
-
-
-def _status_fault(fault: Fault) -> Reply:
-    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-    body = {"error": fault.text or "The stand-in was told to fail."}
-    return json_reply(body, status=fault.status, headers=headers)

@@ -1,7 +1,6 @@
 """The model servers' HTTP interfaces: Anthropic's messages and OpenAI's chat completions."""
 
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +31,10 @@ class Dialect:
 
 
 class ModelApi:
-    def __init__(
-        self, counts: Counts, faults: Faults, keys: ProviderKeyStates, *, delay_seconds: float
-    ) -> None:
+    def __init__(self, counts: Counts, faults: Faults, keys: ProviderKeyStates) -> None:
         self._counts = counts
         self._faults = faults
         self._keys = keys
-        self._delay_seconds = delay_seconds
 
     def routes(self) -> list[Route]:
         return [
@@ -100,8 +96,6 @@ class ModelApi:
     def _think(
         self, dialect: Dialect, prompt: Prompt, call: ModelCall, fault: Fault | None
     ) -> Reply:
-        if self._delay_seconds:
-            threading.Event().wait(self._delay_seconds)
         said = answer(prompt, fault)
         call.outcome = said.stop
         call.input_tokens, call.output_tokens = said.input_tokens, said.output_tokens

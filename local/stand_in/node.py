@@ -1,4 +1,4 @@
-"""A Lightning node and its two wallets, with the habits of LNbits 1.6.2 and the candour of none."""
+"""A Lightning node and its three wallets, with the habits of LNbits 1.6.2 and nobody's candour."""
 
 import hashlib
 import secrets

@@ -99,13 +99,10 @@ CATALOGUE = (
 
 
 class OpenRouter:
-    def __init__(
-        self, counts: Counts, faults: Faults, keys: ProviderKeyStates, *, delay_seconds: float
-    ) -> None:
+    def __init__(self, counts: Counts, faults: Faults, keys: ProviderKeyStates) -> None:
         self._counts = counts
         self._faults = faults
         self._keys = keys
-        self._delay_seconds = delay_seconds
         self._lock = threading.Lock()
         self.reset()
 
@@ -198,8 +195,6 @@ class OpenRouter:
                 return Reply(ending=Ending.VANISH)
 
     def _think(self, prompt: Prompt, call: ModelCall, fault: Fault | None) -> Reply:
-        if self._delay_seconds:
-            threading.Event().wait(self._delay_seconds)
         if fault is not None and fault.kind is FaultKind.ERROR_INSIDE:
             return error_reply(fault.status, fault.text, on_the_wire=200)
         if fault is not None and fault.kind is FaultKind.NO_CHOICES:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from config.settings import DEVELOPMENT_BTC_PRICE_USD
-from local.stand_in.faults import Errand, Fault, Faults
+from local.stand_in.faults import Errand, Faults
 from local.stand_in.wire import Reply, Request, Route, json_reply
 
 
@@ -79,21 +79,10 @@ class PriceFeeds:
     def _answer(self, request: Request, name: str) -> Reply:
         if name not in SHAPES:
             return json_reply({"error": "No such feed."}, status=404)
-        errand = Errand(
-            target=f"feed.{name}",
-            subject=request.as_text,
-            client=request.client,
-            error=_status_fault,
-        )
+        errand = Errand(target=f"feed.{name}", subject=request.as_text, client=request.client)
         return self._faults.run(errand, lambda _: self._quote(name))
 
     def _quote(self, name: str) -> Reply:
         with self._lock:
             usd = self._prices[name]
         return json_reply(SHAPES[name](usd, datetime.now(UTC)))
-
-
-def _status_fault(fault: Fault) -> Reply:
-    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-    body = {"error": fault.text or "The stand-in was told to fail."}
-    return json_reply(body, status=fault.status, headers=headers)

@@ -4,7 +4,7 @@
 ``/upstream/elsewhere?to=…`` sends on to another address.
 """
 
-from local.stand_in.faults import Errand, Fault, Faults
+from local.stand_in.faults import Errand, Faults
 from local.stand_in.wire import Reply, Request, Route, json_reply
 
 NO_TEXT = b"\x89PNG\r\n\x1a\n\x00\xff"
@@ -25,7 +25,6 @@ class Upstream:
             target="upstream",
             subject=request.as_text,
             client=request.client,
-            error=_status_fault,
         )
         return self._faults.run(errand, lambda _: _said(request, what))
 
@@ -52,9 +51,3 @@ def _said(request: Request, what: str) -> Reply:
 def _as_text(request: Request) -> str:
     given = request.json() if request.body else dict(request.query)
     return "You said: " + ", ".join(f"{name}={value}" for name, value in given.items())
-
-
-def _status_fault(fault: Fault) -> Reply:
-    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-    body = {"error": fault.text or "The stand-in was told to fail."}
-    return json_reply(body, status=fault.status, headers=headers)

@@ -23,7 +23,7 @@ from local.stand_in.wire import BadJson, Ending, Reply, Request, Route, json_rep
 class World:
     """State lives in ``data_dir`` (invoices, balances, effects); faults and counts die with us."""
 
-    def __init__(self, data_dir: Path, *, model_delay_seconds: float = 0.0) -> None:
+    def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         effects = EffectLog(data_dir / "effects.jsonl")
         weather = Weather()
@@ -33,10 +33,10 @@ class World:
         tokens = Tokens(data_dir / "tokens.sqlite3")
         self._counts = Counts(effects)
         keys = ProviderKeyStates()
-        openrouter = OpenRouter(self._counts, faults, keys, delay_seconds=model_delay_seconds)
+        openrouter = OpenRouter(self._counts, faults, keys)
         self._routes = [
             *LnbitsApi(node, faults).routes(),
-            *ModelApi(self._counts, faults, keys, delay_seconds=model_delay_seconds).routes(),
+            *ModelApi(self._counts, faults, keys).routes(),
             *openrouter.routes(),
             *feeds.routes(),
             *LnurlReceiver(node, effects, faults).routes(),

@@ -23,6 +23,7 @@ from services.errors import (
     NotFound,
     NotNow,
     Unauthorized,
+    pointer_to,
 )
 from services.toolbox import Toolbox
 
@@ -203,7 +204,7 @@ def _checked(tools: Toolbox, addresses: Mapping[str, str]) -> dict[str, str]:
 def _invalid_addresses(problems: list[tuple[str, str]]) -> InvalidRequest:
     errors = [
         {
-            "pointer": "/payoutAddresses/" + network.replace("~", "~0").replace("/", "~1"),
+            "pointer": pointer_to("payoutAddresses", network),
             "detail": f"payoutAddresses.{network[:60]} {problem}.",
         }
         for network, problem in problems

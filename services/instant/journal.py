@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from gateways.errors import Billed, OutsideError, Refused
 from models.run import CallKind, CallOutcome, Run, RunCall
 
-CRASHES_ARE_POISON = 3
 UNBILLED = frozenset({CallOutcome.REFUSED, CallOutcome.UNAVAILABLE})
 """How calls end that nobody charges for; of others, or of one that never ended, nobody knows."""
 

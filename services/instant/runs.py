@@ -25,9 +25,9 @@ from models.run_lifecycle import RunEvent
 from services import retry
 from services.instant import breakers, failures, journal, making
 from services.instant.failures import RunFailure
-from services.instant.journal import CRASHES_ARE_POISON
 from services.instant.making import Made, NotMade
 from services.recording import insist
+from services.retry import CRASHES_ARE_POISON
 from services.room import RUNS_AT_ONCE, RUNS_OF_ONE_CREATOR, Room
 from services.toolbox import Toolbox
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateways.storable import is_text
 from models.resource import ResourceVersion
-from services.errors import ErrorCode, InvalidRequest
+from services.errors import ErrorCode, InvalidRequest, pointer_to
 
 USER_MESSAGE = "user_message"
 """The member that carries the user's turn; no parameter may be called so."""
@@ -219,9 +219,8 @@ NAME_SHOWN = 60
 
 
 def _at(name: str, predicate: str) -> Problem:
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
     subject = name if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]}…"
-    return Problem(pointer=pointer, detail=f"{subject} {predicate}.")
+    return Problem(pointer=pointer_to(name), detail=f"{subject} {predicate}.")
 
 
 def _user_message(body: Mapping[str, Any]) -> str | None:

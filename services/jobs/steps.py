@@ -24,11 +24,11 @@ from services.jobs import failure
 from services.jobs.failure import Failure
 from services.money import pricing
 from services.recording import insist
+from services.retry import CRASHES_ARE_POISON
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
-CRASHES_ARE_POISON = 3
 SPENT_ATTEMPTS_MAX = 2
 """Attempts of a step that may end with billed or unknown usage: we pay, not the caller."""
 OPERATORS_TROUBLE = frozenset({"http_401", "http_402", "http_403", "http_404"})

@@ -10,7 +10,6 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from models.database import AS_RETURNED, UNLOADED, ago
-from models.job import Job
 from models.money import Msats
 from models.payout import Payout, PayoutState
 from services.errors import NotBooked
@@ -29,8 +28,8 @@ class Doubt:
     """What a person needs in order to look the payment up."""
 
     payout_id: int
-    job: str
-    """The public name of its job."""
+    job: int
+    """Its number: the public id would open result and refund."""
     amount_sats: int
     payment_hash: str
     posts: int
@@ -46,16 +45,11 @@ class Doubt:
 def waiting(tools: Toolbox) -> list[Doubt]:
     """Every payout that was handed over and whose end is not known, the oldest first."""
     with tools.database.reading("payouts.doubts") as session:
-        rows = session.execute(
-            select(Payout, Job.public_id)
-            .join(Job, Job.id == Payout.job_id)
-            .where(*_IN_DOUBT)
-            .order_by(Payout.id)
-        ).all()
+        found = session.scalars(select(Payout).where(*_IN_DOUBT).order_by(Payout.id)).all()
     return [
         Doubt(
             payout_id=payout.id,
-            job=str(public_id),
+            job=payout.job_id,
             amount_sats=payout.amount_sats,
             payment_hash=payout.payment_hash,
             posts=payout.posts,
@@ -65,7 +59,7 @@ def waiting(tools: Toolbox) -> list[Doubt]:
             is_lost=payout.row_was_read and payout.last_code == "http_404",
             is_vouched=payout.vouched_posts == payout.posts,
         )
-        for payout, public_id in rows
+        for payout in found
     ]
 
 

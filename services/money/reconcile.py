@@ -78,7 +78,7 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
     assert tools.payouts is not None, "only the money worker sees the paying wallet"
     with tools.database.transaction("reconcile.start") as session:
         incarnation, began = _incarnation(session), session.scalars(select(func.now())).one()
-        last = _newest(session)
+        last = newest(session)
         before = _books(session, _EMPTY if everything else _remembered(last))
     if everything:
         payments.read_back(tools, ALL_TIME)
@@ -143,11 +143,12 @@ def _compare(tools: Toolbox) -> None:
 
 def are_payouts_stopped(session: Session) -> bool:
     """Whether the newest comparison found a shortfall and was not the first to find it."""
-    last = _newest(session)
+    last = newest(session)
     return last is not None and last.verdict is Verdict.SHORTFALL and last.confirmed
 
 
-def _newest(session: Session) -> Reconciliation | None:
+def newest(session: Session) -> Reconciliation | None:
+    """What the last comparison found."""
     return session.scalar(select(Reconciliation).order_by(Reconciliation.id.desc()).limit(1))
 
 

@@ -8,7 +8,7 @@ Sending is ``services.money.payouts``, in another process.
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -76,12 +76,10 @@ def look(tools: Toolbox, payout_id: int) -> Claim:
     with tools.database.reading("refunds.look") as session:
         columns = (Payout.id, Payout.payment_hash, Payout.amount_sats, Payout.state)
         row = session.execute(select(*columns).where(Payout.id == payout_id)).one()
-    return Claim(
-        payout_id=row.id, payment_hash=row.payment_hash, amount=row.amount_sats, state=row.state
-    )
+    return _as_claim(row)
 
 
-def _as_claim(payout: Payout) -> Claim:
+def _as_claim(payout: Payout | Row[int, str, Sats, PayoutState]) -> Claim:
     return Claim(
         payout_id=payout.id,
         payment_hash=payout.payment_hash,

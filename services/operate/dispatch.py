@@ -21,7 +21,8 @@ from services.toolbox import Toolbox
 RINGS_PER_KIND = 200
 """At a time, so that a backlog does not become a storm; the longest waiting come first."""
 ENOUGH_RINGS = {QueueName.MONEY: 40, QueueName.MODELS: 200, QueueName.HOOKS: 100}
-"""So many wait in a queue at most: about twice what its workers take on at once.
+"""So many wait in a queue at most: about twice what its workers take on at once. Of receivers they
+ask ten at once, who mostly answer soon: there, what they get done in some seconds.
 
 More would grow too old in it to count when workers are slow; and workers that find nothing but
 rings grown old, made faster than they throw them away, do no work.

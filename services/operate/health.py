@@ -19,7 +19,7 @@ from models.debt import Debt, DebtState
 from models.invoice import Receipt
 from models.job import Job
 from models.payout import Payout
-from models.reconciliation import Reconciliation, Verdict
+from models.reconciliation import Verdict
 from models.refund_destination import RefundDestination
 from models.run import Run, RunState
 from models.tick import Tick
@@ -228,7 +228,7 @@ def _receipts(session: Session) -> dict[str, Any]:
 
 def _books(session: Session) -> dict[str, Any]:
     """Whether books, rules and wallets agree. How much is missing is in the books and not here."""
-    last = session.scalar(select(Reconciliation).order_by(Reconciliation.id.desc()).limit(1))
+    last = reconcile.newest(session)
     rules = session.execute(
         select(Violation.rule, func.count())
         .where(Violation.mended_at.is_(None))

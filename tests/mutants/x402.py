@@ -52,14 +52,14 @@ X402_MUTANTS = (
     _one(
         "x402: no time left to run",
         CHECKS,
-        "    if not run + TIME_BESIDE_THE_RUN <= left <= longest:\n",
-        "    if not TIME_BESIDE_THE_RUN <= left <= longest:\n",
+        "    if not run + TIME_BESIDE_THE_RUN <= left <= LONGEST:\n",
+        "    if not TIME_BESIDE_THE_RUN <= left <= LONGEST:\n",
         CHECKED_BY,
     ),
     _one(
         "x402: good for ever",
         CHECKS,
-        "    if not run + TIME_BESIDE_THE_RUN <= left <= longest:\n",
+        "    if not run + TIME_BESIDE_THE_RUN <= left <= LONGEST:\n",
         "    if not run + TIME_BESIDE_THE_RUN <= left:\n",
         CHECKED_BY,
     ),

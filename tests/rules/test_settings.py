@@ -163,6 +163,11 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             id="a bitcoin that rounds to nothing",
         ),
         pytest.param({**BENCH, "LEASE_SECONDS": "1"}, "LEASE_SECONDS", id="a lease too short"),
+        pytest.param(
+            {**BENCH, "INSTANT_RUN_SECONDS": "3601"},
+            "INSTANT_RUN_SECONDS: Input should be less than or equal to 3600.",
+            id="a run that takes longer than its payment may be good for",
+        ),
         pytest.param({**BENCH, "LIGHTNING_NETWORK": "mainnet"}, "LIGHTNING_NETWORK", id="mainnet"),
         pytest.param({**BENCH, "MODEL_PRICES": "{"}, "MODEL_PRICES", id="prices that are no JSON"),
         pytest.param({**BENCH, "MODEL_PRICES": "[1]"}, "MODEL_PRICES", id="prices in a list"),

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateways.curve import HIGHEST_S
 from gateways.x402 import Authorization, Network
 from gateways.x402.networks import NETWORKS
-from gateways.x402.signatures import HIGHEST_S, signed_hash, signer
+from gateways.x402.signatures import signed_hash, signer
 from tests.support.x402_payer import wallet_of
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

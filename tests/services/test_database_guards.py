@@ -254,7 +254,7 @@ def test_the_models_are_what_the_migrations_make(life: Life) -> None:
 def test_this_code_wants_the_newest_migration(life: Life) -> None:
     url = life.tools.settings.database_url
 
-    assert migrate.revision_here(url) == schema.HEAD == migrate.revision_there(url)
+    assert migrate.revision_there(url) == schema.HEAD
 
 
 def test_migrating_again_changes_nothing(life: Life) -> None:

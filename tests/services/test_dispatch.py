@@ -3,12 +3,13 @@
 import re
 from datetime import timedelta
 
-from sqlalchemy import func, text
+from sqlalchemy import func, select, text
 
 from config.queues import QueueName, TaskName
 from local.environment import ROOT
 from local.stand_in.faults import Fault, FaultKind
 from models import tables
+from models.invoice import Invoice
 from models.job import Job
 from models.payout import Payout
 from models.refund_destination import RefundDestination
@@ -90,6 +91,21 @@ def test_what_a_clock_set_back_puts_off_is_due_by_the_lines_of_the_operations_pa
     due = [table for table in tables.metadata.sorted_tables if "due_at" in table.columns]
     assert set(names.split()) == {table.name for table in due} - {"ticks"}
     assert _rung(life) == {(TaskName.EVALUATE_JOB, view.job.id)}
+
+
+def test_an_invoice_that_a_clock_set_back_puts_off_is_asked_about_by_the_line_below_them(
+    life: Life,
+) -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    (line,) = re.findall(r'-c "(UPDATE invoices [^"]+)"', page)
+    life.create()
+    rows.change(life.tools, Invoice, check_at=Invoice.check_at + timedelta(hours=9))
+
+    with life.tools.database.transaction("test.line") as session:
+        session.execute(text(line))
+        is_due = session.scalar(select(Invoice.check_at <= func.now()))
+
+    assert is_due
 
 
 def test_ringing_takes_nothing(life: Life) -> None:

@@ -362,6 +362,8 @@ def test_who_has_looked_at_the_node_may_say_that_it_failed(life: Life) -> None:
     said = _say(life, "failed", _number(life), "1")
 
     assert f"{_payout(life).payment_hash}, claimed" in listed.stdout
+    assert f" of job {view.job.id}: " in listed.stdout
+    assert str(view.job.public_id) not in listed.stdout, "that opens result and refund"
     assert said.stdout.endswith(", said to have failed\n1 in doubt\n")
     assert _look_again(life, timedelta(0)) is PayoutState.FAILED
     assert life.debts(view) == [("late", 10, "owed")]

@@ -1,4 +1,4 @@
-"""The lists, which are what payments are found by (section 5 of the reference on LNbits)."""
+"""The lists, which are what payments are found by."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Paying, as the reference on LNbits has it (its section 4), with and without faults on the way."""
+"""Paying, as LNbits does it, with and without faults on the way."""
 
 import time
 from collections.abc import Callable

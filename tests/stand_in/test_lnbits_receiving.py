@@ -1,4 +1,4 @@
-"""Creating invoices and asking about them, as the reference on LNbits has it (its 2, 3, 7)."""
+"""Creating invoices and asking about them, as LNbits answers."""
 
 import hashlib
 from collections.abc import Callable

@@ -13,6 +13,8 @@ from sqlalchemy import select, text, update
 
 from config.broker import KEY_PREFIX, make_celery
 from config.queues import EVERY, QUEUE_OF, QueueName, TaskName
+from models import database
+from models.database import Database
 from models.job import Job
 from models.lifecycle import JobState
 from models.tick import Tick
@@ -145,6 +147,31 @@ def test_a_row_that_is_waited_for_in_vain_is_no_lost_database(
     assert "database is busy" in caplog.text
     assert "'sqlstate': '55P03'" in caplog.text
     assert "impatient" in caplog.text, "where it happened"
+    assert "database is away" not in caplog.text
+
+
+def test_one_of_our_own_connections_that_is_waited_for_in_vain_is_no_lost_database(
+    life: Life, celery: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database, "PLACE_SECONDS", 0)
+    narrow = Database(life.tools.settings.database_url, connections=1)
+
+    def crowded_out(tools: Toolbox, _: int) -> None:
+        with tools.database.transaction("test.crowded_out") as session:
+            session.execute(select(1))
+
+    monkeypatch.setattr(evaluation, "evaluate", crowded_out)
+    base.install(life.tools.with_(database=narrow))
+    celery.finalize()
+
+    with narrow.transaction("test.hold") as session:
+        session.execute(select(1))
+        celery.tasks[TaskName.EVALUATE_JOB.value].apply(args=(NOBODY,))
+    narrow.close()
+
+    assert "database is busy" in caplog.text
+    assert "'error': 'TimeoutError'" in caplog.text
+    assert "crowded_out" in caplog.text, "where it happened"
     assert "database is away" not in caplog.text
 
 

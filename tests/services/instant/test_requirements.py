@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateways.x402 import Payment, PaymentRefused, Reason, Verified, wire
+from config.settings import LONGEST_RUN_SECONDS
+from gateways.x402 import Payment, PaymentRefused, Reason, Verified, chain, wire
 from gateways.x402.networks import BASE, BASE_SEPOLIA
 from local.stand_in.testing import StandInClient
 from models.money import UsdMicros
@@ -244,6 +245,16 @@ def test_a_payment_is_good_long_enough_to_run_and_settle_and_no_longer_than_two_
         assert check(tools, sale, payment)
     else:
         assert refusal(tools, sale, payment) == Reason.VALID_BEFORE
+
+
+def test_the_longest_run_asks_for_no_payment_that_is_refused_or_not_searched_for(
+    tools: Toolbox,
+) -> None:
+    changed = {"instant_run_seconds": LONGEST_RUN_SECONDS}
+    asked_for = requirements.max_timeout(tools.settings.model_copy(update=changed))
+
+    assert asked_for + requirements.CLOCKS_APART <= requirements.LONGEST
+    assert requirements.LONGEST + requirements.CLOCKS_APART <= chain.LATER
 
 
 def test_a_payment_that_is_not_valid_yet_is_refused(
