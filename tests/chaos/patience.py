@@ -19,7 +19,35 @@ SOON = 60.0
 
 
 def nobody_gives_up_without_a_reason(evidence: Evidence) -> Sentences:
-    """A payout may be in doubt, a receiver may have failed; else whatever is owed moves on soon."""
+    """A payout may be in doubt, a receiver may have failed; else whatever is owed moves on soon.
+
+    Whoever was told to wait gives up early: what it waits for is looked at itself.
+    """
+    yield from _gave_up(evidence)
+    yield from _never_sent(evidence)
+    yield from _never_over(evidence)
+
+
+def _never_sent(evidence: Evidence) -> Sentences:
+    """A payout that nobody has handed over. When one was opened again is not known."""
+    for payout in evidence.tables["payouts"]:
+        since = evidence.read_at - max(evidence.calm_at, payout["created_at"].timestamp())
+        is_unsent = payout["state"] == "sending" and payout["posts"] == 0 and payout["sends"] == 1
+        if is_unsent and since > SOON:
+            yield f"payout {payout['id']} was never sent, {since:.0f} s after it could be"
+
+
+def _never_over(evidence: Evidence) -> Sentences:
+    """A job that waits for a payment, although the time for it was over before all was calm."""
+    since = evidence.read_at - evidence.calm_at
+    for job in evidence.tables["jobs"]:
+        until = job["payable_until"]
+        is_over = until is not None and until.timestamp() < evidence.calm_at
+        if job["state"].startswith("awaiting") and is_over and since > SOON:
+            yield f"job {job['id']} still {job['state']}, {since:.0f} s after all was calm"
+
+
+def _gave_up(evidence: Evidence) -> Sentences:
     jobs = {str(job["public_id"]): job for job in evidence.tables["jobs"]}
     for line in evidence.callers:
         if line["what"] != "caller_gave_up":

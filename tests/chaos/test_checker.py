@@ -70,6 +70,7 @@ def tables() -> dict[str, list[Row]]:
                 "amount_sats": REFUND,
                 "state": "paid",
                 "posts": 1,
+                "sends": 1,
                 "row_was_read": True,
                 "last_code": "paid",
                 "created_at": NOON,
@@ -433,6 +434,14 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I17",
         lambda t, e, c: owe(t, e, c, state="sending", posts=0, due_at=NOON),
     ),
+    "a payout is never sent, and its caller was told to be patient": (
+        "I17",
+        lambda t, e, c: t["payouts"].append(payout_to("sending", posts=0)),
+    ),
+    "the time for a payment is never over": (
+        "I17",
+        lambda t, e, c: t["jobs"][0].update(state="awaiting_work_payment", payable_until=NOON),
+    ),
     "a payout was paid and its caller never told": ("I17", lambda t, e, c: c.append(gave_up())),
     "somebody who was never answered gives up": (
         "I17",
@@ -507,7 +516,7 @@ def test_whoever_gives_up_soon_after_all_was_calm_has_a_reason() -> None:
 
 
 def _gave_up_without_a_reason(rows: dict[str, list[Row]], told: list[Row]) -> bool:
-    found = check(evidence(tables=rows, callers=told))
+    found = check(evidence(tables=rows, callers=told, read_at=AT + 225))
     return "I17" in {_number(violation.invariant) for violation in found}
 
 
