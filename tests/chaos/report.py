@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -60,6 +61,7 @@ def _ended(run: dict[str, Any]) -> str:
 # --- recovery
 
 TAKE_OVER = "take over after kill"
+MONEY_TAKE_OVER = "payments taken in after kill"
 
 
 def goals(lease_seconds: float) -> dict[str, float]:
@@ -67,22 +69,28 @@ def goals(lease_seconds: float) -> dict[str, float]:
 
     PostgreSQL and Valkey: after they accept again.
     """
-    return {"flush": 3, "kill_valkey": 3, "stop_postgres": 5, TAKE_OVER: lease_seconds + 2}
+    servers = {"flush": 3.0, "kill_valkey": 3.0, "stop_postgres": 5.0}
+    return servers | dict.fromkeys((TAKE_OVER, MONEY_TAKE_OVER), lease_seconds + 2)
 
 
 def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """By kind of act: how long until work went on, at most and in the middle."""
+    """By kind of act: how long until work went on, at most and in the middle.
+
+    Workers have to go on, of both kinds: what a door writes by itself needs neither of them, nor
+    Valkey. After the last call or the last payment of a run nothing can be said of an act.
+    """
+    windows, limits = windows_of(evidence.acts), goals(evidence.lease_seconds)
+    models, payments, refunds = (_marks(evidence, *mark) for mark in WORK)
+    both_kinds = (models, sorted(payments + refunds))
     taken: dict[str, list[float]] = {}
-    marks = sorted(event["at"].timestamp() for event in evidence.tables["job_events"])
-    windows = windows_of(evidence.acts)
-    limits = goals(evidence.lease_seconds)
     for window in windows:
-        if window.kind in limits:
-            if _is_disturbed(window, windows, goal=limits[window.kind]):
-                continue
-            place = bisect_right(marks, window.mended)
-            if place < len(marks):
-                taken.setdefault(window.kind, []).append(marks[place] - window.mended)
+        is_money = window.kind == "kill" and window.victim.startswith("worker-money")
+        name = MONEY_TAKE_OVER if is_money else window.kind
+        if name not in limits or _is_disturbed(window, windows, goal=limits[name]):
+            continue
+        found = _next_of_each((payments,) if is_money else both_kinds, window.mended)
+        if found is not None:
+            taken.setdefault(name, []).append(found - window.mended)
     taken[TAKE_OVER] = _take_overs(evidence, windows)
     return {
         kind: {
@@ -94,6 +102,22 @@ def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
         for kind, values in taken.items()
         if values
     }
+
+
+WORK = (("attempts", "started_at"), ("receipts", "received_at"), ("payouts", "settled_at"))
+"""What only workers write: a model is asked, a payment is taken in, a refund has its end."""
+
+
+def _marks(evidence: Evidence, table: str, column: str) -> list[float]:
+    return sorted(row[column].timestamp() for row in evidence.tables[table] if row[column])
+
+
+def _next_of_each(kinds: Iterable[list[float]], since: float) -> float | None:
+    """When the last of all kinds went on; None = one never did."""
+    places = [(marks, bisect_right(marks, since)) for marks in kinds]
+    if any(place == len(marks) for marks, place in places):
+        return None
+    return max(marks[place] for marks, place in places)
 
 
 def _is_disturbed(window: Window, windows: list[Window], *, goal: float) -> bool:
@@ -129,7 +153,7 @@ def _take_overs(evidence: Evidence, windows: list[Window]) -> list[float]:
 def longest_pauses(evidence: Evidence) -> dict[str, float]:
     """How long no job at all was taken a step on, whatever was broken, while callers were coming.
 
-    Recovery, above, asks for any progress; here each kind of step has to go on.
+    Recovery, above, begins with an act; here each kind of step has to go on all the time.
     """
     rows = evidence.tables
     steps = {
