@@ -142,6 +142,8 @@ def _evidence(fleet: Fleet, options: Options, calm_at: float) -> Evidence:
         read_at=time.time(),
         effects=effects_of(fleet.effects),
         acts=logs_of(options.results / "acts.jsonl"),
+        planned=options.faults,
+        kinds=len(set(options.kinds)),
         callers=logs_of(options.results / "callers.jsonl"),
         calm_at=calm_at,
         lease_seconds=LEASE_SECONDS,
@@ -157,7 +159,9 @@ async def _until_all_is_over(
     """
     coming = asyncio.create_task(crowd.come())
     clears_up_at = options.refunds_fail_until * crowd.callers
-    while not coming.done() and (crowd.served < crowd.callers or not nemesis.is_done):
+    while not (crowd.served == crowd.callers and nemesis.is_done):
+        if coming.done():
+            coming.result()  # raises what went wrong; else only the nemesis is not done yet
         if crowd.served >= clears_up_at and not options.is_calm:
             better = skies.forecast(options.seed, refunds_fail=False)
             await asyncio.to_thread(fleet.world.change_weather, better)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from tests.chaos import sales
 from tests.chaos.evidence import Evidence, Row
+from tests.chaos.windows import windows_of
 
 Sentences = Iterator[str]
 
@@ -91,11 +92,25 @@ def _last_of(evidence: Evidence, job: Row, gave_up: Row) -> float:
 # --- I18: nothing was lost because nothing was done
 
 
+MANY_ACTS = 40
+KINDS_OF_MANY = 8
+"""So many acts are of so many kinds at least, where they may be."""
+
+
 def the_run_shows_something(evidence: Evidence) -> Sentences:
-    """At least one whole job, one refund, and one sale where anybody sells."""
+    """At least one whole job, one refund, one sale where anybody sells, and all that was planned.
+
+    An act that met nothing is none.
+    """
     if not any(job["state"] == "complete" for job in evidence.tables["jobs"]):
         yield "no job was ever complete"
     if not evidence.money("payment_out"):
         yield "nothing was ever paid back"
     if evidence.earnings is not None and not sales.transfers(evidence):
         yield "nothing was ever sold"
+    acts = windows_of(evidence.acts)
+    if len(acts) < evidence.planned:
+        yield f"{evidence.planned} acts were planned and {len(acts)} have met something"
+    kinds = {act.kind for act in acts}
+    if evidence.planned >= MANY_ACTS and len(kinds) < KINDS_OF_MANY <= evidence.kinds:
+        yield f"{evidence.planned} acts were of {len(kinds)} kinds only"

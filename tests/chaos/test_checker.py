@@ -679,3 +679,36 @@ def test_whoever_wants_a_row_that_a_frozen_process_holds_may_be_told_to_come_aga
     found = check(evidence(callers=[*callers(), told], acts=act(kind, victim, AT - 1, AT)))
 
     assert (found == []) is is_allowed
+
+
+def many_acts(count: int, kinds: int) -> list[Row]:
+    acts = (act(f"kind {number % kinds}", "valkey", AT, AT) for number in range(count))
+    return [line | {"number": number} for number, lines in enumerate(acts) for line in lines]
+
+
+def met_nothing(number: int) -> Row:
+    return {"what": "met_nothing", "at": AT, "number": number, "kind": "kill", "victim": "valkey"}
+
+
+@pytest.mark.parametrize(
+    ("acts", "planned", "is_enough"),
+    [
+        (many_acts(3, 3), 3, True),
+        (many_acts(2, 2), 3, False),
+        ([*many_acts(3, 3), met_nothing(2)], 3, False),
+        ([*many_acts(3, 3), met_nothing(2), *many_acts(3, 3)[-2:]], 3, True),
+        (many_acts(40, 8), 40, True),
+        (many_acts(40, 7), 40, False),
+        (many_acts(39, 7), 39, True),
+    ],
+)
+def test_a_run_shows_something_only_if_what_was_planned_has_met_something(
+    acts: list[Row], planned: int, is_enough: bool
+) -> None:
+    found = check(evidence(acts=acts, planned=planned, kinds=12))
+
+    assert [_number(violation.invariant) for violation in found] == ["I18"] * (not is_enough)
+
+
+def test_whoever_asked_for_few_kinds_of_acts_gets_few() -> None:
+    assert check(evidence(acts=many_acts(40, 7), planned=40, kinds=7)) == []

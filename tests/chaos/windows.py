@@ -1,5 +1,6 @@
 """When the nemesis was at work, and how long its acts are felt."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,13 +20,17 @@ class Window:
 
 
 def windows_of(lines: Iterable[Line]) -> list[Window]:
-    """One for each act, in order."""
+    """One for each act that met something, in order; of one that was tried again the last try."""
     acts: dict[int, Line] = {}
     mended: dict[int, float] = {}
+    missed: Counter[int] = Counter()
     for line in lines:
+        number = line["number"]
         if line["what"] == "act":
-            acts[line["number"]] = line
-        mended[line["number"]] = max(mended.get(line["number"], 0.0), line["at"])
+            acts[number] = line
+            missed[number] -= 1
+        missed[number] += line["what"] == "met_nothing"
+        mended[number] = max(mended.get(number, 0.0), line["at"])
     return [
         Window(
             number=number,
@@ -35,6 +40,7 @@ def windows_of(lines: Iterable[Line]) -> list[Window]:
             mended=mended[number],
         )
         for number, act in acts.items()
+        if missed[number] < 0
     ]
 
 
