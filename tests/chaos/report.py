@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.checker import Violation, calls_by_step
+from tests.chaos.checker import Violation, calls_by_step, reasons_of_extra_calls
 from tests.chaos.evidence import Evidence
 from tests.chaos.standstill import standstills
 from tests.chaos.windows import Window, windows_of
@@ -37,7 +37,7 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
         "transfers": len(evidence.of_kind("tokens_moved")),
         "acts": Counter(window.kind for window in windows_of(evidence.acts)),
         "model calls": sum(len(of_step) for of_step in calls.values()),
-        "model calls beyond one a step": sum(len(of_step) - 1 for of_step in calls.values()),
+        "model calls beyond one a step": reasons_of_extra_calls(evidence),
         "paid in the world": len(evidence.money("payment_out")),
         "recovery in seconds": recoveries(evidence),
         "goals of recovery in seconds": goals(evidence.lease_seconds),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import RULES, check
+from tests.chaos.checker import PROBE, RULES, check, reasons_of_extra_calls
 from tests.chaos.evidence import Evidence, Row, logs_of
 from tests.chaos.log import Log
 from tests.chaos.standstill import Witness, standstills
@@ -580,6 +580,37 @@ def test_a_call_may_not_be_repeated_for_what_is_done_to_others(victim: str) -> N
     found = check(evidence(effects=again, acts=act("kill", victim, AT + 4, AT + 4)))
 
     assert [violation.invariant[:2] for violation in found] == ["I6"]
+
+
+@pytest.mark.parametrize(("seconds", "is_allowed"), [(5.9, False), (6.1, True)])
+@pytest.mark.parametrize("kind", ["link_delay", "link_trickle"])
+def test_a_slow_wire_is_a_reason_only_if_it_outlasts_the_lease(
+    kind: str, seconds: float, is_allowed: bool
+) -> None:
+    again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
+    slow = act(kind, "worker-models>postgres", AT + 4, AT + 4 + seconds)
+
+    found = check(evidence(effects=again, acts=slow))
+
+    assert (found == []) is is_allowed
+
+
+def test_calls_beyond_one_a_step_are_counted_by_their_reason() -> None:
+    world = [*effects(), *call(3, "execute", AT + 9, AT + 10, "reset")]
+    world += call(4, "execute", AT + 11, AT + 12, None)
+    world += call(5, "other", AT + 60, AT + 61, None) + call(6, "other", AT + 62, AT + 63, None)
+    world += call(7, PROBE, AT + 60, AT + 61, None) + call(8, PROBE, AT + 62, AT + 63, None)
+
+    found = reasons_of_extra_calls(
+        evidence(effects=world, acts=act("kill", "worker-models", AT + 4, AT + 4))
+    )
+
+    assert found == {
+        "to see whether the model works again": 1,
+        "spoilt by the weather": 1,
+        "within a window of the nemesis": 1,
+        "without a reason": 1,
+    }
 
 
 def test_a_slow_model_is_no_reason_to_call_it_again() -> None:

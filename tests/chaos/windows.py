@@ -51,6 +51,10 @@ LOSES_CALLS = frozenset(
 """Whoever is attacked here may lose a model call: not the doors, nor the doorbell, nor money."""
 
 
+ONLY_SLOW = frozenset({"link_delay", "link_trickle"})
+"""What loses nothing, unless it outlasts the lease: heartbeats come late, and they come."""
+
+
 class Windows:
     """When model calls could be lost: until an act was mended or the machine stood no longer still,
     and a lease longer.
@@ -60,7 +64,7 @@ class Windows:
         acts = [
             (window.began, window.mended)
             for window in windows_of(evidence.acts)
-            if window.victim in LOSES_CALLS
+            if _loses_calls(window, evidence.lease_seconds)
         ]
         self._spans = [
             (began, ended + evidence.lease_seconds + 2)
@@ -69,6 +73,11 @@ class Windows:
 
     def touch(self, began: float, ended: float) -> bool:
         return any(start <= ended and began <= end for start, end in self._spans)
+
+
+def _loses_calls(window: Window, lease_seconds: float) -> bool:
+    is_harmless = window.kind in ONLY_SLOW and window.mended - window.began <= lease_seconds
+    return window.victim in LOSES_CALLS and not is_harmless
 
 
 HURTS_DOORS = frozenset({"stop_postgres", "terminate_backends"})
