@@ -14,6 +14,8 @@ Sentences = Iterator[str]
 
 SOON = 60.0
 """Seconds after all was calm, or after the last that happened to a job, within which more does."""
+ASKED_AGAIN = 75.0
+"""LNbits is asked once a minute for an invoice of which it could not say that it is unpaid."""
 
 
 # --- I17: what is owed comes back, or it is known why not yet
@@ -39,12 +41,15 @@ def _never_sent(evidence: Evidence) -> Sentences:
 
 
 def _never_over(evidence: Evidence) -> Sentences:
-    """A job that waits for a payment, although the time for it was over before all was calm."""
+    """A job that waits for a payment, although the time for it was over long before all was calm.
+
+    Whose time was just over may have to wait for the next question, and nothing else of it is odd.
+    """
     since = evidence.read_at - evidence.calm_at
     for job in evidence.tables["jobs"]:
         until = job["payable_until"]
-        is_over = until is not None and until.timestamp() < evidence.calm_at
-        if job["state"].startswith("awaiting") and is_over and since > SOON:
+        is_over = until is not None and until.timestamp() < evidence.calm_at - ASKED_AGAIN
+        if job["state"].startswith("awaiting") and is_over and since > ASKED_AGAIN:
             yield f"job {job['id']} still {job['state']}, {since:.0f} s after all was calm"
 
 
