@@ -76,8 +76,8 @@ def test_the_kill_of_a_door_or_of_beat_is_no_take_over() -> None:
     assert recoveries(seen) == {}
 
 
-def test_of_two_acts_at_once_nothing_is_said() -> None:
-    another = [line | {"number": 2} for line in act("kill", "worker-money", AT + 1, AT + 1)]
+def test_of_an_act_that_another_one_follows_at_once_nothing_is_said() -> None:
+    another = [line | {"number": 2} for line in act("kill", "web", AT + 1, AT + 1)]
 
     assert recoveries(worked(FLUSH, another, models=(2,), payments=(2,))) == {}
 
