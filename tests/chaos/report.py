@@ -1,12 +1,12 @@
 """What a run came to: figures for a table and for a file, recovery times among them."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.checker import Violation, calls_by_step, reasons_of_extra_calls
+from tests.chaos.checker import WORKING, Violation, calls_by_step, reasons_of_extra_calls
 from tests.chaos.evidence import Evidence
 from tests.chaos.standstill import standstills
 from tests.chaos.windows import Window, windows_of
@@ -77,20 +77,21 @@ def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
     """By kind of act: how long until work went on, at most and in the middle.
 
     Workers have to go on, of both kinds: what a door writes by itself needs neither of them, nor
-    Valkey. After the last call or the last payment of a run nothing can be said of an act.
+    Valkey. While there is nothing to do nobody is late, and after the last call or the last payment
+    of a run nothing can be said of an act.
     """
     windows, limits = windows_of(evidence.acts), goals(evidence.lease_seconds)
-    models, payments, refunds = (_marks(evidence, *mark) for mark in WORK)
-    both_kinds = (models, sorted(payments + refunds))
+    payments = _payments(evidence)
+    both_kinds = (_model_calls(evidence), payments + _refunds(evidence))
     taken: dict[str, list[float]] = {}
     for window in windows:
         is_money = window.kind == "kill" and window.victim.startswith("worker-money")
         name = MONEY_TAKE_OVER if is_money else window.kind
         if name not in limits or _is_disturbed(window, windows, goal=limits[name]):
             continue
-        found = _next_of_each((payments,) if is_money else both_kinds, window.mended)
-        if found is not None:
-            taken.setdefault(name, []).append(found - window.mended)
+        still = _stood_still((payments,) if is_money else both_kinds, window.mended)
+        if still is not None:
+            taken.setdefault(name, []).append(still)
     taken[TAKE_OVER] = _take_overs(evidence, windows)
     return {
         kind: {
@@ -104,20 +105,43 @@ def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
     }
 
 
-WORK = (("attempts", "started_at"), ("receipts", "received_at"), ("payouts", "settled_at"))
-"""What only workers write: a model is asked, a payment is taken in, a refund has its end."""
+Mark = tuple[float, float]
+"""When something was done, and since when it could be."""
 
 
-def _marks(evidence: Evidence, table: str, column: str) -> list[float]:
-    return sorted(row[column].timestamp() for row in evidence.tables[table] if row[column])
+def _model_calls(evidence: Evidence) -> list[Mark]:
+    begun = evidence.by("job_events", "job_id")
+    found = []
+    for attempt in evidence.tables["attempts"]:
+        started = attempt["started_at"].timestamp()
+        moves = (e["at"].timestamp() for e in begun[attempt["job_id"]] if e["target"] in WORKING)
+        found.append((started, max((at for at in moves if at <= started), default=started)))
+    return found
 
 
-def _next_of_each(kinds: Iterable[list[float]], since: float) -> float | None:
-    """When the last of all kinds went on; None = one never did."""
-    places = [(marks, bisect_right(marks, since)) for marks in kinds]
-    if any(place == len(marks) for marks, place in places):
-        return None
-    return max(marks[place] for marks, place in places)
+def _payments(evidence: Evidence) -> list[Mark]:
+    return _marks(evidence, "receipts", done="received_at", could="settled_at")
+
+
+def _refunds(evidence: Evidence) -> list[Mark]:
+    return _marks(evidence, "payouts", done="settled_at", could="created_at")
+
+
+def _marks(evidence: Evidence, table: str, *, done: str, could: str) -> list[Mark]:
+    rows = [row for row in evidence.tables[table] if row[done]]
+    return [(row[done].timestamp(), row[could].timestamp()) for row in rows]
+
+
+def _stood_still(kinds: Iterable[list[Mark]], since: float) -> float | None:
+    """How long nothing of one kind was done that could have been; None = it never was again."""
+    waits = []
+    for marks in kinds:
+        later = [mark for mark in marks if mark[0] > since]
+        if not later:
+            return None
+        first_could = max(since, min(could for _, could in later))
+        waits.append(max(0.0, min(later)[0] - first_could))
+    return max(waits)
 
 
 def _is_disturbed(window: Window, windows: list[Window], *, goal: float) -> bool:

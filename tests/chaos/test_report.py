@@ -9,9 +9,8 @@ from tests.chaos.report import MONEY_TAKE_OVER, TAKE_OVER, recoveries
 from tests.chaos.test_checker import AT, act, evidence, tables
 
 
-def times(column: str, *seconds: float) -> list[Row]:
-    """Rows of which only a time counts."""
-    return [{column: datetime.fromtimestamp(AT + after, UTC)} for after in seconds]
+def when(seconds: float) -> datetime:
+    return datetime.fromtimestamp(AT + seconds, UTC)
 
 
 def worked(
@@ -19,16 +18,19 @@ def worked(
     models: tuple[float, ...] = (),
     payments: tuple[float, ...] = (),
     refunds: tuple[float, ...] = (),
+    could: float = -10,
 ) -> Evidence:
-    """Acts, and when workers of each kind did something."""
+    """Acts, when workers of each kind did something, and since when they could do it."""
+    calls = list(enumerate(models))
     rows = tables() | {
-        "attempts": [
-            {"id": number, "job_id": number, **row}
-            for number, row in enumerate(times("started_at", *models))
+        "attempts": [{"id": n, "job_id": n, "started_at": when(done)} for n, done in calls],
+        "job_events": [
+            {"job_id": n, "target": "evaluating", "at": when(min(could, done))} for n, done in calls
         ],
-        "receipts": times("received_at", *payments),
-        "payouts": [*times("settled_at", *refunds), {"settled_at": None}],
+        "receipts": [{"received_at": when(d), "settled_at": when(min(could, d))} for d in payments],
+        "payouts": [{"settled_at": when(d), "created_at": when(min(could, d))} for d in refunds],
     }
+    rows["payouts"].append({"settled_at": None, "created_at": when(could)})
     return evidence(tables=rows, acts=[line for of_act in acts for line in of_act])
 
 
@@ -53,10 +55,16 @@ def test_a_refund_is_work_of_the_money_workers() -> None:
 
 def test_a_job_that_a_door_has_made_is_no_work_of_a_worker() -> None:
     seen = worked(FLUSH, models=(4,), payments=(4,))
-    seen.tables["job_events"] += times("at", 0.02)
+    seen.tables["job_events"].append({"job_id": 9, "target": "awaiting", "at": when(0.02)})
 
     assert longest(recoveries(seen)) == {"flush": 4.0}
     assert recoveries(seen)["flush"]["beyond the goal"] == 1
+
+
+def test_nobody_is_late_while_there_is_nothing_to_do() -> None:
+    seen = worked(FLUSH, models=(7, 8), payments=(6.5, 9), could=6)
+
+    assert longest(recoveries(seen)) == {"flush": 1.0}
 
 
 def test_after_the_last_work_of_a_kind_nothing_is_said_of_an_act() -> None:
