@@ -102,8 +102,8 @@ chaos: ## set a fleet under fire: make chaos JOBS=1500 FAULTS=40 SEED=1 (logs an
 	@$(SETUP_DEV) && $(VENV) -m tests.chaos --jobs $(or $(JOBS),1500) --faults $(or $(FAULTS),40) \
 		--seed $(or $(SEED),1) --results $(or $(RESULTS),.data/chaos)
 
-release-check: ## hours of the same before a release: three seeds, once 20,000 jobs; docs/reliability holds the results
-	@$(SETUP_DEV) && $(VENV) -m tests.chaos.release --results $(or $(RESULTS),.data/release-check)
+release-check: ## hours of the same before a release, and all mutants; then commit docs/release-check.json (ONLY=… one run)
+	@$(SETUP_DEV) && $(VENV) -m tests.chaos.release --results $(or $(RESULTS),.data/release-check) $(addprefix --only=,$(ONLY))
 
 test-machines: ## prove it on other Pythons, as another user, on full disks (minutes; best as root)
 	@tests/machines/run

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -27,13 +27,17 @@ from tests.chaos.evidence import Evidence, complaints_about, effects_of, logs_of
 from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
 from tests.chaos.log import Log
 from tests.chaos.nemesis import Kind, Nemesis, plan
+from tests.chaos.patience import SOON
 from tests.chaos.plans import beginnings
 from tests.chaos.shop import open_shop
 from tests.chaos.standstill import Witness
+from tests.chaos.verdict import last_look
 from tests.chaos.visitor import Street
 
 AFTER_THE_LAST_FAULT_SECONDS = 120
 """Who has paid is served by then. A refund that failed on Lightning takes longer to prove."""
+LEAST_PATIENCE_SECONDS = SOON + 10
+"""Of whoever is not excused: a little more than what the judge allows."""
 TAKEN_IN_SECONDS = 5.0
 SAY_EVERY_SECONDS = 10.0
 JOBS_TO_A_BUY = 5
@@ -123,27 +127,41 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
         calm_at = asyncio.run(_until_all_is_over(fleet, crowd, nemesis, options))
     nemesis.stop()
     seconds = time.monotonic() - began
-    evidence = Evidence(
-        tables=tables_of(fleet.postgres_url),
-        read_at=time.time(),
-        effects=effects_of(fleet.effects),
-        acts=logs_of(options.results / "acts.jsonl"),
-        callers=logs_of(options.results / "callers.jsonl"),
-        calm_at=calm_at,
-        lease_seconds=LEASE_SECONDS,
+    evidence = replace(
+        last_look(lambda: _evidence(fleet, options, calm_at)),
         complaints=complaints_about(fleet.postgres_url),
         earnings=shop.earnings() if shop else None,
     )
     return evidence, crowd, seconds
 
 
+def _evidence(fleet: Fleet, options: Options, calm_at: float) -> Evidence:
+    """All that is known now, but for what takes long to ask."""
+    return Evidence(
+        tables=tables_of(fleet.postgres_url),
+        read_at=time.time(),
+        effects=effects_of(fleet.effects),
+        acts=logs_of(options.results / "acts.jsonl"),
+        planned=options.faults,
+        kinds=len(set(options.kinds)),
+        callers=logs_of(options.results / "callers.jsonl"),
+        calm_at=calm_at,
+        lease_seconds=LEASE_SECONDS,
+    )
+
+
 async def _until_all_is_over(
     fleet: Fleet, crowd: Crowd, nemesis: Nemesis, options: Options
 ) -> float:
-    """When the last fault was over. Whoever still waits so long after that has waited in vain."""
+    """When the last fault was over. Whoever still waits so long after that has waited in vain.
+
+    Nobody waits longer than ``patience`` for what may take its time, and the others not much.
+    """
     coming = asyncio.create_task(crowd.come())
     clears_up_at = options.refunds_fail_until * crowd.callers
-    while not coming.done() and (crowd.served < crowd.callers or not nemesis.is_done):
+    while not (crowd.served == crowd.callers and nemesis.is_done):
+        if coming.done():
+            coming.result()  # raises what went wrong; else only the nemesis is not done yet
         if crowd.served >= clears_up_at and not options.is_calm:
             better = skies.forecast(options.seed, refunds_fail=False)
             await asyncio.to_thread(fleet.world.change_weather, better)
@@ -152,6 +170,7 @@ async def _until_all_is_over(
     await asyncio.to_thread(fleet.world.change_weather, Forecast())
     calm_at = time.time()
     crowd.street.deadline = calm_at + options.patience
+    crowd.street.last_deadline = calm_at + max(options.patience, LEAST_PATIENCE_SECONDS)
     await coming
     await asyncio.sleep(TAKEN_IN_SECONDS)  # whoever gave up may just have paid
     return calm_at
@@ -197,7 +216,8 @@ def _options() -> Options:
         "--patience",
         type=int,
         default=AFTER_THE_LAST_FAULT_SECONDS,
-        help="seconds after the last fault until whoever still waits gives up",
+        help="seconds after the last fault until whoever waits for what may rightly take long gives"
+        f" up; others wait {LEAST_PATIENCE_SECONDS:.0f} s at least",
     )
     parser.add_argument("--calm", action="store_true", help="no weather")
     parser.add_argument(

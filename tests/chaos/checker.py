@@ -7,6 +7,7 @@ RELIABILITY.md 5.4.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
@@ -280,18 +281,48 @@ PROBE = label_of("", "Say yes.")
 """Whether a model works again is asked as often as need be."""
 
 
+class Reason(StrEnum):
+    """Why a call was made again."""
+
+    PROBE = "to see whether the model works again"
+    WEATHER = "spoilt by the weather"
+    NEMESIS = "within a window of the nemesis"
+    NONE = "without a reason"
+
+
 def extra_calls_have_a_reason(evidence: Evidence) -> Sentences:
     """One call a step; each further one after a call that the weather or the nemesis spoilt."""
     windows = Windows(evidence)
+    for label, before, after in _extra_calls(evidence):
+        if _reason(label, before, after, windows) is Reason.NONE:
+            yield f"call {label[:8]} was made again after {before['outcome']}, without a reason"
+        is_at_once = before["ended"] is None or after["began"] < before["ended"]
+        is_taken_over = label == PROBE or windows.touch(before["began"], after["began"])
+        if is_at_once and not is_taken_over:
+            yield f"call {label[:8]} was made twice at once, without a take-over"
+
+
+def reasons_of_extra_calls(evidence: Evidence) -> dict[str, int]:
+    """How many calls beyond one a step are excused by what."""
+    windows = Windows(evidence)
+    found = Counter(_reason(*call, windows) for call in _extra_calls(evidence))
+    return {reason.value: found[reason] for reason in Reason}
+
+
+def _extra_calls(evidence: Evidence) -> Iterator[tuple[str, Row, Row]]:
+    """What was asked, the call that should have been enough, and the one after it."""
     for label, calls in calls_by_step(evidence).items():
-        if label == PROBE:
-            continue
         for before, after in pairwise(calls):
-            if before["fault"] not in SPOILS and not windows.touch(before["began"], after["began"]):
-                yield f"call {label[:8]} was made again after {before['outcome']}, without a reason"
-            is_at_once = before["ended"] is None or after["began"] < before["ended"]
-            if is_at_once and not windows.touch(before["began"], after["began"]):
-                yield f"call {label[:8]} was made twice at once, without a take-over"
+            yield label, before, after
+
+
+def _reason(label: str, before: Row, after: Row, windows: Windows) -> Reason:
+    if label == PROBE:
+        return Reason.PROBE
+    if before["fault"] in SPOILS:
+        return Reason.WEATHER
+    is_attacked = windows.touch(before["began"], after["began"])
+    return Reason.NEMESIS if is_attacked else Reason.NONE
 
 
 def calls_by_step(evidence: Evidence) -> dict[str, list[Row]]:

@@ -112,6 +112,18 @@ class Caller(Visitor):
     crowd: Crowd = field(repr=False)
     plan: Plan
     job: Json = field(default_factory=dict)
+    is_being_paid: bool = False
+    """Its last claim was told that a payout is under way: it may be in doubt."""
+
+    @property
+    def is_excused(self) -> bool:
+        """It waits for time to pass, for a payout or for its receiver.
+
+        If those stand still without a reason, the judge sees it in the tables.
+        """
+        is_over = self.state == "expired" and not _is_owed(self.job)
+        waits_for_time = self.state.startswith("awaiting") or is_over
+        return waits_for_time or self.is_being_paid or _is_returning(self.job)
 
     async def live(self) -> None:
         await self._create()
@@ -245,6 +257,7 @@ class Caller(Visitor):
                 for door, text in zip(doors, invoices, strict=True)
             )
         )
+        self.is_being_paid = any(a.status == 202 or _is_under_way(a) for a in answers)
         for answer in answers:
             if answer.status == 200:
                 paid = answer.body["paymentHash"]
@@ -275,6 +288,11 @@ def _is_owed(job: Json) -> bool:
 
 def _goes_by_itself(job: Json) -> bool:
     return job.get("refundTo", {}).get("state") in {"waiting", "trying", "paying"}
+
+
+def _is_returning(job: Json) -> bool:
+    """To a receiver, who may fail and be asked again later."""
+    return job.get("refundTo", {}).get("state") in {"trying", "paying"}
 
 
 def _is_under_way(answer: Answer) -> bool:

@@ -44,6 +44,10 @@ class Evidence:
     tables: dict[str, list[Row]]
     effects: list[Row]
     acts: list[Line] = field(default_factory=list)
+    planned: int = 0
+    """How many acts the nemesis was to carry out."""
+    kinds: int = 0
+    """And of how many kinds it might choose."""
     callers: list[Line] = field(default_factory=list)
     read_at: float
     """When the tables were read."""

@@ -68,13 +68,13 @@ class Wires:
     def pid(self) -> int:
         return self._process.pid
 
-    def change(self, link: str, mode: Mode, seconds: float = 0.0) -> None:
-        """Has taken effect when it returns. One thread only."""
+    def change(self, link: str, mode: Mode, seconds: float = 0.0) -> Mode:
+        """Has taken effect when it returns how the link behaved until then. One thread only."""
         assert self._process.stdin is not None
         order = json.dumps({"link": link, "mode": mode, "seconds": seconds})
         self._process.stdin.write(order + "\n")
         self._process.stdin.flush()
-        self._heard()
+        return Mode(self._heard().strip())
 
     def _heard(self) -> str:
         assert self._process.stdout is not None

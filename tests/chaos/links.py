@@ -3,7 +3,7 @@
 
 A process of its own, so that it is neither slowed down by its users nor ends with what it serves.
 The first line of standard output tells the ports. Then each line of standard input is an order, and
-each line of standard output says that one has taken effect.
+each line of standard output says that one has taken effect, and how the link behaved until then.
 """
 
 import asyncio
@@ -219,8 +219,10 @@ async def _serve(links: dict[str, Link]) -> None:
     print(json.dumps(ports), flush=True)
     while line := await orders.readline():
         order = json.loads(line)
-        links[order["link"]].change(Mode(order["mode"]), order.get("seconds", 0.0))
-        print("done", flush=True)
+        link = links[order["link"]]
+        before = link.mode
+        link.change(Mode(order["mode"]), order.get("seconds", 0.0))
+        print(before.value, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -17,8 +18,9 @@ from tests.chaos.links import Mode
 from tests.chaos.log import Log
 
 BACK_SECONDS = 60.0
-AT_MOST_EVERY_SECONDS = 0.7
 LOOK_SECONDS = 0.02
+TRIES = 8
+"""Of one act: its victim may just be starting again. As often as there are processes."""
 
 
 class Kind(StrEnum):
@@ -71,7 +73,7 @@ LASTS = {
     Kind.LINK_TRICKLE: (2.0, 4.0),
     Kind.CUT_COMMIT: (5.0, 5.0),
 }
-"""From so many to so many seconds; a cut that met no COMMIT by then is taken back."""
+"""From so many to so many seconds; a cut that met no COMMIT by then is tried on another wire."""
 LINK_DELAY_SECONDS = 0.5
 
 
@@ -122,7 +124,8 @@ def _victims(kind: Kind) -> list[str]:
 class Nemesis:
     """Acts in a thread of its own, as far as the work has come: the k-th act of n at k/n of it.
 
-    A stretch without any progress holds it up for ``at_least_every`` seconds only.
+    A stretch without any progress holds it up for ``at_least_every`` seconds only. An act that met
+    nothing (nobody to kill, no COMMIT to cut) is tried again at once, on the next victim.
     """
 
     def __init__(
@@ -133,15 +136,19 @@ class Nemesis:
         progress: Callable[[], float],
         *,
         at_least_every: float = 12.0,
+        at_most_every: float = 0.7,
     ) -> None:
         self._fleet = fleet
-        self._acts = acts
+        self._acts = len(acts)
+        self._waiting = deque(acts)
+        self._misses: Counter[int] = Counter()
         self._log = log
         self._progress = progress
         self._at_least_every = at_least_every
+        self._at_most_every = at_most_every
         self._stop = threading.Event()
         self._ends: list[tuple[float, Act, Callable[[], None]]] = []
-        self._handlers: dict[Kind, Callable[[Act], None]] = {
+        self._handlers: dict[Kind, Callable[[Act], bool]] = {
             Kind.KILL: self._kill,
             Kind.FREEZE: self._freeze,
             Kind.FLUSH: self._flush,
@@ -168,11 +175,11 @@ class Nemesis:
 
     def _rage(self) -> None:
         try:
-            for act in self._acts:
-                if not self._wait_for_turn(act):
-                    break
-                self._begin(act)
-            while self._ends:
+            while self._waiting or self._ends:
+                if self._stop.is_set():
+                    self._waiting.clear()
+                elif self._waiting and self._wait_for_turn(self._waiting[0]):
+                    self._begin(self._waiting.popleft())
                 self._end_what_is_over()
                 self._stop.wait(LOOK_SECONDS)
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
@@ -183,7 +190,7 @@ class Nemesis:
 
     def _wait_for_turn(self, act: Act) -> bool:
         began = time.monotonic()
-        due = (act.number - 0.5) / len(self._acts)
+        due = (act.number - 0.5) / self._acts
         while not self._is_turn(due, waited=time.monotonic() - began):
             self._end_what_is_over()
             if self._stop.wait(LOOK_SECONDS):
@@ -191,13 +198,23 @@ class Nemesis:
         return not self._stop.is_set()
 
     def _is_turn(self, due: float, *, waited: float) -> bool:
-        if waited < AT_MOST_EVERY_SECONDS:
+        if waited < self._at_most_every:
             return False
         return self._progress() >= due or waited >= self._at_least_every
 
     def _begin(self, act: Act) -> None:
         self._log.write("act", **asdict(act))
-        self._handlers.get(act.kind, self._trouble_link)(act)
+        if not self._handlers.get(act.kind, self._trouble_link)(act):
+            self._missed(act)
+
+    def _missed(self, act: Act) -> None:
+        """It met nothing."""
+        self._log.write("met_nothing", number=act.number, kind=act.kind, victim=act.victim)
+        self._misses[act.number] += 1
+        if self._misses[act.number] < TRIES:
+            victims = _victims(act.kind)
+            following = victims[(victims.index(act.victim) + 1) % len(victims)]
+            self._waiting.appendleft(replace(act, victim=following))
 
     def _later(self, act: Act, end: Callable[[], None]) -> None:
         self._ends.append((time.monotonic() + act.seconds, act, end))
@@ -212,30 +229,34 @@ class Nemesis:
         end()
         self._log.write("mended", number=act.number, kind=act.kind, victim=act.victim)
 
-    # --- processes
+    # --- processes; each act says whether it met anything
 
-    def _kill(self, act: Act) -> None:
+    def _kill(self, act: Act) -> bool:
         pid = self._fleet.signal(act.victim, signal.SIGKILL)
         self._log.write("killed", number=act.number, victim=act.victim, pid=pid)
+        return pid is not None
 
-    def _freeze(self, act: Act) -> None:
+    def _freeze(self, act: Act) -> bool:
         pid = self._fleet.signal(act.victim, signal.SIGSTOP)
         self._log.write("frozen", number=act.number, victim=act.victim, pid=pid)
 
         def thaw() -> None:
-            if pid is not None and self._fleet.pid(act.victim) == pid:
+            if self._fleet.pid(act.victim) == pid:
                 self._fleet.signal(act.victim, signal.SIGCONT)
 
-        self._later(act, thaw)
+        if pid is not None:
+            self._later(act, thaw)
+        return pid is not None
 
     # --- servers
 
-    def _kill_server(self, act: Act) -> None:
+    def _kill_server(self, act: Act) -> bool:
         number = signal.SIGQUIT if act.victim == "postgres" else signal.SIGKILL
         pid = self._fleet.signal(act.victim, number)
         self._log.write("killed", number=act.number, victim=act.victim, pid=pid)
         accepts = self._postgres_accepts if act.victim == "postgres" else self._valkey_accepts
         self._wait_until_back(act, pid, accepts)
+        return pid is not None
 
     def _wait_until_back(self, act: Act, pid: int | None, accepts: Callable[[], bool]) -> None:
         deadline = time.monotonic() + BACK_SECONDS
@@ -256,9 +277,10 @@ class Nemesis:
     def _valkey_accepts(self) -> bool:
         return self._tell_valkey("PING") == b"+PONG"
 
-    def _flush(self, act: Act) -> None:
+    def _flush(self, act: Act) -> bool:
         answer = self._tell_valkey("FLUSHALL")
         self._log.write("flushed", number=act.number, answer=answer.decode())
+        return answer == b"+OK"
 
     def _tell_valkey(self, command: str) -> bytes:
         """The last line of the answer; nothing when nobody answers."""
@@ -274,14 +296,14 @@ class Nemesis:
         except OSError:
             return b""
 
-    def _terminate_backends(self, act: Act) -> None:
+    def _terminate_backends(self, act: Act) -> bool:
         """Every k-th connection of ours, whatever it is doing."""
         step = max(1, round(1 / act.share))
         try:
             connection = psycopg2.connect(self._fleet.postgres_url, connect_timeout=2)
         except psycopg2.Error:
             self._log.write("terminated", number=act.number, count=0)
-            return
+            return False
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(
@@ -293,13 +315,21 @@ class Nemesis:
             )
             row = cursor.fetchone()
         connection.close()
-        self._log.write("terminated", number=act.number, count=row[0] if row else 0)
+        count = row[0] if row else 0
+        self._log.write("terminated", number=act.number, count=count)
+        return bool(count)
 
     # --- links
 
-    def _trouble_link(self, act: Act) -> None:
+    def _trouble_link(self, act: Act) -> bool:
         mode = MODES[act.kind]
         seconds = LINK_DELAY_SECONDS if mode is Mode.DELAY else 0.0
         self._fleet.wires.change(act.victim, mode, seconds)
         if mode is not Mode.RESET:
-            self._later(act, lambda: self._fleet.wires.change(act.victim, Mode.PASS))
+            self._later(act, lambda: self._mend_link(act))
+        return True
+
+    def _mend_link(self, act: Act) -> None:
+        """A cut that is still to come has met no COMMIT."""
+        if self._fleet.wires.change(act.victim, Mode.PASS) is Mode.CUT_COMMIT:
+            self._missed(act)

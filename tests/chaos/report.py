@@ -1,11 +1,12 @@
 """What a run came to: figures for a table and for a file, recovery times among them."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.checker import Violation, calls_by_step
+from tests.chaos.checker import WORKING, Violation, calls_by_step, reasons_of_extra_calls
 from tests.chaos.evidence import Evidence
 from tests.chaos.standstill import standstills
 from tests.chaos.windows import Window, windows_of
@@ -36,7 +37,7 @@ def figures(evidence: Evidence, violations: list[Violation]) -> Figures:
         "transfers": len(evidence.of_kind("tokens_moved")),
         "acts": Counter(window.kind for window in windows_of(evidence.acts)),
         "model calls": sum(len(of_step) for of_step in calls.values()),
-        "model calls beyond one a step": sum(len(of_step) - 1 for of_step in calls.values()),
+        "model calls beyond one a step": reasons_of_extra_calls(evidence),
         "paid in the world": len(evidence.money("payment_out")),
         "recovery in seconds": recoveries(evidence),
         "goals of recovery in seconds": goals(evidence.lease_seconds),
@@ -60,6 +61,7 @@ def _ended(run: dict[str, Any]) -> str:
 # --- recovery
 
 TAKE_OVER = "take over after kill"
+MONEY_TAKE_OVER = "payments taken in after kill"
 
 
 def goals(lease_seconds: float) -> dict[str, float]:
@@ -67,22 +69,29 @@ def goals(lease_seconds: float) -> dict[str, float]:
 
     PostgreSQL and Valkey: after they accept again.
     """
-    return {"flush": 3, "kill_valkey": 3, "stop_postgres": 5, TAKE_OVER: lease_seconds + 2}
+    servers = {"flush": 3.0, "kill_valkey": 3.0, "stop_postgres": 5.0}
+    return servers | dict.fromkeys((TAKE_OVER, MONEY_TAKE_OVER), lease_seconds + 2)
 
 
 def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
-    """By kind of act: how long until work went on, at most and in the middle."""
+    """By kind of act: how long until work went on, at most and in the middle.
+
+    Workers have to go on, of both kinds: what a door writes by itself needs neither of them, nor
+    Valkey. While there is nothing to do nobody is late, and after the last call or the last payment
+    of a run nothing can be said of an act.
+    """
+    windows, limits = windows_of(evidence.acts), goals(evidence.lease_seconds)
+    payments = _payments(evidence)
+    both_kinds = (_model_calls(evidence), payments + _refunds(evidence))
     taken: dict[str, list[float]] = {}
-    marks = sorted(event["at"].timestamp() for event in evidence.tables["job_events"])
-    windows = windows_of(evidence.acts)
-    limits = goals(evidence.lease_seconds)
     for window in windows:
-        if window.kind in limits:
-            if _is_disturbed(window, windows, goal=limits[window.kind]):
-                continue
-            place = bisect_right(marks, window.mended)
-            if place < len(marks):
-                taken.setdefault(window.kind, []).append(marks[place] - window.mended)
+        is_money = window.kind == "kill" and window.victim.startswith("worker-money")
+        name = MONEY_TAKE_OVER if is_money else window.kind
+        if name not in limits or _is_disturbed(window, windows, goal=limits[name]):
+            continue
+        still = _stood_still((payments,) if is_money else both_kinds, window.mended)
+        if still is not None:
+            taken.setdefault(name, []).append(still)
     taken[TAKE_OVER] = _take_overs(evidence, windows)
     return {
         kind: {
@@ -94,6 +103,45 @@ def recoveries(evidence: Evidence) -> dict[str, dict[str, float]]:
         for kind, values in taken.items()
         if values
     }
+
+
+Mark = tuple[float, float]
+"""When something was done, and since when it could be."""
+
+
+def _model_calls(evidence: Evidence) -> list[Mark]:
+    begun = evidence.by("job_events", "job_id")
+    found = []
+    for attempt in evidence.tables["attempts"]:
+        started = attempt["started_at"].timestamp()
+        moves = (e["at"].timestamp() for e in begun[attempt["job_id"]] if e["target"] in WORKING)
+        found.append((started, max((at for at in moves if at <= started), default=started)))
+    return found
+
+
+def _payments(evidence: Evidence) -> list[Mark]:
+    return _marks(evidence, "receipts", done="received_at", could="settled_at")
+
+
+def _refunds(evidence: Evidence) -> list[Mark]:
+    return _marks(evidence, "payouts", done="settled_at", could="created_at")
+
+
+def _marks(evidence: Evidence, table: str, *, done: str, could: str) -> list[Mark]:
+    rows = [row for row in evidence.tables[table] if row[done]]
+    return [(row[done].timestamp(), row[could].timestamp()) for row in rows]
+
+
+def _stood_still(kinds: Iterable[list[Mark]], since: float) -> float | None:
+    """How long nothing of one kind was done that could have been; None = it never was again."""
+    waits = []
+    for marks in kinds:
+        later = [mark for mark in marks if mark[0] > since]
+        if not later:
+            return None
+        first_could = max(since, min(could for _, could in later))
+        waits.append(max(0.0, min(later)[0] - first_could))
+    return max(waits)
 
 
 def _is_disturbed(window: Window, windows: list[Window], *, goal: float) -> bool:
@@ -129,7 +177,7 @@ def _take_overs(evidence: Evidence, windows: list[Window]) -> list[float]:
 def longest_pauses(evidence: Evidence) -> dict[str, float]:
     """How long no job at all was taken a step on, whatever was broken, while callers were coming.
 
-    Recovery, above, asks for any progress; here each kind of step has to go on.
+    Recovery, above, begins with an act; here each kind of step has to go on all the time.
     """
     rows = evidence.tables
     steps = {

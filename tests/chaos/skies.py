@@ -4,12 +4,17 @@ from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.weather import Chance, Forecast
 
 CREATE, PAY, READ = "lnbits.create", "lnbits.pay", "lnbits.read"
+WALLET, VERSION = "lnbits.wallet", "lnbits.version"
 FEED, STATES, MODEL = "lnbits.feed", "lnbits.states", "anthropic"
 VERIFY, SETTLE, CHAIN, CHAT = "x402.verify", "x402.settle", "x402.rpc", "openrouter.chat"
 
 
 def forecast(seed: int, *, refunds_fail: bool = True) -> Forecast:
-    """Everything of RELIABILITY 5.3, in the shares of a bad day.
+    """The kinds of trouble of RELIABILITY 5.3, in the shares of a bad day, each for one request.
+
+    What lasts is left out: no delay is longer than a deadline, nobody hangs, no row is unknown or
+    missing for seconds on end. Those meet each request to LNbits in tests/weather, whole lives in
+    tests/stateful, and x402 in tests/x402; here only the nemesis makes anybody wait in vain.
 
     That a refund which has failed is proved to have failed takes as long as its invoice lives.
     """
@@ -17,7 +22,7 @@ def forecast(seed: int, *, refunds_fail: bool = True) -> Forecast:
         seed=seed,
         chances=(
             *(*_creating(), *_paying(), *(_failing() if refunds_fail else ())),
-            *(*_reading(), *_models(), *_receivers()),
+            *(*_reading(), *_proving(), *_models(), *_receivers()),
             *(*_verifying(), *_settling(), *_asking_the_chain(), *_creators_models()),
         ),
     )
@@ -75,6 +80,16 @@ def _reading() -> list[Chance]:
         _chance(0.02, FEED, FaultKind.DELAY, seconds=3.0),
         _chance(0.05, STATES, FaultKind.STATUS, status=500),
         _chance(0.05, "feed", FaultKind.STATUS, status=503),
+    ]
+
+
+def _proving() -> list[Chance]:
+    """Whose wallet it is, and how old an LNbits: nothing is sent while that is not known."""
+    return [
+        _chance(0.02, WALLET, FaultKind.STATUS, status=500),
+        _chance(0.01, WALLET, FaultKind.RESET),
+        _chance(0.02, VERSION, FaultKind.STATUS, status=500),
+        _chance(0.01, VERSION, FaultKind.RESET),
     ]
 
 

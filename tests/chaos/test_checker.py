@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.checker import RULES, check
+from tests.chaos.checker import PROBE, RULES, check, reasons_of_extra_calls
 from tests.chaos.evidence import Evidence, Row, logs_of
 from tests.chaos.log import Log
 from tests.chaos.standstill import Witness, standstills
@@ -70,6 +70,7 @@ def tables() -> dict[str, list[Row]]:
                 "amount_sats": REFUND,
                 "state": "paid",
                 "posts": 1,
+                "sends": 1,
                 "row_was_read": True,
                 "last_code": "paid",
                 "created_at": NOON,
@@ -433,6 +434,14 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I17",
         lambda t, e, c: owe(t, e, c, state="sending", posts=0, due_at=NOON),
     ),
+    "a payout is never sent, and its caller was told to be patient": (
+        "I17",
+        lambda t, e, c: t["payouts"].append(payout_to("sending", posts=0)),
+    ),
+    "the time for a payment is never over": (
+        "I17",
+        lambda t, e, c: t["jobs"][0].update(state="awaiting_work_payment", payable_until=NOON),
+    ),
     "a payout was paid and its caller never told": ("I17", lambda t, e, c: c.append(gave_up())),
     "somebody who was never answered gives up": (
         "I17",
@@ -507,7 +516,7 @@ def test_whoever_gives_up_soon_after_all_was_calm_has_a_reason() -> None:
 
 
 def _gave_up_without_a_reason(rows: dict[str, list[Row]], told: list[Row]) -> bool:
-    found = check(evidence(tables=rows, callers=told))
+    found = check(evidence(tables=rows, callers=told, read_at=AT + 225))
     return "I17" in {_number(violation.invariant) for violation in found}
 
 
@@ -571,6 +580,37 @@ def test_a_call_may_not_be_repeated_for_what_is_done_to_others(victim: str) -> N
     found = check(evidence(effects=again, acts=act("kill", victim, AT + 4, AT + 4)))
 
     assert [violation.invariant[:2] for violation in found] == ["I6"]
+
+
+@pytest.mark.parametrize(("seconds", "is_allowed"), [(5.9, False), (6.1, True)])
+@pytest.mark.parametrize("kind", ["link_delay", "link_trickle"])
+def test_a_slow_wire_is_a_reason_only_if_it_outlasts_the_lease(
+    kind: str, seconds: float, is_allowed: bool
+) -> None:
+    again = [*effects(), *call(3, "execute", AT + 9, AT + 10, None)]
+    slow = act(kind, "worker-models>postgres", AT + 4, AT + 4 + seconds)
+
+    found = check(evidence(effects=again, acts=slow))
+
+    assert (found == []) is is_allowed
+
+
+def test_calls_beyond_one_a_step_are_counted_by_their_reason() -> None:
+    world = [*effects(), *call(3, "execute", AT + 9, AT + 10, "reset")]
+    world += call(4, "execute", AT + 11, AT + 12, None)
+    world += call(5, "other", AT + 60, AT + 61, None) + call(6, "other", AT + 62, AT + 63, None)
+    world += call(7, PROBE, AT + 60, AT + 61, None) + call(8, PROBE, AT + 62, AT + 63, None)
+
+    found = reasons_of_extra_calls(
+        evidence(effects=world, acts=act("kill", "worker-models", AT + 4, AT + 4))
+    )
+
+    assert found == {
+        "to see whether the model works again": 1,
+        "spoilt by the weather": 1,
+        "within a window of the nemesis": 1,
+        "without a reason": 1,
+    }
 
 
 def test_a_slow_model_is_no_reason_to_call_it_again() -> None:
@@ -670,3 +710,36 @@ def test_whoever_wants_a_row_that_a_frozen_process_holds_may_be_told_to_come_aga
     found = check(evidence(callers=[*callers(), told], acts=act(kind, victim, AT - 1, AT)))
 
     assert (found == []) is is_allowed
+
+
+def many_acts(count: int, kinds: int) -> list[Row]:
+    acts = (act(f"kind {number % kinds}", "valkey", AT, AT) for number in range(count))
+    return [line | {"number": number} for number, lines in enumerate(acts) for line in lines]
+
+
+def met_nothing(number: int) -> Row:
+    return {"what": "met_nothing", "at": AT, "number": number, "kind": "kill", "victim": "valkey"}
+
+
+@pytest.mark.parametrize(
+    ("acts", "planned", "is_enough"),
+    [
+        (many_acts(3, 3), 3, True),
+        (many_acts(2, 2), 3, False),
+        ([*many_acts(3, 3), met_nothing(2)], 3, False),
+        ([*many_acts(3, 3), met_nothing(2), *many_acts(3, 3)[-2:]], 3, True),
+        (many_acts(40, 8), 40, True),
+        (many_acts(40, 7), 40, False),
+        (many_acts(39, 7), 39, True),
+    ],
+)
+def test_a_run_shows_something_only_if_what_was_planned_has_met_something(
+    acts: list[Row], planned: int, is_enough: bool
+) -> None:
+    found = check(evidence(acts=acts, planned=planned, kinds=12))
+
+    assert [_number(violation.invariant) for violation in found] == ["I18"] * (not is_enough)
+
+
+def test_whoever_asked_for_few_kinds_of_acts_gets_few() -> None:
+    assert check(evidence(acts=many_acts(40, 7), planned=40, kinds=7)) == []

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from local.stand_in.faults import TARGETS
 from tests.chaos.nemesis import Kind, plan
 from tests.chaos.plans import (
     Afterwards,
@@ -20,6 +21,12 @@ def test_a_seed_gives_the_same_callers_acts_and_weather_again() -> None:
     assert [draw_purchase(7, n) for n in range(50)] == [draw_purchase(7, n) for n in range(50)]
     assert plan(7, 40) == plan(7, 40)
     assert forecast(7) == forecast(7)
+
+
+def test_no_part_of_lnbits_is_spared_by_the_weather() -> None:
+    hit = {chance.fault.target for chance in forecast(1).chances}
+
+    assert {target for target in TARGETS if target.startswith("lnbits.")} <= hit
 
 
 def test_another_seed_gives_others() -> None:

@@ -33,7 +33,9 @@ class Street:
     world: int
     log: Log
     deadline: float = float("inf")
-    """By time.time(): when whoever is still waiting gives up."""
+    """By time.time(): when whoever waits for what may rightly take long gives up."""
+    last_deadline: float = float("inf")
+    """When everybody does: whoever is not excused has waited in vain by then."""
     asked: Counter[str] = field(default_factory=Counter)
     """Requests at our doors, by route."""
     judge: Judge = field(default_factory=Judge)
@@ -104,9 +106,15 @@ class Visitor:
                 return answer
             await self.rest(0.5)
 
+    @property
+    def is_excused(self) -> bool:
+        """Whether what it waits for may rightly take longer than a run lasts."""
+        return False
+
     async def rest(self, seconds: float) -> None:
         """Raises GaveUp when it is too late to go on."""
-        if time.time() > self.street.deadline:
+        street = self.street
+        if time.time() > (street.deadline if self.is_excused else street.last_deadline):
             raise GaveUp
         await asyncio.sleep(seconds)
 

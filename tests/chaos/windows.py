@@ -1,5 +1,6 @@
 """When the nemesis was at work, and how long its acts are felt."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,13 +20,17 @@ class Window:
 
 
 def windows_of(lines: Iterable[Line]) -> list[Window]:
-    """One for each act, in order."""
+    """One for each act that met something, in order; of one that was tried again the last try."""
     acts: dict[int, Line] = {}
     mended: dict[int, float] = {}
+    missed: Counter[int] = Counter()
     for line in lines:
+        number = line["number"]
         if line["what"] == "act":
-            acts[line["number"]] = line
-        mended[line["number"]] = max(mended.get(line["number"], 0.0), line["at"])
+            acts[number] = line
+            missed[number] -= 1
+        missed[number] += line["what"] == "met_nothing"
+        mended[number] = max(mended.get(number, 0.0), line["at"])
     return [
         Window(
             number=number,
@@ -35,6 +40,7 @@ def windows_of(lines: Iterable[Line]) -> list[Window]:
             mended=mended[number],
         )
         for number, act in acts.items()
+        if missed[number] < 0
     ]
 
 
@@ -43,6 +49,10 @@ LOSES_CALLS = frozenset(
     {name + to for name in MODEL_WORKERS for to in ("", ">postgres", ">models")} | {"postgres"}
 )
 """Whoever is attacked here may lose a model call: not the doors, nor the doorbell, nor money."""
+
+
+ONLY_SLOW = frozenset({"link_delay", "link_trickle"})
+"""What loses nothing, unless it outlasts the lease: heartbeats come late, and they come."""
 
 
 class Windows:
@@ -54,7 +64,7 @@ class Windows:
         acts = [
             (window.began, window.mended)
             for window in windows_of(evidence.acts)
-            if window.victim in LOSES_CALLS
+            if _loses_calls(window, evidence.lease_seconds)
         ]
         self._spans = [
             (began, ended + evidence.lease_seconds + 2)
@@ -63,6 +73,11 @@ class Windows:
 
     def touch(self, began: float, ended: float) -> bool:
         return any(start <= ended and began <= end for start, end in self._spans)
+
+
+def _loses_calls(window: Window, lease_seconds: float) -> bool:
+    is_harmless = window.kind in ONLY_SLOW and window.mended - window.began <= lease_seconds
+    return window.victim in LOSES_CALLS and not is_harmless
 
 
 HURTS_DOORS = frozenset({"stop_postgres", "terminate_backends"})
