@@ -1,17 +1,22 @@
 """The running product's own books, read from its database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import case, func, select, update
 
 from config.queues import EVERY, TaskName
+from config.settings import Settings
 from models.attempt import Attempt, AttemptOutcome, Step
 from models.invoice import Receipt
 from models.job import Job
 from models.ledger import Account, LedgerEntry
 from models.lifecycle import JobState
 from models.tick import Tick
-from services.toolbox import Toolbox
+from services import toolbox
+from services.toolbox import Role, Toolbox
+from tests.journeys.product import Product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +74,13 @@ class Books:
         """Let the time of a duty come now."""
         with self.tools.database.transaction("journeys.make_due") as session:
             session.execute(update(Tick).where(Tick.name == duty.value).values(due_at=func.now()))
+
+
+@contextmanager
+def books_of(product: Product) -> Iterator[Books]:
+    """For as long as it runs: its database has another address each time."""
+    tools = toolbox.build(Settings.load(product.environ("web")), Role.WEB)
+    try:
+        yield Books(tools)
+    finally:
+        tools.database.close()

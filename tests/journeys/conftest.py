@@ -6,10 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from config.settings import Settings
-from services import toolbox
-from services.toolbox import Role
-from tests.journeys.books import Books
+from tests.journeys.books import Books, books_of
 from tests.journeys.caller import Caller
 from tests.journeys.product import Product, running_product
 from tests.support.books import assert_balanced
@@ -36,19 +33,10 @@ def impatient_product() -> Iterator[Product]:
 
 
 @contextmanager
-def _reading(product: Product) -> Iterator[Books]:
-    tools = toolbox.build(Settings.load(product.environ("web")), Role.WEB)
-    try:
-        yield Books(tools)
-    finally:
-        tools.database.close()
-
-
-@contextmanager
 def _honest(product: Product) -> Iterator[Caller]:
     """Whatever a test does to it: afterwards every sat is accounted for."""
     caller = Caller(product)
-    with _reading(product) as books:
+    with books_of(product) as books:
         yield caller
         assert_balanced(books.tools, caller.wallet)
         assert books.wallet_msats() == caller.service_balance_msats()
@@ -62,7 +50,7 @@ def caller(product: Product) -> Iterator[Caller]:
 
 @pytest.fixture
 def books(product: Product) -> Iterator[Books]:
-    with _reading(product) as read:
+    with books_of(product) as read:
         yield read
 
 
@@ -74,5 +62,5 @@ def impatient_caller(impatient_product: Product) -> Iterator[Caller]:
 
 @pytest.fixture
 def impatient_books(impatient_product: Product) -> Iterator[Books]:
-    with _reading(impatient_product) as read:
+    with books_of(impatient_product) as read:
         yield read

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
@@ -108,6 +109,18 @@ class Product:
         wait_until_gone(family)
         return code
 
+    def lose_power(self) -> None:
+        """End all of it at one moment, as a machine does: nobody sees another one die."""
+        family = [self.supervisor.pid]
+        for pid in family:  # from the top: who stands still starts nobody, and buries nobody
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(f"{pid} does nothing", partial(_state, pid), lambda state: state in "TZ")
+            family += _children(pid)
+        for pid in family:
+            os.kill(pid, signal.SIGKILL)
+        self.supervisor.wait()
+        wait_until_gone(family)
+
     def family(self) -> list[int]:
         """Every process that it consists of."""
         family = [self.supervisor.pid]
@@ -122,30 +135,42 @@ def running_product(entry_point: str = ENTRY_POINT, **settings: str) -> Iterator
 
     Afterwards it is gone, must have ended well, and has told its log nothing that is confidential.
     """
-    with temporary_folder() as folder:
-        product = _start(folder, entry_point, settings)
-        try:
-            wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
-            assert wire.get(f"{product.url}/api/healthz").ok
-            product.confidential.extend(keys_in(Settings.load(product.environ("web"))))
-            yield product
-            assert product.stop() == 0
-            assert_tells_nothing(product.log, confidential=product.confidential)
-        except AssertionError:
-            print(product.log[-LOG_SHOWN:])  # noqa: T201 - for whoever reads why
-            raise
-        finally:
-            kill_group(product.supervisor)
-            product.supervisor.wait()
+    with temporary_folder() as folder, started_product(folder, entry_point, **settings) as product:
+        yield product
+        assert product.stop() == 0
+
+
+@contextmanager
+def started_product(
+    folder: Path, entry_point: str = ENTRY_POINT, **settings: str
+) -> Iterator[Product]:
+    """Run it on the data that is in this folder, or will be; how it ends is the test's affair.
+
+    Afterwards it is gone, and has told its log nothing that is confidential.
+    """
+    product = _start(folder, entry_point, settings)
+    try:
+        wait_until("the product is ready", product.is_ready, seconds=START_SECONDS)
+        assert wire.get(f"{product.url}/api/healthz").ok
+        product.confidential.extend(keys_in(Settings.load(product.environ("web"))))
+        yield product
+        assert_tells_nothing(product.log, confidential=product.confidential)
+    except AssertionError:
+        print(product.log[-LOG_SHOWN:])  # noqa: T201 - for whoever reads why
+        raise
+    finally:
+        kill_group(product.supervisor)
+        product.supervisor.wait()
 
 
 def _start(folder: Path, entry_point: str, settings: dict[str, str]) -> Product:
-    port, stand_in_port = free_port(), free_port()
+    port = settings.get("PORT") or str(free_port())
+    stand_in_port = free_port()
     machine = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     ours = {
         "ENV_FILE": "",
         "DATA_DIR": str(folder / "data"),
-        "PORT": str(port),
+        "PORT": port,
         "STAND_IN_PORT": str(stand_in_port),
     }
     program = Program(
@@ -159,7 +184,7 @@ def _start(folder: Path, entry_point: str, settings: dict[str, str]) -> Product:
         supervisor = spawn(program, output=log)
     return Product(
         url=f"http://{LOOPBACK}:{port}",
-        stand_in_url=f"http://{LOOPBACK}:{stand_in_port}",
+        stand_in_url=settings.get("STAND_IN_URL", f"http://{LOOPBACK}:{stand_in_port}"),
         data_dir=folder / "data",
         supervisor=supervisor,
         log_file=log_file,
