@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 _REWRITTEN_OFTEN = ("jobs", "invoices", "payouts", "refund_destinations", "runs")
 """Each row has been due some times, and what is due next is found behind all its dead entries."""
