@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Interval, func, select, update
+from sqlalchemy import Interval, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from models.database import AS_RETURNED, UNLOADED, ago
@@ -57,16 +57,22 @@ def start_return(session: Session, job_id: int) -> None:
 
 def is_owed(session: Session, job_id: int) -> bool:
     """Whether the job has ended and something is owed that no payout covers."""
-    owed = (
-        select(Debt.id)
-        .join(Job, Job.id == Debt.job_id)
-        .where(
-            Debt.job_id == job_id,
-            Debt.state == DebtState.OWED,
-            Job.state.not_in(AWAITING | WORKING),
+    return DebtState.OWED in unpaid(session, job_id)
+
+
+def unpaid(session: Session, job_id: int) -> set[DebtState]:
+    """How those debts of a job stand that want something: owed, if it has ended, or being paid.
+
+    Told by one look: of two, a payout may be opened before the second and after the first.
+    """
+    is_payable = and_(Debt.state == DebtState.OWED, Job.state.not_in(AWAITING | WORKING))
+    return set(
+        session.scalars(
+            select(Debt.state)
+            .join(Job, Job.id == Debt.job_id)
+            .where(Debt.job_id == job_id, or_(is_payable, Debt.state == DebtState.PAYING))
         )
     )
-    return session.scalar(owed.limit(1)) is not None
 
 
 def end_return(

@@ -13,7 +13,7 @@ class Violation(Base):
 
     __tablename__ = "violations"
     __table_args__ = (
-        CheckConstraint("num_nonnulls(job_id, run_id) = 1", name="of_job_or_run"),
+        CheckConstraint("num_nonnulls(job_id, run_id, account) = 1", name="of_job_run_or_account"),
         Index(
             "uq_violations_open",
             "rule",
@@ -28,12 +28,20 @@ class Violation(Base):
             unique=True,
             postgresql_where=text("mended_at IS NULL"),
         ),
+        Index(
+            "uq_violations_open_account",
+            "rule",
+            "account",
+            unique=True,
+            postgresql_where=text("mended_at IS NULL"),
+        ),
     )
 
     id: Mapped[Id]
     rule: Mapped[str] = mapped_column(Text)
     job_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("jobs.id"))
     run_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("runs.id"))
+    account: Mapped[str | None] = mapped_column(Text, comment="of the ledger")
     first_seen_at: Mapped[CreatedAt]
     last_seen_at: Mapped[Instant]
     mended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Self
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -19,8 +19,8 @@ from config.queues import TaskName
 from gateways.bolt11 import Bolt11
 from gateways.errors import OutsideError, Refused
 from models import due, return_moves
+from models.debt import DebtState
 from models.money import Sats, msats
-from models.payout import Payout, PayoutState
 from models.refund_destination import (
     LONGEST_DELAY,
     WINDOW,
@@ -165,10 +165,11 @@ def _end_without_asking(
 ) -> bool:
     """Move the destination on, or put it off, if nobody need be asked now; False = ask."""
     held = (session, destination.id, destination.claim)
-    if _is_live(session, destination.job_id):
+    unpaid = return_moves.unpaid(session, destination.job_id)
+    if DebtState.PAYING in unpaid:
         due.put_off(session, RefundDestination, *held[1:], delay=BEHIND_ANOTHER_PAYOUT)
         return True
-    if not return_moves.is_owed(session, destination.job_id):
+    if DebtState.OWED not in unpaid:
         return_moves.end_return(*held, to=DestinationState.WAITING)
         return True
     was_tried = destination.failures or destination.claim > TRIED_OFTEN
@@ -177,11 +178,6 @@ def _end_without_asking(
         return_moves.end_return(*held, to=DestinationState.GIVEN_UP, last_error=why)
         return True
     return False
-
-
-def _is_live(session: Session, job_id: int) -> bool:
-    live = select(Payout.id).where(Payout.job_id == job_id, Payout.state == PayoutState.SENDING)
-    return session.scalar(live) is not None
 
 
 def _fetch(tools: Toolbox, errand: _Errand) -> Bolt11:

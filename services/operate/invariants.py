@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 import structlog
 from sqlalchemy import func, select, text, update
@@ -21,6 +22,7 @@ from models.ledger import LedgerEntry
 from models.run import Run
 from models.tick import Tick
 from models.violation import Violation
+from services.operate.account_rules import ACCOUNTS_OF_NOW
 from services.operate.run_rules import OF_RUNS, RUNS_OF_NOW
 from services.toolbox import Toolbox
 
@@ -50,6 +52,10 @@ class Rule(StrEnum):
     """I4: nothing is due for more than 120 s without a worker."""
     DEADLINE_KEPT = "deadline_kept"
     """I4: a paid job has ended 120 s after its deadline."""
+    HISTORY_WHOLE = "history_whole"
+    """I7: each event leads on from the one before, and the last one to where the job is."""
+    RETURN_BEGUN = "return_begun"
+    """I17: what is owed on a job that has ended is on its way to ``refundTo``, or was given up."""
 
 
 _BOOKS_FIT_TABLES = """
@@ -59,7 +65,11 @@ CROSS JOIN LATERAL (
            coalesce(sum(msats) FILTER (WHERE account = 'earned'), 0) AS earned,
            coalesce(sum(msats) FILTER (WHERE account = 'owed'), 0) AS owed,
            coalesce(sum(msats) FILTER (WHERE account = 'in_flight'), 0) AS in_flight,
-           coalesce(-sum(msats) FILTER (WHERE account = 'wallet'), 0) AS wallet
+           coalesce(sum(msats) FILTER (WHERE account = 'unmatched'), 0) AS unmatched,
+           coalesce(sum(msats) FILTER (WHERE account = 'owner'), 0) AS owner,
+           coalesce(-sum(msats) FILTER (WHERE account = 'wallet'), 0) AS wallet,
+           coalesce(-sum(msats) FILTER (WHERE account = 'routing_fees'), 0) AS fees,
+           coalesce(-sum(msats) FILTER (WHERE account = 'rounding'), 0) AS rounding
     FROM (
         SELECT credit AS account, amount_msats AS msats FROM ledger_entries WHERE job_id = j.id
         UNION ALL
@@ -71,6 +81,10 @@ CROSS JOIN LATERAL (
     FROM debts WHERE job_id = j.id) d
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(amount_msats), 0) AS came FROM receipts WHERE job_id = j.id) r
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum((1000 - amount_msats % 1000) % 1000), 0) AS up
+    FROM debts JOIN receipts ON receipts.id = receipt_id
+    WHERE debts.job_id = j.id AND cause IN ('late', 'duplicate')) rounded
 CROSS JOIN LATERAL (
     SELECT coalesce(1000 * sum(amount_sats) FILTER (WHERE state = 'paid'), 0) AS paid,
            coalesce(sum(fee_msats), 0) AS fees
@@ -86,8 +100,10 @@ CROSS JOIN LATERAL (
            + 1000 * coalesce(j.actual_amount_sats, 0) AS delivered
     FROM invoices WHERE job_id = j.id) i
 WHERE j.id = ANY(:ids)
-  AND (b.held, b.earned, b.owed, b.in_flight, p.paid, b.wallet) IS DISTINCT FROM
-      (i.undelivered, i.delivered, d.owed, d.paying, d.paid, r.came - p.paid - p.fees)
+  AND (b.held, b.earned, b.owed, b.in_flight, p.paid, b.wallet,
+       b.fees, b.rounding, b.unmatched, b.owner) IS DISTINCT FROM
+      (i.undelivered, i.delivered, d.owed, d.paying, d.paid, r.came - p.paid - p.fees,
+       p.fees, rounded.up, 0, 0)
 """
 _PAYOUT_FITS_DEBTS = """
 SELECT p.job_id FROM payouts p
@@ -120,9 +136,32 @@ SELECT DISTINCT job_id FROM (
         OR count(*) FILTER (WHERE outcome IS NULL OR outcome NOT IN ('unavailable', 'refused')) > 3
 ) AS too_many
 """
+_HISTORY_WHOLE = """
+SELECT j.id FROM jobs j
+LEFT JOIN LATERAL (
+    SELECT count(*) AS events, min(version) AS oldest, max(version) AS newest,
+           bool_and(source IS NOT DISTINCT FROM before) AS leads_on,
+           (array_agg(target ORDER BY version DESC))[1] AS ends_in
+    FROM (SELECT version, source, target, lag(target) OVER (ORDER BY version) AS before
+          FROM job_events WHERE job_id = j.id) AS of_job) h ON true
+WHERE j.id = ANY(:ids)
+  AND (h.events, h.oldest, h.newest, h.leads_on, h.ends_in) IS DISTINCT FROM
+      (j.version, 1, j.version, true, j.state)
+"""
+_RETURN_BEGUN = """
+SELECT r.job_id FROM refund_destinations r JOIN jobs j ON j.id = r.job_id
+WHERE r.job_id = ANY(:ids) AND CASE
+    WHEN r.state IN ('waiting', 'paid') THEN
+        j.state IN ('rejected', 'complete', 'failed', 'expired')
+        AND EXISTS (SELECT FROM debts WHERE job_id = r.job_id AND state = 'owed')
+    WHEN r.state = 'paying' THEN
+        NOT EXISTS (SELECT FROM payouts WHERE id = r.payout_id AND state = 'sending')
+    END
+"""
 _LEASE_LOOKED_AFTER = """
 SELECT id FROM jobs WHERE due_at < now() - interval '120 s'
 UNION SELECT job_id FROM payouts WHERE due_at < now() - interval '120 s'
+UNION SELECT job_id FROM refund_destinations WHERE due_at < now() - interval '120 s'
 """
 _DEADLINE_KEPT = """
 SELECT id FROM jobs WHERE due_at IS NOT NULL AND give_up_at < now() - interval '120 s'
@@ -135,6 +174,8 @@ OF_JOBS: Mapping[StrEnum, str] = {
     Rule.CHARGE_ADDS_UP: _CHARGE_ADDS_UP,
     Rule.FAILED_OWES: _FAILED_OWES,
     Rule.CALLS_WITHIN_BOUNDS: _CALLS_WITHIN_BOUNDS,
+    Rule.HISTORY_WHOLE: _HISTORY_WHOLE,
+    Rule.RETURN_BEGUN: _RETURN_BEGUN,
 }
 OF_NOW: Mapping[StrEnum, str] = {
     Rule.LEASE_LOOKED_AFTER: _LEASE_LOOKED_AFTER,
@@ -148,12 +189,12 @@ the last one came. From the last but one on, since rows may be committed in anot
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """What rules are about: jobs, or runs of instant resources."""
+    """What rules are about: jobs, runs of instant resources, or accounts of the ledger."""
 
     name: str
     """As logs say it."""
-    subject: InstrumentedAttribute[int | None]
-    number: InstrumentedAttribute[int]
+    subject: InstrumentedAttribute[Any]
+    """Whom a violation names: a job or a run by its number, an account by its name."""
     rules: Mapping[StrEnum, str]
     """Queries for what breaks them, among ``:ids``."""
     rules_of_now: Mapping[StrEnum, str]
@@ -163,16 +204,20 @@ class _Kind:
 JOBS = _Kind(
     name="job",
     subject=Violation.job_id,
-    number=Job.id,
     rules=OF_JOBS,
     rules_of_now=OF_NOW,
 )
 RUNS = _Kind(
     name="run",
     subject=Violation.run_id,
-    number=Run.id,
     rules=OF_RUNS,
     rules_of_now=RUNS_OF_NOW,
+)
+ACCOUNTS = _Kind(
+    name="account",
+    subject=Violation.account,
+    rules={},
+    rules_of_now=ACCOUNTS_OF_NOW,
 )
 
 
@@ -183,24 +228,23 @@ def sweep(tools: Toolbox) -> int:
         jobs = _touched(session, *before) | _broken_so_far(session, JOBS)
         runs = _ended_of_late(session) | _broken_so_far(session, RUNS)
         session.execute(update(Tick).where(_CURSOR).values(cursor=here))
-    return _look_at(tools, JOBS, sorted(jobs)) + _look_at(tools, RUNS, sorted(runs))
+    broken = _look_at(tools, JOBS, sorted(jobs)) + _look_at(tools, RUNS, sorted(runs))
+    return broken + _look_at(tools, ACCOUNTS, [])
 
 
 def sweep_everything(tools: Toolbox) -> int:
     """The same for every job and run there is: a second or so for ten thousand."""
-    return _look_at_all(tools, JOBS) + _look_at_all(tools, RUNS)
+    broken = _look_at_all(tools, JOBS, Job.id) + _look_at_all(tools, RUNS, Run.id)
+    return broken + _look_at(tools, ACCOUNTS, [])
 
 
-def _look_at_all(tools: Toolbox, kind: _Kind) -> int:
+def _look_at_all(tools: Toolbox, kind: _Kind, number: InstrumentedAttribute[int]) -> int:
     broken, last = 0, 0
     while True:
         with tools.database.transaction("invariants.all") as session:
             ids = list(
                 session.scalars(
-                    select(kind.number)
-                    .where(kind.number > last)
-                    .order_by(kind.number)
-                    .limit(AT_A_TIME)
+                    select(number).where(number > last).order_by(number).limit(AT_A_TIME)
                 )
             )
         if not ids:
@@ -243,7 +287,7 @@ def _broken_so_far(session: Session, kind: _Kind) -> set[int]:
 def _look_at(tools: Toolbox, kind: _Kind, ids: list[int]) -> int:
     """Look at these, and at what must hold of all of them at this moment."""
     with tools.database.transaction("invariants.now") as session:
-        found = {rule: _ids(session, query) for rule, query in kind.rules_of_now.items()}
+        found = {rule: _found(session, query) for rule, query in kind.rules_of_now.items()}
         broken = _put_on_record(session, kind, found, None)
     for start in range(0, len(ids), AT_A_TIME):
         broken += _look_at_some(tools, kind, ids[start : start + AT_A_TIME])
@@ -252,36 +296,36 @@ def _look_at(tools: Toolbox, kind: _Kind, ids: list[int]) -> int:
 
 def _look_at_some(tools: Toolbox, kind: _Kind, ids: list[int]) -> int:
     with tools.database.transaction("invariants.some") as session:
-        found = {rule: _ids(session, query, ids) for rule, query in kind.rules.items()}
+        found = {rule: _found(session, query, ids) for rule, query in kind.rules.items()}
         return _put_on_record(session, kind, found, ids)
 
 
-def _ids(session: Session, query: str, ids: list[int] | None = None) -> set[int]:
+def _found(session: Session, query: str, ids: list[int] | None = None) -> set[Any]:
     return set(session.scalars(text(query), {} if ids is None else {"ids": ids}))
 
 
 def _put_on_record(
-    session: Session, kind: _Kind, found: Mapping[StrEnum, set[int]], among: Iterable[int] | None
+    session: Session, kind: _Kind, found: Mapping[StrEnum, set[Any]], among: Iterable[int] | None
 ) -> int:
     """``among``: those that were looked at; None = all. Returns how many are broken."""
-    for rule, ids in found.items():
+    for rule, subjects in found.items():
         mended = update(Violation).where(
             Violation.rule == rule.value,
             Violation.mended_at.is_(None),
-            kind.subject.not_in(ids),
+            kind.subject.not_in(subjects),
         )
         if among is not None:
             mended = mended.where(kind.subject.in_(among))
         session.execute(mended.values(mended_at=func.now()))
-        for number in sorted(ids):
-            _put_one_on_record(session, kind, rule, number)
-    return sum(len(ids) for ids in found.values())
+        for subject in sorted(subjects):
+            _put_one_on_record(session, kind, rule, subject)
+    return sum(len(subjects) for subjects in found.values())
 
 
-def _put_one_on_record(session: Session, kind: _Kind, rule: StrEnum, number: int) -> None:
+def _put_one_on_record(session: Session, kind: _Kind, rule: StrEnum, subject: int | str) -> None:
     is_new = session.scalar(
         insert(Violation)
-        .values({"rule": rule.value, kind.subject.key: number, "last_seen_at": func.now()})
+        .values({"rule": rule.value, kind.subject.key: subject, "last_seen_at": func.now()})
         .on_conflict_do_update(
             index_elements=["rule", kind.subject.key],
             index_where=text("mended_at IS NULL"),
@@ -290,4 +334,4 @@ def _put_one_on_record(session: Session, kind: _Kind, rule: StrEnum, number: int
         .returning(Violation.first_seen_at == Violation.last_seen_at)
     )
     if is_new:
-        logger.error("a rule is broken", rule=rule.value, **{kind.name: number})
+        logger.error("a rule is broken", rule=rule.value, **{kind.name: subject})

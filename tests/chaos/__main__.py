@@ -23,7 +23,14 @@ from local.stand_in.weather import Forecast
 from tests.chaos import report, skies
 from tests.chaos.checker import Violation, check
 from tests.chaos.crowd import Crowd
-from tests.chaos.evidence import Evidence, complaints_about, effects_of, logs_of, tables_of
+from tests.chaos.evidence import (
+    Evidence,
+    complaints_about,
+    effects_of,
+    have_all_swept,
+    logs_of,
+    tables_of,
+)
 from tests.chaos.fleet import INVOICE_SECONDS, LEASE_SECONDS, Fleet, running_fleet
 from tests.chaos.log import Log
 from tests.chaos.nemesis import Kind, Nemesis, plan
@@ -127,6 +134,7 @@ def _run(fleet: Fleet, options: Options) -> tuple[Evidence, Crowd, float]:
         calm_at = asyncio.run(_until_all_is_over(fleet, crowd, nemesis, options))
     nemesis.stop()
     seconds = time.monotonic() - began
+    have_all_swept(fleet.postgres_url)
     evidence = replace(
         last_look(lambda: _evidence(fleet, options, calm_at)),
         complaints=complaints_about(fleet.postgres_url),

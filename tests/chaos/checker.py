@@ -488,6 +488,22 @@ def answers_are_documented(evidence: Evidence) -> Sentences:
             yield f"{line['route']}: {line['said']}"
 
 
+# --- I19: production alarms for nothing
+
+LATE = frozenset(
+    {"lease_looked_after", "deadline_kept", "run_lease_looked_after", "run_deadline_kept"}
+)
+"""Rules that a nemesis who keeps workers away can break; who is late for good is found by I4."""
+
+
+def nobody_is_alarmed_for_nothing(evidence: Evidence) -> Sentences:
+    """What production's own sweep has ever called broken, was, also if it is mended by now."""
+    for row in evidence.tables["violations"]:
+        if row["rule"] not in LATE:
+            whose = {name: row[name] for name in ("job_id", "run_id", "account") if row[name]}
+            yield f"{row['rule']} of {whose} from {row['first_seen_at']} to {row['mended_at']}"
+
+
 RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I1 the ledger is balanced": ledger_is_balanced,
     "I2 the books are the world": books_are_the_world,
@@ -507,4 +523,5 @@ RULES: dict[str, Callable[[Evidence], Sentences]] = {
     "I16 answers are as documented": answers_are_documented,
     "I17 nobody gives up without a reason": patience.nobody_gives_up_without_a_reason,
     "I18 the run shows something": patience.the_run_shows_something,
+    "I19 nobody is alarmed for nothing": nobody_is_alarmed_for_nothing,
 }

@@ -2,6 +2,8 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +14,8 @@ from psycopg2.extras import RealDictCursor
 
 from config.settings import Settings
 from services import toolbox
-from services.toolbox import Role
+from services.operate import invariants
+from services.toolbox import Role, Toolbox
 from tests.chaos import log
 from tests.chaos.log import Line
 from tests.support.audit import complaints
@@ -34,6 +37,7 @@ TABLES = (
     "refund_destinations",
     "runs",
     "run_calls",
+    "violations",
 )
 
 
@@ -93,10 +97,22 @@ def tables_of(url: str) -> dict[str, list[Row]]:
 
 def complaints_about(postgres_url: str) -> list[str]:
     """Have beancount read the ledger."""
+    with _tools_at(postgres_url) as tools:
+        return complaints(tools)
+
+
+def have_all_swept(postgres_url: str) -> None:
+    """Have production's own rules look at everything; what they find, they put on record."""
+    with _tools_at(postgres_url) as tools:
+        invariants.sweep_everything(tools)
+
+
+@contextmanager
+def _tools_at(postgres_url: str) -> Iterator[Toolbox]:
     settings = Settings.load({"DATABASE_URL": postgres_url, **NOWHERE})
     tools = toolbox.build(settings, Role.WEB)
     try:
-        return complaints(tools)
+        yield tools
     finally:
         tools.database.close()
 

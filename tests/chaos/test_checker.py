@@ -104,7 +104,14 @@ def tables() -> dict[str, list[Row]]:
         "refund_destinations": [],
         "runs": [run()],
         "run_calls": [],
+        "violations": [violation("lease_looked_after", job_id=1)],
     }
+
+
+def violation(rule: str, **whose: object) -> Row:
+    """What production has called broken for a while."""
+    nobody = {"job_id": None, "run_id": None, "account": None}
+    return {"rule": rule, **nobody, **whose, "first_seen_at": NOON, "mended_at": NOON}
 
 
 def run(**changes: object) -> Row:
@@ -450,6 +457,14 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "no job is complete": ("I18", lambda t, e, c: t["jobs"][0].update(state="failed")),
     "nothing is paid back": ("I18", lambda t, e, c: e.pop()),
     "nothing is sold": ("I18", lambda t, e, c: e.pop(-2)),
+    "a job alarms for nothing": (
+        "I19",
+        lambda t, e, c: t["violations"].append(violation("return_begun", job_id=1)),
+    ),
+    "an account alarms for nothing": (
+        "I19",
+        lambda t, e, c: t["violations"].append(violation("account_fits_tables", account="owner")),
+    ),
 }
 
 

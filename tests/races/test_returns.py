@@ -6,18 +6,19 @@ import pytest
 from sqlalchemy import func
 
 from local.stand_in.faults import Fault, FaultKind
+from models import return_moves
 from models.invoice import InvoiceKind
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
 from services.jobs import intake
 from services.jobs.intake import JobView
-from services.money import refunds, returns
+from services.money import refund_invoice, refunds, returns
 from services.money.refunds import Claim
 from tests.support import rows
 from tests.support.books import assert_balanced
 from tests.support.life import REQUEST, Life
 from tests.support.owing import address_at, claim, owing_to
-from tests.support.together import THREADS, all_at_once, together
+from tests.support.together import THREADS, all_at_once, just_before, together
 
 ROUNDS = pytest.mark.parametrize("round_", range(4))
 
@@ -115,6 +116,26 @@ def test_a_claim_that_races_a_try_after_giving_up_is_the_only_payout_or_none(
     assert owed == ["paid", "paid"]
     assert sum(paid_by_us(life)) == 1000 * sum(debt[1] for debt in life.debts(view))
     assert_balanced(life.tools, life.stand_in)
+
+
+def test_a_claim_that_opens_while_a_try_looks_and_then_fails_is_returned_all_the_same(
+    life: Life,
+) -> None:
+    """Whoever claims has looked before the trying began."""
+    view = owing_to(life)
+    invoice = refund_invoice.parse(life.stand_in.payer_invoice(10))
+    life.stand_in.top_up(-10)  # LNbits refuses at the door: nothing was sent
+
+    opens = lambda: refunds._open(life.tools, view.job, invoice)  # noqa: E731
+    with just_before(life.tools, return_moves, "unpaid", opens) as opening:
+        returns.attempt(life.tools, destination(life).id)
+        opening()
+    settle(life)
+
+    assert {payout.state for payout in rows.all_of(life.tools, Payout)} == {PayoutState.FAILED}
+    life.stand_in.top_up(10)
+    assert settle(life) is DestinationState.PAID
+    assert paid_by_us(life) == [10_000]
 
 
 @ROUNDS

@@ -117,6 +117,20 @@ DEFECTS = {
         "UPDATE jobs SET state = 'failed', result = NULL WHERE id = :job",
         Rule.FAILED_OWES,
     ),
+    "a routing fee that went to nobody": (
+        (
+            "INSERT INTO ledger_entries (event_key, debit, credit, amount_msats, job_id)"
+            " VALUES ('x:1', 'owner', 'routing_fees', 1, :job)"
+        ),
+        Rule.BOOKS_FIT_TABLES,
+    ),
+    "a fraction that was not rounded up": (
+        (
+            "INSERT INTO ledger_entries (event_key, debit, credit, amount_msats, job_id)"
+            " VALUES ('x:1', 'rounding', 'unmatched', 1, :job)"
+        ),
+        Rule.BOOKS_FIT_TABLES,
+    ),
     "a fourth call": (
         (
             "INSERT INTO attempts (id, job_id, step, claim, model, prompt_version)"
@@ -138,6 +152,59 @@ DEFECTS = {
             " due_at = now() - interval '121 s' WHERE job_id = :job"
         ),
         Rule.LEASE_LOOKED_AFTER,
+    ),
+    "a receiver that nobody asks": (
+        (
+            "INSERT INTO refund_destinations (job_id, address, state, trying_since, due_at)"
+            " VALUES (:job, 'a@b.example', 'trying', now(), now() - interval '121 s')"
+        ),
+        Rule.LEASE_LOOKED_AFTER,
+    ),
+    "a return that was never begun": (
+        (
+            "INSERT INTO refund_destinations (job_id, address) VALUES (:job, 'a@b.example');"
+            " UPDATE debts SET state = 'owed', payout_id = NULL WHERE job_id = :job"
+        ),
+        Rule.RETURN_BEGUN,
+    ),
+    "a debt that came after the return and did not begin it anew": (
+        (
+            "INSERT INTO refund_destinations (job_id, address, state)"
+            " VALUES (:job, 'a@b.example', 'paid');"
+            " UPDATE debts SET state = 'owed', payout_id = NULL WHERE job_id = :job"
+        ),
+        Rule.RETURN_BEGUN,
+    ),
+    "a return that waits for a payout which has ended": (
+        (
+            "INSERT INTO refund_destinations (job_id, address, state, trying_since, payout_id)"
+            " SELECT job_id, 'a@b.example', 'paying', now(), id FROM payouts WHERE job_id = :job"
+        ),
+        Rule.RETURN_BEGUN,
+    ),
+    "an event that is gone": (
+        "DELETE FROM job_events WHERE job_id = :job AND version = 2",
+        Rule.HISTORY_WHOLE,
+    ),
+    "a history without a beginning": (
+        "UPDATE job_events SET source = 'expired' WHERE job_id = :job AND version = 1",
+        Rule.HISTORY_WHOLE,
+    ),
+    "a history that is gone": (
+        "DELETE FROM job_events WHERE job_id = :job",
+        Rule.HISTORY_WHOLE,
+    ),
+    "an event that does not lead on from the one before": (
+        "UPDATE job_events SET source = 'expired' WHERE job_id = :job AND version = 2",
+        Rule.HISTORY_WHOLE,
+    ),
+    "a move that the history does not tell": (
+        "UPDATE jobs SET version = version + 1 WHERE id = :job",
+        Rule.HISTORY_WHOLE,
+    ),
+    "a state that the history does not lead to": (
+        "UPDATE jobs SET state = 'rejected', result = NULL WHERE id = :job",
+        Rule.HISTORY_WHOLE,
     ),
     "a job past its deadline": (
         (

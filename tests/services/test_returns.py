@@ -22,7 +22,7 @@ from services.jobs import intake
 from services.jobs.intake import JobView
 from services.money import refunds, returns
 from services.money.returns import AMBIGUOUS, Trouble
-from services.operate import dispatch
+from services.operate import dispatch, invariants
 from tests.support import rows
 from tests.support.books import assert_balanced
 from tests.support.life import REQUEST, Life
@@ -379,6 +379,37 @@ def test_a_payout_in_doubt_is_never_replaced_however_long_it_takes(life: Life) -
 
     assert len(rows.all_of(life.tools, Payout)) == 1
     assert life.debts(view) == [("late", 10, "paying")]
+
+
+def test_at_no_stage_of_a_return_a_rule_is_broken(life: Life) -> None:
+    def reach(state: DestinationState, *debts: str) -> None:
+        assert destination(life).state is state
+        assert [debt[2] for debt in life.debts(view)] == [*debts]
+        assert invariants.sweep_everything(life.tools) == 0
+
+    view = intake.create(life.tools, REQUEST, client_key="192.0.2.1", refund_to=address_at(life))
+    life.pay(view, InvoiceKind.EVAL, amount_msats=15_000)
+    life.poll()
+    reach(DestinationState.WAITING, "owed")  # the job is open
+    life.work()
+    view = life.view(view)
+    intake.cancel(life.tools, view.job.public_id)
+    reach(DestinationState.TRYING, "owed")
+    life.stand_in.arm(Fault(target="lnurl.terms", kind=FaultKind.LIMITS))
+    try_now(life)
+    reach(DestinationState.GIVEN_UP, "owed")
+    life.stand_in.top_up(-15)
+    claim(life, view)
+    reach(DestinationState.GIVEN_UP, "paying")
+    life.work()
+    reach(DestinationState.GIVEN_UP, "owed")  # LNbits has refused to pay the claim
+    life.stand_in.top_up(15)
+    owe_more(life, view)
+    reach(DestinationState.TRYING, "owed", "owed")
+    returns.attempt(life.tools, destination(life).id)
+    reach(DestinationState.PAYING, "paying", "paying")
+    life.work()
+    reach(DestinationState.PAID, "paid", "paid")
 
 
 def test_a_new_debt_starts_a_given_up_destination_again(life: Life) -> None:

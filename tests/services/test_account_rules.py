@@ -1,0 +1,202 @@
+"""The rules of accounts: silent on what is no job's, loud on every planted defect."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from config.queues import TaskName
+from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
+from gateways.http import HttpClient
+from gateways.lightning import IssuedInvoice
+from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
+from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
+from models import schema
+from models.ledger import Account, LedgerEntry
+from models.money import Sats
+from models.tick import Tick
+from models.violation import Violation
+from services.money import owner_moves, reconcile
+from services.operate import health, invariants, ticks
+from services.operate.account_rules import ACCOUNTS_OF_NOW, AccountRule
+from services.proof import Proof
+from tests.conftest import empty
+from tests.support.life import Life
+from tests.support.lived import LivedOnce
+from tests.support.owing import owing
+from tests.support.rows import all_of, let_pass
+
+
+@pytest.fixture(autouse=True)
+def _nothing_planted_stays(life: Life) -> Iterator[None]:
+    """Before the books of every test are looked at."""
+    yield
+    empty(life.tools)
+    life.stand_in.reset()
+
+
+def an_invoice(life: Life, invoice_key: str, sats: int) -> IssuedInvoice:
+    """One that we did not make, in a wallet of ours."""
+    income = LnbitsIncome(life.stand_in.url, invoice_key, HttpClient())
+    return income.create_invoice(Sats(sats), memo="by hand", lifetime=timedelta(hours=1))
+
+
+def a_transfer(life: Life, admin_key: str, invoice_key: str, sats: int) -> None:
+    paying = LnbitsPayouts(life.stand_in.url, admin_key, HttpClient())
+    paying.send(an_invoice(life, invoice_key, sats).payment_request)
+
+
+def a_stranger_pays(life: Life, sats: int) -> None:
+    life.stand_in.pay(an_invoice(life, STAND_IN_INVOICE_KEY, sats).payment_hash)
+    life.poll()
+
+
+@LivedOnce
+def every_kind_of_move(life: Life) -> None:
+    """Transfers both ways, money for nobody that waits and that was booked, the owner's words."""
+    paying = LnbitsPayouts(life.stand_in.url, PAYOUTS_ADMIN_KEY, HttpClient())
+    of_two_wallets = life.tools.with_(payouts=paying, proof=Proof())
+    life.complete()
+    reconcile.run(of_two_wallets)
+    a_transfer(life, STAND_IN_ADMIN_KEY, PAYOUTS_INVOICE_KEY, 20)
+    a_transfer(life, PAYOUTS_ADMIN_KEY, STAND_IN_INVOICE_KEY, 5)
+    life.poll()
+    reconcile.run(of_two_wallets)
+    a_stranger_pays(life, 50)
+    owner_moves.book(life.tools, owner_moves.waiting(life.tools)[0].reference, note="float")
+    a_stranger_pays(life, 7)
+    owner_moves.state(life.tools, -1500, note="fees of the node")
+    owing(life)
+
+
+def sweep(life: Life) -> None:
+    """What beat does every minute."""
+    let_pass(life.tools, Tick, timedelta(minutes=2))
+    assert ticks.run(life.tools, TaskName.CHECK_BOOKS)
+
+
+def plant(life: Life, statement: str) -> None:
+    """Write what no code of ours would write; guards are put aside as only a superuser can."""
+    with life.tools.database.transaction("test.plant") as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text(statement))
+
+
+def broken(life: Life) -> set[str | None]:
+    return {
+        violation.account
+        for violation in all_of(life.tools, Violation)
+        if violation.mended_at is None and violation.rule == AccountRule.FITS_TABLES
+    }
+
+
+def test_sound_accounts_break_no_rule(life: Life) -> None:
+    assert invariants.sweep_everything(life.tools) == 0
+
+    every_kind_of_move(life)
+
+    balances = life.balances()
+    assert (balances[Account.UNMATCHED], balances[Account.OWNER]) == (7000, 48_500)
+    jobless = [e.event_key for e in all_of(life.tools, LedgerEntry) if e.job_id is None]
+    kinds = {":".join(key.split(":")[:-1]) for key in jobless}
+    assert kinds == {"receipt", "transfer", "owner:receipt", "owner:move"}
+    assert invariants.sweep_everything(life.tools) == 0
+    assert invariants.sweep(life.tools) == 0
+
+
+_ENTRY = (
+    "INSERT INTO ledger_entries (event_key, debit, credit, amount_msats)"
+    " VALUES ('planted:1', '{}', '{}', 1)"
+)
+DEFECTS = {
+    "money for nobody that became the owner's by itself": (
+        _ENTRY.format("unmatched", "owner"),
+        {Account.UNMATCHED, Account.OWNER},
+    ),
+    "the owner's that became nobody's": (
+        _ENTRY.format("owner", "unmatched"),
+        {Account.UNMATCHED, Account.OWNER},
+    ),
+    "a transfer that was none": (
+        _ENTRY.format("unmatched", "wallet"),
+        {Account.UNMATCHED, Account.WALLET},
+    ),
+    "income that is no job's": (
+        _ENTRY.format("unmatched", "earned"),
+        {Account.UNMATCHED, Account.EARNED},
+    ),
+    "an entry that lost its job": (
+        (
+            "UPDATE ledger_entries SET job_id = NULL"
+            " WHERE id = (SELECT max(id) FROM ledger_entries WHERE credit = 'earned')"
+        ),
+        {Account.HELD, Account.EARNED},
+    ),
+    "a receipt that is not booked": (
+        "DELETE FROM ledger_entries WHERE credit = 'unmatched' AND amount_msats = 7000",
+        {Account.WALLET, Account.UNMATCHED},
+    ),
+    "a booking of another amount": (
+        (
+            "UPDATE ledger_entries SET amount_msats = amount_msats + 1"
+            " WHERE event_key LIKE 'owner:receipt:%'"
+        ),
+        {Account.UNMATCHED, Account.OWNER},
+    ),
+    "the owner's move that is not booked": (
+        "DELETE FROM ledger_entries WHERE event_key LIKE 'owner:move:%'",
+        {Account.WALLET, Account.OWNER},
+    ),
+    "a booking that nobody made": (
+        "DELETE FROM wallet_moves WHERE kind = 'received'",
+        {Account.UNMATCHED, Account.OWNER},
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "accounts"), DEFECTS.values(), ids=list(DEFECTS))
+def test_what_is_broken_is_found_with_its_accounts(
+    life: Life, statement: str, accounts: set[Account]
+) -> None:
+    every_kind_of_move(life)
+    plant(life, statement)
+
+    invariants.sweep_everything(life.tools)
+
+    assert broken(life) == {account.value for account in accounts}
+
+
+def test_every_rule_has_a_planted_defect() -> None:
+    assert set(AccountRule) == ACCOUNTS_OF_NOW.keys() == {AccountRule.FITS_TABLES}
+
+
+def test_the_duty_finds_it_however_old_it_is_and_says_so_once_and_until_it_is_mended(
+    life: Life,
+) -> None:
+    every_kind_of_move(life)
+    for _ in range(3):
+        sweep(life)
+    plant(life, _ENTRY.format("unmatched", "owner"))
+
+    with capture_logs() as logs:
+        sweep(life)
+        sweep(life)
+
+    said = [line for line in logs if line["event"] == "a rule is broken"]
+    assert [(line["log_level"], line["account"]) for line in said] == [
+        ("error", "owner"),
+        ("error", "unmatched"),
+    ]
+    assert _broken_rules_of_readyz(life) == {AccountRule.FITS_TABLES.value: 2}
+
+    plant(life, "DELETE FROM ledger_entries WHERE event_key = 'planted:1'")
+    sweep(life)
+    assert broken(life) == set()
+    assert _broken_rules_of_readyz(life) == {}
+
+
+def _broken_rules_of_readyz(life: Life) -> object:
+    found = health.check(life.tools, schema_revision=schema.HEAD)
+    return found.parts["books"]["brokenRules"]
