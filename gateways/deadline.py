@@ -8,7 +8,7 @@ asks what is left. The name lookup of the operating system is the one wait this 
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -20,11 +20,15 @@ CONNECT_SECONDS = 5.0
 Connection = TypeVar("Connection")
 
 
-@contextmanager
-def total_deadline(seconds: float) -> Iterator[None]:
+def total_deadline(seconds: float) -> AbstractContextManager[None]:
     """End everything inside, in this thread, within ``seconds`` or by an outer deadline."""
+    return ending_by(time.monotonic() + seconds)
+
+
+@contextmanager
+def ending_by(ends_at: float) -> Iterator[None]:
+    """The same by ``time.monotonic()``; afterwards nobody is connected to at all."""
     outer = _ends_at.get()
-    ends_at = time.monotonic() + seconds
     token = _ends_at.set(ends_at if outer is None else min(ends_at, outer))
     try:
         yield

@@ -211,11 +211,18 @@ class Payouts(Protocol):
     No method raises for trouble outside, except ``balance``, ``movements`` and ``wallet_id``.
     """
 
-    def send(self, payment_request: str, mark: PayoutMark | None = None) -> SendReport:
+    def send(
+        self,
+        payment_request: str,
+        mark: PayoutMark | None = None,
+        *,
+        not_after: float | None = None,
+    ) -> SendReport:
         """Hand the BOLT11 over for payment. Sending the same one again is safe;
         another one would pay twice.
 
-        The wallet keeps ``mark`` with its row (see ``movements``).
+        The wallet keeps ``mark`` with its row (see ``movements``). ``not_after``, by
+        ``time.monotonic()``, nothing is sent any more.
         """
 
     def read(self, payment_hash: str) -> PayoutReading:

@@ -8,9 +8,10 @@ source.
 import hashlib
 import hmac
 from datetime import timedelta
+from math import inf
 from typing import Any
 
-from gateways.deadline import total_deadline
+from gateways.deadline import ending_by, total_deadline
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient, Reply
 from gateways.lightning import (
@@ -234,11 +235,18 @@ class LnbitsPayouts:
         digest = hmac.new(admin_key.encode(), b"which key pays", hashlib.sha256)
         self._key_mark = digest.hexdigest()[:32]
 
-    def send(self, payment_request: str, mark: PayoutMark | None = None) -> SendReport:
+    def send(
+        self,
+        payment_request: str,
+        mark: PayoutMark | None = None,
+        *,
+        not_after: float | None = None,
+    ) -> SendReport:
         """As the protocol says: 201 may be pending, failed, or another wallet's row."""
         body = {"out": True, "bolt11": payment_request, **lnbits_rows.marked(mark)}
         try:
-            reply = self._lnbits.post("/payments", body, seconds=PAY_SECONDS)
+            with ending_by(inf if not_after is None else not_after):
+                reply = self._lnbits.post("/payments", body, seconds=PAY_SECONDS)
         except OutsideError as error:
             return SendReport(outcome=SendOutcome.SENT, code=error.code)
         code = _refusal(reply, _REFUSALS_BEFORE_SENDING) or _refused_at_the_door(reply)

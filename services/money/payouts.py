@@ -1,5 +1,6 @@
 """Money out, in the money worker: send a committed BOLT11 and find out what became of it."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +11,6 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Bundle, Session
 
 from config.settings import Settings
-from gateways.deadline import total_deadline
 from gateways.errors import OutsideError
 from gateways.lightning import (
     Age,
@@ -43,7 +43,7 @@ REQUESTS_OF_A_LOOK = 2
 AT_ONCE = Room(PAYOUTS_AT_ONCE)
 FOR_A_PLACE = timedelta(milliseconds=500)
 """Others want this thread; but of hundreds of claims at once none should wait for another ring."""
-POST_SECONDS = 60.0
+POST_WITHIN = timedelta(seconds=60)
 """Counting a POST and making it, all in all: both have shorter limits of their own."""
 HELD_BACK = timedelta(seconds=5)
 """Before something that was never sent is looked at again, at first."""
@@ -214,11 +214,12 @@ def _load(session: Session, payout_id: int, claim: int) -> _Held | None:
 def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     """Count the POST, commit, then send. None = it is not ours to send, and nothing was sent."""
     age = lightning.age()
-    with total_deadline(POST_SECONDS):  # who freezes in between wakes too late to send
-        counted = _count_post(tools, lightning, held, age)
-        if counted is None:
-            return None
-        report = lightning.send(held.payment_request, held.mark)
+    not_after = time.monotonic() + POST_WITHIN.total_seconds()
+    counted = _count_post(tools, held, age, key=lightning.key_mark())
+    if counted is None:
+        return None
+    # who freezes in between wakes too late to send
+    report = lightning.send(held.payment_request, held.mark, not_after=not_after)
     logger.info("payout posted", payout=held.id, outcome=report.outcome.value, code=report.code)
     refused = 1 if report.outcome is SendOutcome.REFUSED else 0
     answered: dict[str, object] = {
@@ -236,7 +237,7 @@ def _post(tools: Toolbox, lightning: Payouts, held: _Held) -> _Held | None:
     return _note(tools, "payouts.posted", held, answered)
 
 
-def _count_post(tools: Toolbox, lightning: Payouts, held: _Held, age: Age) -> _Held | None:
+def _count_post(tools: Toolbox, held: _Held, age: Age, *, key: str) -> _Held | None:
     """One transaction with the proof of the wallet: nobody changes the wallet before it ends."""
     posting = {
         "posts": Payout.posts + 1,
@@ -244,7 +245,7 @@ def _count_post(tools: Toolbox, lightning: Payouts, held: _Held, age: Age) -> _H
         "last_post_at": func.now(),
     }
     with tools.database.transaction("payouts.posting") as session:
-        if not wallets.holds_paying_wallet(session, lightning):
+        if not wallets.holds_paying_wallet(session, key):
             return None
         return _written(session, held, posting)
 

@@ -88,14 +88,15 @@ def _is_any_payout_in_doubt(session: Session) -> bool:
 def is_paying_wallet_proved(tools: Toolbox, lightning: Payouts) -> bool:
     """Whether this very key was seen to open the wallet on record, or none is on record so far."""
     with tools.database.reading("wallets.proved") as session:
-        return _fits(session.scalar(select(Tick.cursor).where(_PROOF)), lightning)
+        proof = session.scalar(select(Tick.cursor).where(_PROOF))
+    return _is_of(proof, lightning.key_mark())
 
 
-def holds_paying_wallet(session: Session, lightning: Payouts) -> bool:
+def holds_paying_wallet(session: Session, key_mark: str) -> bool:
     """The same, and it stays so until this transaction ends: no other wallet is taken meanwhile."""
     proof = select(Tick.cursor).where(_PROOF).with_for_update(read=True)
-    return _fits(session.scalar(proof), lightning)
+    return _is_of(session.scalar(proof), key_mark)
 
 
-def _fits(proof: str | None, lightning: Payouts) -> bool:
-    return proof is None or proof.partition(":")[2] == lightning.key_mark()
+def _is_of(proof: str | None, key_mark: str) -> bool:
+    return proof is None or proof.partition(":")[2] == key_mark

@@ -142,9 +142,9 @@ class BackedUpWhilePaying:
     deployment: Deployment
     wallet: Payouts
 
-    def send(self, payment_request: str, mark: PayoutMark) -> SendReport:
+    def send(self, payment_request: str, mark: PayoutMark, **more: Any) -> SendReport:
         self.deployment.back_up()
-        return self.wallet.send(payment_request, mark)
+        return self.wallet.send(payment_request, mark, **more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.wallet, name)

@@ -872,7 +872,7 @@ def test_who_freezes_between_counting_a_post_and_making_it_wakes_too_late_to_mak
 ) -> None:
     """By then the payout may be called failed, and its debt paid by another invoice."""
     claimed(life)
-    monkeypatch.setattr(payouts, "POST_SECONDS", 0.0)
+    monkeypatch.setattr(payouts, "POST_WITHIN", timedelta(0))
 
     life.work()
 
