@@ -275,6 +275,8 @@ def _expect(ended: Ending, recorded: Ending) -> None:
         raise Violated(f"{ended.paid_out} msats were paid out, not {recorded.paid_out}")
     if (ended.runs, ended.moved) != (recorded.runs, recorded.moved):
         raise Violated(f"sold {ended.runs} for {ended.moved}, not {recorded.runs}")
+    if ended.wallet_moves != recorded.wallet_moves:
+        raise Violated(f"the wallet's moves are {ended.wallet_moves}")
 
 
 def _expect_calls(more: int, case: Case) -> None:
