@@ -400,46 +400,6 @@ LIVES = (
         ends=JobState.EXPIRED,
     ),
     Life(
-        name="restored database: a refund that it has forgotten is claimed again",
-        acts=(*RESTORED, claim_anew, work, later, returned),
-        ends=JobState.EXPIRED,
-    ),
-    Life(
-        name="restored database: a refund that it has forgotten is found",
-        acts=(*RESTORED, duty(TaskName.RECONCILE), later, returned),
-        ends=JobState.EXPIRED,
-    ),
-    Life(
-        name="owner's money comes and goes",
-        request=OWNERS,
-        acts=(
-            *SOLD,
-            operators.withdraw,
-            operators.top_up,
-            poll,
-            duty(TaskName.RECONCILE),
-            operators.book_as_owners,
-            operators.find_money,
-            operators.state_as_owners,
-            operators.agree,
-        ),
-        ends=JobState.REJECTED,
-    ),
-    Life(
-        name="owner's withdrawals come to nothing",
-        request=OWNERS,
-        acts=(
-            *SOLD,
-            operators.withdraw_in_vain,
-            duty(TaskName.RECONCILE),
-            operators.delete_a_row,
-            operators.compare_everything,
-            operators.fail_the_other,
-            duty(TaskName.RECONCILE),
-        ),
-        ends=JobState.REJECTED,
-    ),
-    Life(
         name="returned by itself",
         has_receiver=True,
         acts=(*CANCELLED_AND_PAID, later, returned),
@@ -479,6 +439,47 @@ LIVES = (
             ends=JobState.AWAITING_WORK_PAYMENT,
         )
         for name in EVERY
+    ),
+    # After the duties, whose points are then tried in lives that are shorter.
+    Life(
+        name="restored database: a refund that it has forgotten is claimed again",
+        acts=(*RESTORED, claim_anew, work, later, returned),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="restored database: a refund that it has forgotten is found",
+        acts=(*RESTORED, duty(TaskName.RECONCILE), later, returned),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="owner's money comes and goes",
+        request=OWNERS,
+        acts=(
+            *SOLD,
+            operators.withdraw,
+            operators.top_up,
+            poll,
+            duty(TaskName.RECONCILE),
+            operators.book_as_owners,
+            operators.find_money,
+            operators.state_as_owners,
+            operators.agree,
+        ),
+        ends=JobState.REJECTED,
+    ),
+    Life(
+        name="owner's withdrawals come to nothing",
+        request=OWNERS,
+        acts=(
+            *SOLD,
+            operators.withdraw_in_vain,
+            duty(TaskName.RECONCILE),
+            operators.delete_a_row,
+            operators.compare_everything,
+            operators.fail_the_other,
+            duty(TaskName.RECONCILE),
+        ),
+        ends=JobState.REJECTED,
     ),
     *(
         Life(name=f"run: {name}", acts=acts, ends=None, run_ends=run_ends)
