@@ -14,6 +14,11 @@ def later(stage: Stage) -> None:
     stage.later()
 
 
+def tend(stage: Stage) -> None:
+    """More time passes, until nothing is due."""
+    stage.tend()
+
+
 def arm(target: str, kind: FaultKind, **details: object) -> Act:
     fault = Fault.model_validate({"target": target, "kind": kind, "times": FOR_EVER, **details})
     return lambda stage: stage.world.arm(fault)

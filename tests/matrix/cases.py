@@ -36,6 +36,8 @@ UNFENCED = frozenset({TaskName.SWEEP_INVOICES.value, TaskName.CHECK_BOOKS.value}
 """Duties that a zombie may finish late: what it does then is guarded, and right all the same."""
 SETTLED = "runs.state: settling -> succeeded"
 """Money that has moved has moved, whoever holds the run when that is told."""
+WITHDRAWN = "payouts.last_code: None -> never_sent"
+"""Whoever compares takes in what was forgotten, and what was claimed in its stead is never sent."""
 CLAIMING = frozenset(task.value for task in ANSWERS)
 CALLING = frozenset(
     {TaskName.EVALUATE_JOB.value, TaskName.EXECUTE_JOB.value, TaskName.RUN_DEMO.value}
@@ -275,6 +277,8 @@ def _expect(ended: Ending, recorded: Ending) -> None:
         raise Violated(f"{ended.paid_out} msats were paid out, not {recorded.paid_out}")
     if (ended.runs, ended.moved) != (recorded.runs, recorded.moved):
         raise Violated(f"sold {ended.runs} for {ended.moved}, not {recorded.runs}")
+    if ended.wallet_moves != recorded.wallet_moves:
+        raise Violated(f"the wallet's moves are {ended.wallet_moves}")
 
 
 def _expect_calls(more: int, case: Case) -> None:
@@ -379,7 +383,8 @@ class Zombie:
         if self._died_of is not None:
             raise Violated("the zombie broke") from self._died_of
         changed = evidence.changes(before, after, may_add=self._case.point.task in ADDING)
-        if changed and self._case.point.task not in UNFENCED and SETTLED not in changed:
+        is_right = self._case.point.task in UNFENCED or not {SETTLED, WITHDRAWN}.isdisjoint(changed)
+        if changed and not is_right:
             raise Violated(f"the zombie changed {changed}")
 
     def let_go(self) -> None:

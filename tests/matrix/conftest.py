@@ -99,6 +99,11 @@ class Recordings:
         self.of(life)
         return self._firsts[life.name]
 
+    def reached(self) -> frozenset[str]:
+        """The names of all points of all lives."""
+        self.of(LIVES[-1])
+        return frozenset(name for _, name in self._names)
+
     def _new_names(self, points: list[Point]) -> frozenset[Point]:
         found = set()
         for point in points:

@@ -14,6 +14,7 @@ from models.job import Job
 from models.lifecycle import AWAITING, WORKING
 from models.payout import Payout
 from models.run import UNSETTLED_RUNS, Run, RunState
+from models.wallet_move import WalletMove
 from services.toolbox import Toolbox
 from tests.matrix.stage import Memory
 from tests.support.books import assert_balanced
@@ -39,6 +40,8 @@ class Ending:
     runs: tuple[tuple[Any, ...], ...]
     moved: tuple[int, ...]
     """Micro-dollars, by transfer."""
+    wallet_moves: tuple[tuple[str, str, int], ...]
+    """What nothing of ours explained: kind, what became of it, millisatoshis."""
 
 
 def situation(database: Database) -> Situation:
@@ -62,6 +65,7 @@ def ending(database: Database, world: StandInClient, memory: Memory) -> Ending:
         debts = select(Debt).where(Debt.job_id == (job.id if job else None)).order_by(Debt.cause)
         demos = select(DemoRun.state).where(DemoRun.id == memory.facts.get("demo"))
         runs = select(Run).where(Run.id == memory.facts.get("run"))
+        moves = select(WalletMove).order_by(WalletMove.kind, WalletMove.state)
         return Ending(
             job=_shown(job) if job else None,
             debts=tuple(
@@ -75,6 +79,10 @@ def ending(database: Database, world: StandInClient, memory: Memory) -> Ending:
                 for run in session.scalars(runs)
             ),
             moved=tuple(effect.details["amountMicros"] for effect in world.effects("tokens_moved")),
+            wallet_moves=tuple(
+                (move.kind.value, move.state.value, move.amount_msats)
+                for move in session.scalars(moves)
+            ),
         )
 
 

@@ -1,5 +1,6 @@
 """Whole lives of jobs, act by act. An act that was cut short is simply done again."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -17,8 +18,8 @@ from services.errors import Conflict
 from services.jobs import demo, intake
 from services.jobs.demo import Client
 from services.money import refunds
-from tests.matrix import purchases
-from tests.matrix.acts import arm, disarm, later, work
+from tests.matrix import operators, purchases
+from tests.matrix.acts import arm, disarm, later, tend, work
 from tests.matrix.stage import Act, Stage
 from tests.support.life import REQUEST
 
@@ -137,6 +138,17 @@ def claim_otherwise(stage: Stage) -> None:
     raise AssertionError("a second invoice was taken while the first may be paid")
 
 
+def claim_anew(stage: Stage) -> None:
+    """Claim with another invoice than before; refused while what was claimed before may be paid."""
+    view = stage.view()
+    amount = refunds.owed(view.debts)
+    if amount == 0:
+        return
+    invoice = stage.world.payer_invoice(amount)
+    with stage.action("claim anew"), suppress(Conflict):  # whether rightly, the ending tells
+        refunds.claim(stage.tools, view.job, invoice)
+
+
 def look_at_refund(stage: Stage) -> None:
     with stage.action("look at refund"):
         refunds.look(stage.tools, stage.memory["payout"])
@@ -214,6 +226,10 @@ def returned(stage: Stage) -> None:
     debts = stage.view().debts
     assert [debt.state for debt in debts] == [DebtState.PAID]
 
+
+RESTORED = (*CANCELLED_AND_PAID, operators.back_up, *REFUNDED, operators.restore)
+SOLD = (*PAID, work, duty(TaskName.RECONCILE))
+OWNERS = "REJECT this: what was paid for it is earned."
 
 LIVES = (
     Life(
@@ -316,6 +332,74 @@ LIVES = (
         ends=JobState.EXPIRED,
     ),
     Life(
+        name="refund under way for a while",
+        acts=(
+            *CANCELLED_AND_PAID,
+            arm("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=2, fee_msats=0),
+            *REFUNDED,
+        ),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="refund failed for good, and claimed again",
+        acts=(
+            *CANCELLED_AND_PAID,
+            arm("lnbits.pay", FaultKind.PAYMENT_FAILED),
+            ask_for_invoice,
+            claim,
+            work,
+            operators.expire_invoices,
+            tend,
+            not_refunded,
+            disarm,
+            *REFUNDED,
+        ),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="refund in doubt: a person says that it failed",
+        acts=(
+            *CANCELLED_AND_PAID,
+            arm("lnbits.pay", FaultKind.RESET),
+            arm("lnbits.read", FaultKind.STATUS, status=503),
+            ask_for_invoice,
+            claim,
+            work,
+            operators.say_that_lnbits_was_restored,
+            disarm,
+            later,
+            not_refunded,
+            operators.expire_invoices,
+            operators.say_that_it_failed,
+            tend,
+            not_refunded,
+            *REFUNDED,
+        ),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="refund in doubt: a person shows that it was paid",
+        acts=(
+            *CANCELLED_AND_PAID,
+            arm("lnbits.pay", FaultKind.RESET, after_effect=True),
+            arm("lnbits.read", FaultKind.STATUS, status=404),
+            ask_for_invoice,
+            claim,
+            work,
+            disarm,
+            operators.look_at_the_node,
+            operators.say_that_it_was_paid,
+            refunded,
+        ),
+        ends=JobState.EXPIRED,
+    ),
+    # Ends before anybody has sent the money: who was frozen wakes beside a claim that is under way.
+    Life(
+        name="claimed with a new invoice each time",
+        acts=(*CANCELLED_AND_PAID, claim_anew),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
         name="returned by itself",
         has_receiver=True,
         acts=(*CANCELLED_AND_PAID, later, returned),
@@ -355,6 +439,47 @@ LIVES = (
             ends=JobState.AWAITING_WORK_PAYMENT,
         )
         for name in EVERY
+    ),
+    # After the duties, whose points are then tried in lives that are shorter.
+    Life(
+        name="restored database: a refund that it has forgotten is claimed again",
+        acts=(*RESTORED, claim_anew, work, later, returned),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="restored database: a refund that it has forgotten is found",
+        acts=(*RESTORED, duty(TaskName.RECONCILE), later, returned),
+        ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="owner's money comes and goes",
+        request=OWNERS,
+        acts=(
+            *SOLD,
+            operators.withdraw,
+            operators.top_up,
+            poll,
+            duty(TaskName.RECONCILE),
+            operators.book_as_owners,
+            operators.find_money,
+            operators.state_as_owners,
+            operators.agree,
+        ),
+        ends=JobState.REJECTED,
+    ),
+    Life(
+        name="owner's withdrawals come to nothing",
+        request=OWNERS,
+        acts=(
+            *SOLD,
+            operators.withdraw_in_vain,
+            duty(TaskName.RECONCILE),
+            operators.delete_a_row,
+            operators.compare_everything,
+            operators.fail_the_other,
+            duty(TaskName.RECONCILE),
+        ),
+        ends=JobState.REJECTED,
     ),
     *(
         Life(name=f"run: {name}", acts=acts, ends=None, run_ends=run_ends)

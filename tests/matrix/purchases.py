@@ -11,6 +11,7 @@ from models.resource import ResourceType
 from models.run import RunState
 from services.instant import catalogue, creators, intake, keys, requirements, resources
 from services.instant.resources import OnSale
+from tests.matrix import operators
 from tests.matrix.acts import arm, disarm, later, work
 from tests.matrix.stage import Act, Stage
 from tests.support.market import KEY, MODEL, NETWORK, PAYEE
@@ -118,6 +119,17 @@ LIVES: tuple[tuple[str, tuple[Act, ...], RunState], ...] = (
     (
         "settled, the answer is lost, and no node can be asked",
         _answer_lost(arm(CHAIN, FaultKind.STATUS, status=503), work, later),
+        RunState.SUCCEEDED,
+    ),
+    (
+        "settled, no node can ever be asked, and a person names the transaction",
+        _answer_lost(
+            arm(CHAIN, FaultKind.STATUS, status=503),
+            work,
+            operators.lapse_for_good,
+            later,
+            operators.say_that_it_was_settled,
+        ),
         RunState.SUCCEEDED,
     ),
     (

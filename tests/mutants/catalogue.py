@@ -40,6 +40,20 @@ _NO_LIVE_PAYOUT_INDEX = (
     ),
 )
 
+_COVERED_TWICE = (
+    Change(
+        file="services/money/refunds.py",
+        old="Debt.job_id == job_id, Debt.state == DebtState.OWED",
+        new="Debt.job_id == job_id, Debt.state != DebtState.PAID",
+    ),
+    Change(
+        file="models/money_moves.py",
+        old="Debt.job_id == payout.job_id, Debt.state == DebtState.OWED",
+        new="Debt.job_id == payout.job_id, Debt.state != DebtState.PAID",
+    ),
+)
+"""What a payout covers already is covered once more."""
+
 MUTANTS = (
     Mutant(
         name="no claim match in record",
@@ -67,6 +81,11 @@ MUTANTS = (
         name="no unique live payout",
         changes=_NO_LIVE_PAYOUT_INDEX,
         caught_by=("tests/services/test_database_guards.py", "-k", "second_live_payout"),
+    ),
+    Mutant(
+        name="no unique live payout, and who waited for a claim does not look again",
+        changes=(*_NO_LIVE_PAYOUT_INDEX, *_COVERED_TWICE),
+        caught_by=_matrix(life="new", fault="lease", points="refunds.check_state:after_commit"),
     ),
     Mutant(
         name="520 = failed",
@@ -299,16 +318,7 @@ MUTANTS = (
                 old="    if any(debt.state is DebtState.PAYING for debt in debts):\n",
                 new="    if not debts:\n",
             ),
-            Change(
-                file="services/money/refunds.py",
-                old="Debt.job_id == job_id, Debt.state == DebtState.OWED",
-                new="Debt.job_id == job_id, Debt.state != DebtState.PAID",
-            ),
-            Change(
-                file="models/money_moves.py",
-                old="Debt.job_id == payout.job_id, Debt.state == DebtState.OWED",
-                new="Debt.job_id == payout.job_id, Debt.state != DebtState.PAID",
-            ),
+            *_COVERED_TWICE,
         ),
         caught_by=_matrix(life="called", fault="exception", points="claim otherwise"),
     ),
@@ -322,6 +332,20 @@ MUTANTS = (
             ),
         ),
         caught_by=("tests/architecture/test_rules.py", "-k", "production_keeps"),
+    ),
+    Mutant(
+        name="host clock for leases, on a host whose clock is an hour behind",
+        changes=(
+            Change(
+                file="models/due.py",
+                old=".values(claim=model.claim + 1, due_at=func.now() + lease)",
+                new=(
+                    ".values(claim=model.claim + 1,"
+                    " due_at=datetime.now().astimezone() - timedelta(hours=1) + lease)"
+                ),
+            ),
+        ),
+        caught_by=_matrix(life="completed", fault="beside", points="jobs.claim.evaluate:begin"),
     ),
     Mutant(
         name="a quote without infrastructure",
