@@ -154,8 +154,8 @@ class LnbitsIncome:
             "expiry": int(lifetime.total_seconds()),
             **({"webhook": self._webhook} if self._webhook else {}),
         }
-        seconds = CREATE_SECONDS if patience is None else patience.total_seconds()
-        reply = self._lnbits.post("/payments", body, seconds=seconds)
+        wish = CREATE_SECONDS if patience is None else patience.total_seconds()
+        reply = self._lnbits.post("/payments", body, seconds=min(wish, CREATE_SECONDS))
         code = _refusal(reply, _REFUSALS_TO_CREATE)
         if code is not None:
             raise Refused(f"LNbits makes no such invoice: {code}", code=code)
