@@ -67,7 +67,7 @@ def book_settled(tools: Toolbox, run_id: int, transaction: str) -> None:
     """The money arrived with this transaction: the result is the caller's. Raises NotBooked."""
     if _TRANSACTION.fullmatch(transaction) is None:
         raise NotBooked("A transaction is 0x and 64 hex digits.")
-    with tools.database.transaction("runs.booked") as session:
+    with tools.database.transaction("runs.booked_settled") as session:
         run = session.get(Run, run_id)
         said = settlement.said(run, None, transaction.lower()) if run else {}
         moved = run and run_moves.advance(
@@ -82,7 +82,7 @@ def book_settled(tools: Toolbox, run_id: int, transaction: str) -> None:
 
 def book_not_settled(tools: Toolbox, run_id: int) -> None:
     """No money arrived, and none can any more: the run failed, uncharged. Raises NotBooked."""
-    with tools.database.transaction("runs.booked") as session:
+    with tools.database.transaction("runs.booked_not_settled") as session:
         run = session.get(Run, run_id)
         moved = run and run_moves.advance(
             session,

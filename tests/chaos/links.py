@@ -185,7 +185,8 @@ class Link:
             return
         loop = asyncio.get_running_loop()
         due = max(loop.time() + self._delay(), far.last_due + 1e-6)
-        if due <= loop.time() or (self._delay() == 0 and far.last_due < loop.time()):
+        is_at_once = self._delay() == 0 and far.last_due < loop.time()
+        if self.mode is not Mode.TRICKLE and (is_at_once or due <= loop.time()):
             near.send(data)
             return
         for piece in self._pieces(data):

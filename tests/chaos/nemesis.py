@@ -322,6 +322,8 @@ class Nemesis:
     # --- links
 
     def _trouble_link(self, act: Act) -> bool:
+        if any(other.victim == act.victim for _, other, _ in self._ends):
+            return False  # the end of one would be the end of both
         mode = MODES[act.kind]
         seconds = LINK_DELAY_SECONDS if mode is Mode.DELAY else 0.0
         self._fleet.wires.change(act.victim, mode, seconds)
@@ -331,5 +333,6 @@ class Nemesis:
 
     def _mend_link(self, act: Act) -> None:
         """A cut that is still to come has met no COMMIT."""
-        if self._fleet.wires.change(act.victim, Mode.PASS) is Mode.CUT_COMMIT:
+        before = self._fleet.wires.change(act.victim, Mode.PASS)
+        if act.kind is Kind.CUT_COMMIT and before is Mode.CUT_COMMIT:
             self._missed(act)

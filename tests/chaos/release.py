@@ -80,7 +80,7 @@ def main() -> int:
     codes: dict[str, int] = {}
     for name in given.only or runs:
         print(f"=== {name}", flush=True)
-        about = circumstances(ROOT)
+        about = circumstances(ROOT, results)
         (results / name).mkdir(parents=True, exist_ok=True)
         codes[name], figures = runs[name](results / name)
         keep(ROOT / SUMMARY, name, {**about, "passed": codes[name] == 0, **figures})
@@ -136,9 +136,11 @@ def mutants_in(said: str) -> Json:
 # --- what is committed
 
 
-def circumstances(checkout: Path) -> Json:
-    """What a result is of: the commit, the day, the machine."""
-    elsewhere = ("--", ".", f":!{SUMMARY}")
+def circumstances(checkout: Path, results: Path) -> Json:
+    """What a result is of: the commit, the day, the machine. ``results`` are no change of it."""
+    elsewhere = ["--", ".", f":!{SUMMARY}"]
+    if results.resolve().is_relative_to(checkout.resolve()):
+        elsewhere.append(f":!{results.resolve().relative_to(checkout.resolve())}")
     changed = _git(checkout, "status", "--porcelain", "--untracked-files=all", *elsewhere)
     return {
         "commit": _git(checkout, "rev-parse", "HEAD") + (", modified" if changed else ""),

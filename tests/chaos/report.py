@@ -139,8 +139,8 @@ def _stood_still(kinds: Iterable[list[Mark]], since: float) -> float | None:
         later = [mark for mark in marks if mark[0] > since]
         if not later:
             return None
-        first_could = max(since, min(could for _, could in later))
-        waits.append(max(0.0, min(later)[0] - first_could))
+        done, could = min(later)
+        waits.append(done - max(since, min(could, done)))
     return max(waits)
 
 

@@ -27,15 +27,17 @@ def a_checkout(folder: Path) -> Path:
 def test_a_result_names_its_commit(tmp_path: Path) -> None:
     checkout = a_checkout(tmp_path)
 
-    assert circumstances(checkout)["commit"] == git(checkout, "rev-parse", "HEAD")
-    assert circumstances(checkout)["cores"] >= 1
+    assert circumstances(checkout, checkout / "results")["commit"] == git(
+        checkout, "rev-parse", "HEAD"
+    )
+    assert circumstances(checkout, checkout / "results")["cores"] >= 1
 
 
 def test_a_result_of_code_that_is_not_committed_says_so(tmp_path: Path) -> None:
     checkout = a_checkout(tmp_path)
     (checkout / "code").write_text("changed")
 
-    assert circumstances(checkout)["commit"].endswith(", modified")
+    assert circumstances(checkout, checkout / "results")["commit"].endswith(", modified")
 
 
 def test_the_file_of_results_itself_is_no_change(tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ def test_the_file_of_results_itself_is_no_change(tmp_path: Path) -> None:
     (checkout / SUMMARY).parent.mkdir()
     keep(checkout / SUMMARY, "mutants", {"caught": 1})
 
-    assert "modified" not in circumstances(checkout)["commit"]
+    assert "modified" not in circumstances(checkout, checkout / "results")["commit"]
 
 
 def test_a_run_that_was_not_made_keeps_its_earlier_result(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from threading import Event
 from time import time
 
-from tests.chaos.checker import FOUND_WITHIN_SECONDS, check
+from tests.chaos.checker import FOUND_WITHIN_SECONDS, STUCK_AFTER_SECONDS, check
 from tests.chaos.evidence import Evidence
 
 LOOK_EVERY_SECONDS = 3.0
-ALL_HAS_SHOWN_SECONDS = FOUND_WITHIN_SECONDS + 5.0
+HORIZON_SECONDS = max(FOUND_WITHIN_SECONDS, STUCK_AFTER_SECONDS)
+ALL_HAS_SHOWN_SECONDS = HORIZON_SECONDS + 5.0
 """After all was calm: whatever has lasted until then is wrong by its own rule."""
 _never = Event()
 
@@ -37,5 +38,5 @@ def last_look(
 
 def may_turn_out_wrong(evidence: Evidence) -> bool:
     """Whether something is wrong only if it stays as it is."""
-    later = replace(evidence, read_at=evidence.read_at + FOUND_WITHIN_SECONDS)
+    later = replace(evidence, read_at=evidence.read_at + HORIZON_SECONDS)
     return not check(evidence) and bool(check(later))

@@ -38,6 +38,9 @@ SETTLED = "runs.state: settling -> succeeded"
 """Money that has moved has moved, whoever holds the run when that is told."""
 WITHDRAWN = "payouts.last_code: None -> never_sent"
 """Whoever compares takes in what was forgotten, and what was claimed in its stead is never sent."""
+ADOPTING = frozenset({TaskName.RECONCILE.value, TaskName.SEND_PAYOUT.value})
+ADOPTED = ("payouts", "debts", "wallet_moves", "refund_destinations")
+"""Tables in which that is written."""
 CLAIMING = frozenset(task.value for task in ANSWERS)
 CALLING = frozenset(
     {TaskName.EVALUATE_JOB.value, TaskName.EXECUTE_JOB.value, TaskName.RUN_DEMO.value}
@@ -383,7 +386,8 @@ class Zombie:
         if self._died_of is not None:
             raise Violated("the zombie broke") from self._died_of
         changed = evidence.changes(before, after, may_add=self._case.point.task in ADDING)
-        is_right = self._case.point.task in UNFENCED or not {SETTLED, WITHDRAWN}.isdisjoint(changed)
+        task = self._case.point.task
+        is_right = task in UNFENCED or SETTLED in changed or _has_adopted(task, changed)
         if changed and not is_right:
             raise Violated(f"the zombie changed {changed}")
 
@@ -449,3 +453,11 @@ PLAYED: dict[Fault, Callable[[Bench, Case, Memory], Stage]] = {
     Fault.OVERTAKEN: _overtaken,
     Fault.OVERTAKEN_AT_WORK: _overtaken,
 }
+
+
+def _has_adopted(task: str, changed: list[str]) -> bool:
+    return (
+        task in ADOPTING
+        and WITHDRAWN in changed
+        and all(change.startswith(ADOPTED) for change in changed)
+    )

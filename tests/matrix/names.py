@@ -16,14 +16,20 @@ from tests.matrix.failpoints import NOT_OUTSIDE
 
 
 def committed(modules: Iterable[Module]) -> dict[str, str]:
-    """The point before each commit, and where its transaction stands. What only reads has none."""
-    return {
-        f"{name}:before_commit": module.at(call)
-        for module in modules
-        for call in calls(module)
-        if called_name(call) == "transaction" and call.args
-        for name in _names(call.args[0], module)
-    }
+    """The point before each commit, and where its transaction stands. What only reads has none.
+
+    Raises ValueError if two have one name: then a life of one would pass for a life of the other.
+    """
+    found: dict[str, str] = {}
+    for module in modules:
+        for call in calls(module):
+            if called_name(call) != "transaction":
+                continue
+            for name in _names(call.args[0], module):
+                place = found.setdefault(f"{name}:before_commit", module.at(call))
+                if place != module.at(call):
+                    raise ValueError(f"{place} and {module.at(call)}: one name for two")
+    return found
 
 
 def _names(said: ast.expr, module: Module) -> Iterator[str]:

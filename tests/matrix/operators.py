@@ -191,3 +191,8 @@ def say_that_it_was_settled(stage: Stage) -> None:
     [moved] = stage.world.effects("tokens_moved")
     with stage.action("say that it was settled"), _unless_told("is not doubtful"):
         doubts.book_settled(stage.tools, stage.memory["run"], moved.details["transaction"])
+
+
+def say_that_it_was_not_settled(stage: Stage) -> None:
+    with stage.action("say that it was not settled"), _unless_told("is not doubtful"):
+        doubts.book_not_settled(stage.tools, stage.memory["run"])

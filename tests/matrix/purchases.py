@@ -133,6 +133,21 @@ LIVES: tuple[tuple[str, tuple[Act, ...], RunState], ...] = (
         RunState.SUCCEEDED,
     ),
     (
+        "never settled, no node can ever be asked, and a person says so",
+        (
+            *BOUGHT,
+            arm(SETTLE, FaultKind.STATUS, status=503),
+            arm(CHAIN, FaultKind.STATUS, status=503),
+            work,
+            operators.lapse_for_good,
+            later,
+            operators.say_that_it_was_not_settled,
+            disarm,
+            ended,
+        ),
+        RunState.FAILED,
+    ),
+    (
         "called failed, and moved",
         (
             *BOUGHT,

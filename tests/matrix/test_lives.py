@@ -88,6 +88,13 @@ def test_a_transaction_whose_name_nobody_can_tell_is_no_transaction_of_ours() ->
         committed([module("services/x.py", "tools.database.transaction(called())")])
 
 
+def test_no_two_transactions_have_one_name() -> None:
+    text = 'tools.database.transaction("jobs.offer")'
+
+    with pytest.raises(ValueError, match=r"x\.py:1 and .*x\.py:2: one name for two"):
+        committed([module("services/x.py", f"{text}\n{text}")])
+
+
 def test_every_method_of_a_gateway_is_known_by_the_point_before_it() -> None:
     found = asked_outside()
 
