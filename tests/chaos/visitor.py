@@ -13,7 +13,7 @@ from tests.chaos.log import Log
 
 PATIENCE_SECONDS = 30.0
 GET_PATIENCE_SECONDS = 10.0
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 3.0
 LOOK_SELDOM_SECONDS = 10.0
 LONGER_BY = 1.7
 """Whoever looks again and again waits longer each time, up to so long."""

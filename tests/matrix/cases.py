@@ -39,7 +39,7 @@ SETTLED = "runs.state: settling -> succeeded"
 WITHDRAWN = "payouts.last_code: None -> never_sent"
 """Whoever compares takes in what was forgotten, and what was claimed in its stead is never sent."""
 ADOPTING = frozenset({TaskName.RECONCILE.value, TaskName.SEND_PAYOUT.value})
-ADOPTED = ("payouts", "debts", "wallet_moves", "refund_destinations")
+ADOPTED = ("payouts", "debts", "ledger_entries", "wallet_moves", "refund_destinations")
 """Tables in which that is written."""
 CLAIMING = frozenset(task.value for task in ANSWERS)
 CALLING = frozenset(
