@@ -12,9 +12,7 @@ from tests.chaos.plans import Claim, Payment, Plan, draw, draw_purchase
 from tests.chaos.shop import Shop
 from tests.chaos.visitor import (
     GET_PATIENCE_SECONDS,
-    LONGER_BY,
     LOOK_SECONDS,
-    LOOK_SELDOM_SECONDS,
     PATIENCE_SECONDS,
     GaveUp,
     Json,
@@ -185,7 +183,7 @@ class Caller(Visitor):
         pause = LOOK_SECONDS
         while not done(self.job):
             await self.rest(pause)
-            pause = min(LONGER_BY * pause, LOOK_SELDOM_SECONDS)
+            pause = self.street.next_pause(pause)
             await self._look()
 
     # --- paying
@@ -241,7 +239,7 @@ class Caller(Visitor):
             if answer.status == 400 or _is_under_way(answer):
                 amount = 0  # next time with a new invoice
             await self.rest(pause)
-            pause = min(LONGER_BY * pause, LOOK_SELDOM_SECONDS)
+            pause = self.street.next_pause(pause)
             await self._look()
 
     async def _claim_once(self, invoice: str, amount: int) -> Answer:
