@@ -41,7 +41,7 @@ class Street:
     judge: Judge = field(default_factory=Judge)
 
     def next_pause(self, pause: float) -> float:
-        """Longer each time while there is a crowd; once all is calm the few who are left look soon."""
+        """Longer each time in a crowd; once all is calm the few who are left look soon."""
         is_calm = self.deadline < float("inf")
         return min(LONGER_BY * pause, LOOK_SECONDS if is_calm else LOOK_SELDOM_SECONDS)
 
