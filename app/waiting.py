@@ -19,11 +19,11 @@ logger = structlog.get_logger(__name__)
 THREADS = 64
 """As the Procfile says."""
 SEATS = 16
-ASKING = 12
-"""LNbits makes some twenty invoices a second, one by one: of two processes the last one waits a
-little more than a second (``INVOICE_WAIT_SECONDS``), and what it gives up is made all the same.
+ASKING = 16
+"""LNbits makes some twenty invoices a second, one by one: the last of these waits for less than a
+second (``INVOICE_WAIT_SECONDS``), and what it does not wait for is made all the same.
 """
-IN_LINE = 12
+IN_LINE = 16
 KEY_CHECKS = 4
 """Of the seats so many may be taken by creators whose provider is asked about a key."""
 TURN_SECONDS = 0.4
