@@ -19,14 +19,12 @@ logger = structlog.get_logger(__name__)
 THREADS = 64
 """As the Procfile says."""
 SEATS = 16
-ASKING = 16
-"""LNbits makes some twenty invoices a second, one by one: the last of these waits for less than a
-second (``INVOICE_WAIT_SECONDS``), and what it does not wait for is made all the same.
-"""
-IN_LINE = 16
+ASKING = 24
+"""More than LNbits serves at a time: it makes some twenty invoices a second, one by one."""
+IN_LINE = 8
 KEY_CHECKS = 4
 """Of the seats so many may be taken by creators whose provider is asked about a key."""
-TURN_SECONDS = 0.4
+TURN_SECONDS = 2.0
 """How long to wait in line; then the caller had better come again."""
 FIRST_PAUSE_SECONDS = 0.04
 """Most of what is waited for takes a tenth of a second or two."""

@@ -226,7 +226,6 @@ class Settings(BaseModel):
     """At least a cent: prices are rounded to the cent before anything is divided by them."""
     btc_price_max_stale_seconds: Seconds = 900
 
-    invoice_wait_seconds: float = Field(default=1.5, gt=0, le=15)
     eval_invoice_expiry_seconds: Seconds = 3600
     work_invoice_expiry_seconds: Seconds = 3600
     job_deadline_seconds: Seconds = 3600

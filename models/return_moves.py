@@ -100,6 +100,16 @@ def end_return(
     return destination
 
 
+def note_try(session: Session, destination_id: int) -> None:
+    """Put on record that a receiver is asked now, whatever becomes of who asks. Moves nothing."""
+    session.execute(
+        update(RefundDestination)
+        .where(RefundDestination.id == destination_id)
+        .values(last_tried_at=func.now())
+        .execution_options(**UNLOADED)
+    )
+
+
 def note_failed_return(session: Session, destination_id: int, *, error: str) -> None:
     """Count a failed try of a destination whose row this transaction holds. Moves nothing."""
     session.execute(

@@ -168,7 +168,6 @@ def built_tools(
             "VAULT_KEYS": VAULT_KEY,
             "OPS_TOKEN": OPS_TOKEN,
             "REFUND_WAIT_SECONDS": "0",
-            "INVOICE_WAIT_SECONDS": "15",
             "INSTANT_WAIT_SECONDS": "0",
         }
     )

@@ -109,15 +109,16 @@ class InvoiceState:
 class Income(Protocol):
     """Receiving: needs only the invoice key.
 
-    Every method raises Unavailable or Refused, and nothing else.
+    Every method but ``is_awake`` raises Unavailable or Refused, and nothing else.
     """
 
-    def create_invoice(
-        self, amount: Sats, *, memo: str, lifetime: timedelta, patience: timedelta | None = None
-    ) -> IssuedInvoice:
-        """Make an invoice for exactly ``amount``. Calling twice makes two invoices.
+    def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
+        """Make an invoice for exactly ``amount``. Calling twice makes two invoices."""
 
-        ``patience`` is how long to wait for it, if not as long as it is worth to a worker.
+    def is_awake(self) -> bool:
+        """Whether it answers at all right now, however slow its node is. Raises nothing.
+
+        Whoever waits for it in vain would wait as long as for one that is slow.
         """
 
     def settled_payments(self, *, page: int, page_size: int) -> list[SettledPayment]:

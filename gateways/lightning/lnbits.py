@@ -30,6 +30,7 @@ from gateways.lightning import (
     SettledPayment,
     lnbits_rows,
 )
+from gateways.lightning.lnbits_pulse import LnbitsPulse
 from gateways.lightning.lnbits_version import LnbitsVersion
 from models.money import Msats, Sats
 
@@ -137,13 +138,16 @@ class LnbitsIncome:
     ) -> None:
         """``webhook`` is an address that LNbits posts to, once, when an invoice was paid."""
         self._lnbits = _Lnbits(base_url, invoice_key, http)
+        self._pulse = LnbitsPulse(base_url, http)
         self._webhook = webhook
         self._is_too_old = False
         """It ignores or chokes on filters by hash; an upgrade is seen at our next start."""
 
-    def create_invoice(
-        self, amount: Sats, *, memo: str, lifetime: timedelta, patience: timedelta | None = None
-    ) -> IssuedInvoice:
+    def is_awake(self) -> bool:
+        """As the protocol says."""
+        return self._pulse.is_felt()
+
+    def create_invoice(self, amount: Sats, *, memo: str, lifetime: timedelta) -> IssuedInvoice:
         """As the protocol says. What LNbits made is read again: it can make amountless ones."""
         if amount < 1 or lifetime < timedelta(seconds=1):
             raise Refused("LNbits: invoices want a sat and a second at least", code="bad_request")
@@ -154,8 +158,7 @@ class LnbitsIncome:
             "expiry": int(lifetime.total_seconds()),
             **({"webhook": self._webhook} if self._webhook else {}),
         }
-        wish = CREATE_SECONDS if patience is None else patience.total_seconds()
-        reply = self._lnbits.post("/payments", body, seconds=min(wish, CREATE_SECONDS))
+        reply = self._lnbits.post("/payments", body, seconds=CREATE_SECONDS)
         code = _refusal(reply, _REFUSALS_TO_CREATE)
         if code is not None:
             raise Refused(f"LNbits makes no such invoice: {code}", code=code)

@@ -117,6 +117,7 @@ TARGETS = (
     "lnbits.feed",
     "lnbits.wallet",
     "lnbits.version",
+    "lnbits.health",
     "anthropic",
     "anthropic_models",
     "openai",

@@ -190,10 +190,11 @@ class LnbitsApi:
             raise refusal(400, "Invoice has no amount.")
         return json_reply({"fee_reserve": max(2000, amount // 100)})
 
-    def health(self, _: Request) -> Reply:
+    def health(self, request: Request) -> Reply:
         now = datetime.now(UTC)
         up_time = timedelta(seconds=int((now - self._started).total_seconds()))
-        return json_reply({"server_time": now.timestamp(), "up_time": f"{up_time!s:0>8}"})
+        well = {"server_time": now.timestamp(), "up_time": f"{up_time!s:0>8}"}
+        return self._faults.run(_errand("lnbits.health", request), lambda _: json_reply(well))
 
     def describe(self, request: Request) -> Reply:
         """What the real one says of itself, without its 1.5 MB of paths."""

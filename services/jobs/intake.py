@@ -64,6 +64,9 @@ def create(
     Raises InvalidRequest, NotNow or TooManyRequests; then no job is left behind.
     """
     refund_to = None if refund_to is None else _receiver(tools, refund_to)
+    if not tools.income.is_awake():
+        logger.warning("invoice not issued", code="silent")
+        raise _no_invoice()
     admission_id = _admit(tools, client_key)
     public_id = uuid4()
     issued = _issue(tools, public_id, admission_id)
@@ -75,10 +78,9 @@ def create(
 
 def _issue(tools: Toolbox, public_id: UUID, admission_id: int) -> IssuedInvoice:
     """The invoice for the evaluation fee. Raises NotNow; then the admission has ended."""
-    fee, lifetime = Sats(tools.settings.eval_fee_sats), _lifetime(tools.settings)
-    patience = timedelta(seconds=tools.settings.invoice_wait_seconds)  # somebody stands and waits
+    fee = Sats(tools.settings.eval_fee_sats)
     try:
-        return invoices.issue(tools, InvoiceKind.EVAL, public_id, fee, lifetime, patience=patience)
+        return invoices.issue(tools, InvoiceKind.EVAL, public_id, fee, _lifetime(tools.settings))
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)
         with tools.database.transaction("intake.withdraw") as session:

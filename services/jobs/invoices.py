@@ -21,22 +21,14 @@ _PURPOSE = {InvoiceKind.EVAL: "evaluation", InvoiceKind.WORK: "work"}
 
 
 def issue(
-    tools: Toolbox,
-    kind: InvoiceKind,
-    public_id: UUID,
-    amount: Sats,
-    lifetime: timedelta,
-    *,
-    patience: timedelta | None = None,
+    tools: Toolbox, kind: InvoiceKind, public_id: UUID, amount: Sats, lifetime: timedelta
 ) -> IssuedInvoice:
     """Have LNbits make an invoice that outlives our deadline, so that a late payment is seen.
 
     One whose answer is lost was shown to nobody: call again. Raises Unavailable or Refused.
     """
     memo = f"Honest Work: {_PURPOSE[kind]} of job {str(public_id)[:8]}"
-    return tools.income.create_invoice(
-        amount, memo=memo, lifetime=lifetime + LATE_GRACE, patience=patience
-    )
+    return tools.income.create_invoice(amount, memo=memo, lifetime=lifetime + LATE_GRACE)
 
 
 def record(

@@ -40,8 +40,6 @@ AT_ONCE = timedelta(0)
 FIRST_DELAY = timedelta(seconds=10)
 BUSY_DELAY = timedelta(seconds=5)
 BEHIND_ANOTHER_PAYOUT = timedelta(seconds=30)
-TRIED_OFTEN = 100
-"""Taken so often, it was tried, though each worker may have died over it with nothing on record."""
 
 
 class Trouble(StrEnum):
@@ -150,6 +148,7 @@ def _take(tools: Toolbox, destination_id: int) -> _Errand | None:
         waited = claimed.at - destination.trying_since
         if _end_without_asking(session, destination, waited):
             return None
+        return_moves.note_try(session, destination.id)
         return _Errand(
             id=destination.id,
             claim=claimed.number,
@@ -172,12 +171,17 @@ def _end_without_asking(
     if DebtState.OWED not in unpaid:
         return_moves.end_return(*held, to=DestinationState.WAITING)
         return True
-    was_tried = destination.failures or destination.claim > TRIED_OFTEN
-    if was_tried and waited >= WINDOW:
+    if _was_tried(destination) and waited >= WINDOW:
         why = destination.last_error or Trouble.NO_ANSWER.value
         return_moves.end_return(*held, to=DestinationState.GIVEN_UP, last_error=why)
         return True
     return False
+
+
+def _was_tried(destination: RefundDestination) -> bool:
+    """Also if each worker has died over it, with no failure on record."""
+    since, last = destination.trying_since, destination.last_tried_at
+    return bool(destination.failures) or (since is not None and last is not None and last >= since)
 
 
 def _fetch(tools: Toolbox, errand: _Errand) -> Bolt11:

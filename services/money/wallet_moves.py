@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from gateways.lightning import Movement, MovementState
@@ -46,7 +46,7 @@ def take_note(tools: Toolbox, wallets: Wallets) -> None:
 def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
     recognise = _recognise_payouts if kind is MoveKind.SENT else _recognise_income
     ours = recognise(tools, listed.movements)
-    failed = [m.payment_hash for m in listed.movements if m.state is MovementState.FAILED]
+    failed = [m for m in listed.movements if m.state is MovementState.FAILED]
     for movement in _strangers(listed, ours):
         if movement.state is MovementState.FAILED and movement.mark is None:
             continue
@@ -56,7 +56,9 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
             )
     if failed:
         with tools.database.transaction("wallet_moves.void") as session:
-            _void(session, WalletMove.kind == kind, WalletMove.payment_hash.in_(failed))
+            row = tuple_(WalletMove.payment_hash, WalletMove.wallet_id)
+            its_own = row.in_([(m.payment_hash, m.wallet_id) for m in failed])
+            _void(session, WalletMove.kind == kind, its_own)
 
 
 def explain_our_own(tools: Toolbox) -> None:

@@ -1,7 +1,6 @@
 """POST /api/jobs: what a caller gets, and that a job is made only when it can be paid for."""
 
 import re
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +8,9 @@ import requests
 from sqlalchemy import func, select
 
 from config.settings import STAND_IN_INVOICE_KEY
-from gateways.lightning import lnbits
+from gateways.http import HttpClient
+from gateways.lightning import lnbits_pulse
+from gateways.lightning.lnbits import LnbitsIncome
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models.invoice import InvoiceKind
@@ -112,18 +113,24 @@ def test_given_lightning_is_away_then_503_and_no_job_is_left_behind(
     assert jobs_in(tools) == 0
 
 
-def test_given_lightning_hangs_then_nobody_waits_longer_than_the_settings_say(
-    client_with: Build, stand_in: StandInClient, tools: Toolbox
+def test_given_lightning_hangs_then_callers_are_told_at_once_and_no_invoice_is_asked_for(
+    client_with: Build, stand_in: StandInClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not as long as a worker waits for an invoice (``lnbits.CREATE_SECONDS``)."""
-    stand_in.arm(Fault(target="lnbits.create", kind=FaultKind.HANG))
+    """Not after the 15 s that an invoice of a slow LNbits is worth (``lnbits.CREATE_SECONDS``)."""
+    monkeypatch.setattr(lnbits_pulse, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(lnbits_pulse, "KEPT_SECONDS", 0.0)
+    income = LnbitsIncome(stand_in.url, STAND_IN_INVOICE_KEY, HttpClient())
+    client = client_with(collaborators={"income": income})
+    stand_in.arm(Fault(target="lnbits.health", kind=FaultKind.HANG))
 
-    began = time.monotonic()
-    response = client_with(invoice_wait_seconds=0.2).post("/api/jobs", json={"request": REQUEST})
+    response = client.post("/api/jobs", json={"request": REQUEST})
 
     assert (response.status_code, response.json["code"]) == (503, "lightning_unavailable")
-    assert time.monotonic() - began < lnbits.CREATE_SECONDS
-    assert jobs_in(tools) == 0
+    assert int(response.headers["Retry-After"]) >= 1
+    assert "POST /api/v1/payments" not in stand_in.counts().requests
+    stand_in.disarm()
+    monkeypatch.setattr(lnbits_pulse, "ASK_SECONDS", 60.0)
+    assert client.post("/api/jobs", json={"request": REQUEST}).status_code == 201
 
 
 def test_given_no_price_of_a_bitcoin_then_503_and_no_invoice_is_asked_for(

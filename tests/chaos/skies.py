@@ -4,7 +4,7 @@ from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.weather import Chance, Forecast
 
 CREATE, PAY, READ = "lnbits.create", "lnbits.pay", "lnbits.read"
-WALLET, VERSION = "lnbits.wallet", "lnbits.version"
+WALLET, VERSION, HEALTH = "lnbits.wallet", "lnbits.version", "lnbits.health"
 FEED, STATES, MODEL = "lnbits.feed", "lnbits.states", "anthropic"
 VERIFY, SETTLE, CHAIN, CHAT = "x402.verify", "x402.settle", "x402.rpc", "openrouter.chat"
 
@@ -90,6 +90,8 @@ def _proving() -> list[Chance]:
         _chance(0.01, WALLET, FaultKind.RESET),
         _chance(0.02, VERSION, FaultKind.STATUS, status=500),
         _chance(0.01, VERSION, FaultKind.RESET),
+        _chance(0.01, HEALTH, FaultKind.STATUS, status=500),
+        _chance(0.01, HEALTH, FaultKind.RESET),
     ]
 
 

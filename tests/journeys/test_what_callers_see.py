@@ -13,9 +13,7 @@ from tests.journeys.waiting import wait_until
 from tests.support import wire
 
 SOON_SECONDS = 2.0
-"""How long a caller waits at most for a yes or a clean no; one that waits for a frozen Valkey or
-LNbits as long as a worker does waits 5 s (``socket_timeout``) or 15 s (``CREATE_SECONDS``).
-"""
+"""How long a caller waits at most for a yes or a clean no, whatever is frozen behind the door."""
 TRIES = 3
 """A busy machine may stand still, but not every time."""
 

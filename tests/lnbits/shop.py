@@ -111,7 +111,6 @@ def open_shop(
             "LNBITS_ADMIN_KEY": wallet.admin_key,
             "PRICE_FEEDS": f"coingecko={stand_in.url}/feeds/coingecko",
             "REFUND_WAIT_SECONDS": "0",
-            "INVOICE_WAIT_SECONDS": "15",
         }
     )
     tools = toolbox.build(settings, Role.MONEY).with_(doorbell=doorbell)

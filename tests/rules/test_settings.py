@@ -65,7 +65,6 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.work_invoice_expiry_seconds == 3600
     assert settings.lease_seconds == 60
     assert settings.refund_wait_seconds == 20
-    assert settings.invoice_wait_seconds == 1.5
     assert settings.btc_price_max_stale_seconds == 900
     assert (settings.open_invoices_per_client, settings.open_invoices_max) == (500, 5000)
     assert settings.demo_limit_per_hour == 5

@@ -303,7 +303,7 @@ def test_a_destination_over_which_every_worker_died_is_given_up_after_the_window
     life: Life,
 ) -> None:
     view = owing_to(life)
-    rows.change(life.tools, RefundDestination, claim=returns.TRIED_OFTEN)
+    rows.change(life.tools, RefundDestination, last_tried_at=destination(life).trying_since)
     rows.let_pass(life.tools, RefundDestination, WINDOW)
 
     assert try_now(life) is DestinationState.GIVEN_UP

@@ -7,6 +7,7 @@ import pytest
 from models import database
 
 _DEADLINES = {
+    "lnbits.health": "gateways.lightning.lnbits_pulse.ASK_SECONDS",
     "lnbits.create": "gateways.lightning.lnbits.CREATE_SECONDS",
     "lnbits.pay": "gateways.lightning.lnbits.PAY_SECONDS",
     "lnbits.read": "gateways.lightning.lnbits.GET_SECONDS",
@@ -40,6 +41,7 @@ _ALL = {
     "gateways.deadline.CONNECT_SECONDS": 30.0,
     "gateways.lightning.lnbits.GET_SECONDS": 60.0,
     "gateways.lightning.lnbits.CREATE_SECONDS": 60.0,
+    "gateways.lightning.lnbits_pulse.ASK_SECONDS": 60.0,
     "gateways.lightning.stand_in.PAY_SECONDS": 60.0,
     "gateways.lnurl.receivers.ASK_SECONDS": 60.0,
     "gateways.model_lists.openrouter.LIST_SECONDS": 60.0,
