@@ -26,7 +26,10 @@ class LnbitsPulse:
         self._felt_until = 0.0
 
     def is_felt(self) -> bool:
-        """Asks at most twice a second, a second long at most. Raises nothing."""
+        """Asks at most twice a second, a second long at most. Raises nothing.
+
+        Whoever cannot be reached at all is no case for it: every other request says so at once.
+        """
         with self._lock:
             if time.monotonic() >= self._felt_until:
                 self._felt = self._feel()
@@ -36,6 +39,6 @@ class LnbitsPulse:
     def _feel(self) -> bool:
         try:
             self._http.get(self._address, seconds=ASK_SECONDS)
-        except OutsideError:
-            return False
+        except OutsideError as error:
+            return error.code != "timeout"
         return True

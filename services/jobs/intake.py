@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
-from gateways.errors import OutsideError
+from gateways.errors import OutsideError, Unavailable
 from gateways.lightning import IssuedInvoice
 from gateways.lnurl import NotAReceiver
 from models import moves
@@ -64,9 +64,6 @@ def create(
     Raises InvalidRequest, NotNow or TooManyRequests; then no job is left behind.
     """
     refund_to = None if refund_to is None else _receiver(tools, refund_to)
-    if not tools.income.is_awake():
-        logger.warning("invoice not issued", code="silent")
-        raise _no_invoice()
     admission_id = _admit(tools, client_key)
     public_id = uuid4()
     issued = _issue(tools, public_id, admission_id)
@@ -80,6 +77,8 @@ def _issue(tools: Toolbox, public_id: UUID, admission_id: int) -> IssuedInvoice:
     """The invoice for the evaluation fee. Raises NotNow; then the admission has ended."""
     fee = Sats(tools.settings.eval_fee_sats)
     try:
+        if not tools.income.is_awake():
+            raise Unavailable("LNbits does not answer", code="silent")
         return invoices.issue(tools, InvoiceKind.EVAL, public_id, fee, _lifetime(tools.settings))
     except OutsideError as error:
         logger.warning("invoice not issued", code=error.code)

@@ -179,7 +179,7 @@ def _end_without_asking(
 
 
 def _was_tried(destination: RefundDestination) -> bool:
-    """Also if each worker has died over it, with no failure on record."""
+    """Also if each worker has died over it, with no failure on record, or found no seat to ask."""
     since, last = destination.trying_since, destination.last_tried_at
     return bool(destination.failures) or (since is not None and last is not None and last >= since)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from gateways.lightning import Movement, MovementState
@@ -56,9 +56,14 @@ def _take_note(tools: Toolbox, kind: MoveKind, listed: Listed) -> None:
             )
     if failed:
         with tools.database.transaction("wallet_moves.void") as session:
-            row = tuple_(WalletMove.payment_hash, WalletMove.wallet_id)
-            its_own = row.in_([(m.payment_hash, m.wallet_id) for m in failed])
-            _void(session, WalletMove.kind == kind, its_own)
+            for wallet_id in {movement.wallet_id for movement in failed}:
+                its_own = [m.payment_hash for m in failed if m.wallet_id == wallet_id]
+                _void(
+                    session,
+                    WalletMove.kind == kind,
+                    WalletMove.wallet_id == wallet_id,
+                    WalletMove.payment_hash.in_(its_own),
+                )
 
 
 def explain_our_own(tools: Toolbox) -> None:

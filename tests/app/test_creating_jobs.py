@@ -114,7 +114,7 @@ def test_given_lightning_is_away_then_503_and_no_job_is_left_behind(
 
 
 def test_given_lightning_hangs_then_callers_are_told_at_once_and_no_invoice_is_asked_for(
-    client_with: Build, stand_in: StandInClient, monkeypatch: pytest.MonkeyPatch
+    client_with: Build, stand_in: StandInClient, tools: Toolbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not after the 15 s that an invoice of a slow LNbits is worth (``lnbits.CREATE_SECONDS``)."""
     monkeypatch.setattr(lnbits_pulse, "ASK_SECONDS", 0.2)
@@ -128,6 +128,7 @@ def test_given_lightning_hangs_then_callers_are_told_at_once_and_no_invoice_is_a
     assert (response.status_code, response.json["code"]) == (503, "lightning_unavailable")
     assert int(response.headers["Retry-After"]) >= 1
     assert "POST /api/v1/payments" not in stand_in.counts().requests
+    assert jobs_in(tools) == 0
     stand_in.disarm()
     monkeypatch.setattr(lnbits_pulse, "ASK_SECONDS", 60.0)
     assert client.post("/api/jobs", json={"request": REQUEST}).status_code == 201
