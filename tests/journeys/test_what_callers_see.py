@@ -15,7 +15,7 @@ from tests.journeys.waiting import wait_until
 from tests.support import wire
 
 SOON_SECONDS = 2.0
-"""How long a caller waits at most for a yes or a clean no, whatever is frozen behind the door."""
+"""How long a caller waits at most for a yes or a clean no, with Valkey or LNbits frozen by then."""
 TRIES = 3
 """A busy machine may stand still, but not every time."""
 
