@@ -54,53 +54,64 @@ def broker_url(redis_url: str) -> str:
     return address.geturl()
 
 
+CONNECTIONS: dict[str, Any] = {
+    "broker_transport_options": {
+        "socket_timeout": 5,  # None, the default, hangs for ever on a frozen server
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "retry_on_timeout": False,
+        "global_keyprefix": KEY_PREFIX,
+        # a message that was taken is gone: to remember it is two transactions more for each,
+        # and what was taken and lost is rung for again
+        "ack_emulation": False,
+    },
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_retry": True,
+    "broker_connection_max_retries": None,  # after 100, the default, the worker would exit
+    "broker_pool_acquire_timeout": 2,
+    "broker_heartbeat": 0,
+}
+"""How the broker is reached: soon again after it was away, and nobody hangs at it."""
+
+MESSAGES: dict[str, Any] = {
+    "task_publish_retry": True,
+    "task_publish_retry_policy": {
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.2,
+    },
+    "result_backend": None,
+    "task_ignore_result": True,
+    "task_acks_late": False,  # a duplicate costs a claim, a late ack up to an hour
+    "task_reject_on_worker_lost": False,
+    "worker_prefetch_multiplier": 1,
+    "worker_disable_prefetch": True,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_enable_prefetch_count_reduction": False,
+    "worker_send_task_events": False,
+    "task_send_sent_event": False,
+    "accept_content": ["json"],
+    "task_serializer": "json",
+    "result_serializer": "json",
+    "event_serializer": "json",
+}
+"""A message is a hint and may be lost: nothing here tries to make Redis remember."""
+
+
 def celery_settings(settings: Settings) -> dict[str, Any]:
-    """A message is a hint and may be lost: nothing here tries to make Redis remember."""
+    """All that Celery is told, for this deployment."""
     return {
+        **CONNECTIONS,
+        **MESSAGES,
         "broker_url": broker_url(settings.redis_url),
-        "broker_transport_options": {
-            "socket_timeout": 5,  # None, the default, hangs for ever on a frozen server
-            "socket_connect_timeout": 3,
-            "socket_keepalive": True,
-            "health_check_interval": 5,
-            "retry_on_timeout": False,
-            "global_keyprefix": KEY_PREFIX,
-            # a message that was taken is gone: to remember it is two transactions more for each,
-            # and what was taken and lost is rung for again
-            "ack_emulation": False,
-        },
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_retry": True,
-        "broker_connection_max_retries": None,  # after 100, the default, the worker would exit
-        "broker_pool_acquire_timeout": 2,
-        "broker_heartbeat": 0,
-        "task_publish_retry": True,
-        "task_publish_retry_policy": {
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0.1,
-            "interval_max": 0.2,
-        },
-        "result_backend": None,
-        "task_ignore_result": True,
-        "task_acks_late": False,  # a duplicate costs a claim, a late ack up to an hour
-        "task_reject_on_worker_lost": False,
-        "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": True,
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_enable_prefetch_count_reduction": False,
-        "worker_send_task_events": False,
-        "task_send_sent_event": False,
-        "worker_hijack_root_logger": False,
-        "worker_redirect_stdouts": False,
-        "accept_content": ["json"],
-        "task_serializer": "json",
-        "result_serializer": "json",
-        "event_serializer": "json",
         "task_create_missing_queues": False,  # a typo must fail, not make a queue nobody reads
         "task_queues": [Queue(queue.value) for queue in QueueName],
         "task_default_queue": QueueName.TICKS.value,
         "task_routes": {task.value: {"queue": queue.value} for task, queue in QUEUE_OF.items()},
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
         "beat_max_loop_interval": 1,
         "enable_utc": True,
         "timezone": "UTC",

@@ -13,7 +13,7 @@ from models.database import AS_RETURNED, UNLOADED, ago
 from models.money import Msats
 from models.payout import Payout, PayoutState
 from services.errors import NotBooked
-from services.money import payouts
+from services.money import held_payouts
 from services.money.payout_evidence import MISSING_AFTER_EXPIRY
 from services.toolbox import Toolbox
 
@@ -94,7 +94,7 @@ def book_paid(tools: Toolbox, payout_id: int, preimage: str, fee: Msats) -> None
         payout = _taken_over(session, payout_id)
         if hashlib.sha256(bytes.fromhex(preimage)).hexdigest() != payout.payment_hash:
             raise NotBooked(f"That is not the preimage of payout {payout_id}.")
-        payouts.book_paid(session, payout_id, payout.claim, fee, preimage)
+        held_payouts.book_paid(session, payout_id, payout.claim, fee, preimage)
     logger.warning("a person says that a payout was paid", payout=payout_id)
 
 

@@ -79,7 +79,10 @@ def explain_our_own(tools: Toolbox) -> None:
         ),
     )
     with tools.database.transaction("wallet_moves.explain") as session:
-        _void(session, WalletMove.kind == MoveKind.SENT, known.exists())
+        sent = WalletMove.kind == MoveKind.SENT
+        explained = money_moves.void_wallet_moves(session, sent, known.exists())
+    if explained:
+        logger.info("moves of a wallet are payouts of ours", moves=explained)
 
 
 def void_what_vanished(tools: Toolbox, wallets: Wallets) -> None:

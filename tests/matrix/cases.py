@@ -1,10 +1,11 @@
 """One life, one point, one fault: played, taken over, and looked at."""
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count, pairwise
+from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -71,13 +72,31 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Action:
+    """What a life did in one go: the points it passed, and what it changed."""
+
+    points: list[Point]
+    effect: tuple[tuple[Any, Any], ...]
+    """What of the situation was different afterwards: before, after."""
+
+    @property
+    def way(self) -> Situation:
+        """The same of actions that do the same, by the same way, with the same effect."""
+        return self.points[0].task, tuple(sorted(point.name for point in self.points)), self.effect
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recording:
     """A life that nothing befell."""
 
-    points: list[Point]
-    """Those in actions that no earlier life has done in the same situation."""
+    actions: list[Action]
+    """In the order in which they were done."""
     ending: Ending
     billed_calls: int
+
+    @property
+    def points(self) -> list[Point]:
+        return [point for action in self.actions for point in action.points]
 
 
 class Planted(RuntimeError):
@@ -179,7 +198,7 @@ def make_stage(
 
     Whenever it looks at a clock of its own, a minute has passed: nothing waits for real.
     """
-    doorbell, minutes = RecordingDoorbell(), itertools.count(0, 60)
+    doorbell, minutes = RecordingDoorbell(), count(0, 60)
     own = built.with_(doorbell=doorbell, proof=Proof(clock=lambda: next(minutes)))
     return Stage(
         tools=watch(own, database, failpoints),
@@ -190,16 +209,17 @@ def make_stage(
     )
 
 
-def record(bench: Bench, life: Life, known: set[Situation]) -> Recording:
-    """Play a life through, and note its points; ``known`` actions are added to."""
+def record(bench: Bench, life: Life) -> Recording:
+    """Play a life through, and note its points."""
     memory = bench.anew(life)
     stage = bench.stage(memory)
-    reached: list[tuple[Point, Situation]] = []
+    reached: dict[int, list[Point]] = {}
+    before: list[Situation] = []
 
     def note(point: Point, _: Session | None) -> None:
-        is_first = not reached or reached[-1][0].action != point.action
-        now = evidence.situation(bench.witness) if is_first else reached[-1][1]
-        reached.append((point, now))
+        if point.action not in reached:
+            before.append(evidence.situation(bench.witness))
+        reached.setdefault(point.action, []).append(point)
 
     stage.failpoints.restart(note)
     play(life, stage)
@@ -208,41 +228,28 @@ def record(bench: Bench, life: Life, known: set[Situation]) -> Recording:
         raise Violated(f"{life.name}: is {stage.view().job.state}, not {life.ends}")
     if life.run_ends is not None and stage.run().state is not life.run_ends:
         raise Violated(f"{life.name}: is {stage.run().state}, not {life.run_ends}")
-    after = evidence.situation(bench.witness)
+    situations = [*before, evidence.situation(bench.witness)]
     end(stage)
     evidence.assert_sound(stage.tools, bench.world)
     return Recording(
-        points=list(_unknown(reached, after, known)),
+        actions=[
+            Action(points=points, effect=_differing(*then))
+            for points, then in zip(reached.values(), pairwise(situations), strict=True)
+        ],
         ending=evidence.ending(bench.witness, bench.world, memory),
         billed_calls=evidence.billed_calls(bench.world),
     )
 
 
-def _unknown(
-    reached: list[tuple[Point, Situation]], after: Situation, known: set[Situation]
-) -> Iterator[Point]:
-    """Leave out actions done before: the same task, by the same way, with the same effect."""
-    actions: dict[int, list[Point]] = {}
-    before: dict[int, Situation] = {}
-    for point, now in reached:
-        actions.setdefault(point.action, []).append(point)
-        before.setdefault(point.action, now)
-    numbers = list(actions)
-    for number, following in zip(numbers, [*numbers[1:], None], strict=True):
-        then = after if following is None else before[following]
-        effect = tuple(pair for pair in zip(before[number], then, strict=True) if len({*pair}) > 1)
-        trace = tuple(sorted(point.name for point in actions[number]))
-        key = (actions[number][0].task, trace, effect)
-        if key not in known:
-            known.add(key)
-            yield from actions[number]
+def _differing(before: Situation, after: Situation) -> tuple[tuple[Any, Any], ...]:
+    return tuple(pair for pair in zip(before, after, strict=True) if len({*pair}) > 1)
 
 
-def cases_of(life: Life, recording: Recording, fault: Fault) -> list[Case]:
-    """Every point at which this fault is something of its own."""
+def cases_of(life: Life, points: Iterable[Point], fault: Fault) -> list[Case]:
+    """Each of these points at which this fault is something of its own."""
     before: dict[int, Point] = {}
     cases = []
-    for point in recording.points:
+    for point in points:
         if _applies(fault, point, before.get(point.action)):
             cases.append(Case(life=life, point=point, fault=fault))
         before[point.action] = point

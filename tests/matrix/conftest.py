@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import cache
 
 import pytest
@@ -11,11 +10,9 @@ from sqlalchemy import text
 from config.settings import Settings
 from local.stand_in.testing import StandInClient
 from models.database import Base, Database
-from tests.matrix.cases import Bench, Recording, record
-from tests.matrix.evidence import Situation
-from tests.matrix.failpoints import Point
+from tests.matrix.cases import Bench
 from tests.matrix.killing import ForkServer, running_fork_server
-from tests.matrix.lives import LIVES, Life
+from tests.matrix.recordings import Recordings
 from tests.support.canary import Listener, assert_tells_nothing
 from tests.support.confidential import confidential_in
 from tests.support.creators import VAULT_KEY
@@ -76,46 +73,13 @@ def empty(database: Database) -> None:
         session.execute(text(f"SET LOCAL session_replication_role = replica; {deletes}"))
 
 
-@dataclass
-class Recordings:
-    """Every life as it goes when nothing happens; played when first asked for, in order."""
-
-    bench: Bench
-    _made: dict[str, Recording] = field(default_factory=dict)
-    _known: set[Situation] = field(default_factory=set)
-    _names: set[tuple[str, str]] = field(default_factory=set)
-    _firsts: dict[str, frozenset[Point]] = field(default_factory=dict)
-
-    def of(self, wanted: Life) -> Recording:
-        """An action belongs to the first life that has it, so earlier lives are played first."""
-        for life in LIVES[: LIVES.index(wanted) + 1]:
-            if life.name not in self._made:
-                self._made[life.name] = record(self.bench, life, self._known)
-                self._firsts[life.name] = self._new_names(self._made[life.name].points)
-        return self._made[wanted.name]
-
-    def firsts(self, life: Life) -> frozenset[Point]:
-        """Points of a name that no action before has reached, in this life or an earlier one."""
-        self.of(life)
-        return self._firsts[life.name]
-
-    def reached(self) -> frozenset[str]:
-        """The names of all points of all lives."""
-        self.of(LIVES[-1])
-        return frozenset(name for _, name in self._names)
-
-    def _new_names(self, points: list[Point]) -> frozenset[Point]:
-        found = set()
-        for point in points:
-            if (point.task, point.name) not in self._names:
-                self._names.add((point.task, point.name))
-                found.add(point)
-        return frozenset(found)
-
-
 @pytest.fixture(scope="session")
-def recordings(bench: Bench) -> Recordings:
-    return Recordings(bench)
+def recordings(
+    bench: Bench, tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
+) -> Recordings:
+    shared = tmp_path_factory.getbasetemp().parent / f"recordings-{testrun_uid}"
+    shared.mkdir(exist_ok=True)
+    return Recordings(bench, shared)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,7 @@ NEVER_PAID = next(life for life in LIVES if life.name == "never paid")
 
 @pytest.fixture(scope="module")
 def recording(bench: Bench) -> Recording:
-    return record(bench, NEVER_PAID, set())
+    return record(bench, NEVER_PAID)
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.value)

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.architecture.source import module, modules
-from tests.matrix.conftest import Recordings
 from tests.matrix.names import asked_outside, committed, not_reached
+from tests.matrix.recordings import Recordings
 
 COMMITTING = ("services", "workers", "tasks", "app")
 SETTING = "a creator's setting: one row by one commit, and no money waits for it"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.matrix.cases import Bench, Case, Fault, Recording, cases_of, run
-from tests.matrix.conftest import Recordings
 from tests.matrix.lives import LIVES, Life
+from tests.matrix.recordings import News, Recordings
 
 SHARES = {"accepted, completed, refunded": 6, "run: bought, made, settled": 2}
 """Lives with so many points that workers share them: one in so many cases is tried by a test."""
@@ -25,8 +25,8 @@ class Share:
     def __str__(self) -> str:
         return self.life.name + (f", share {self.number + 1} of {self.of}" if self.of > 1 else "")
 
-    def cases(self, recording: Recording, fault: Fault) -> list[Case]:
-        return cases_of(self.life, recording, fault)[self.number :: self.of]
+    def cases(self, news: News, fault: Fault) -> list[Case]:
+        return cases_of(self.life, news.points, fault)[self.number :: self.of]
 
 
 ALL = [
@@ -48,17 +48,18 @@ def test_whatever_happens_at_any_point_the_life_comes_to_its_end(
     pytestconfig: pytest.Config,
 ) -> None:
     life = share.life
-    recording, began = recordings.of(life), time.monotonic()
+    recording, news = recordings.of(life), recordings.news(life)
+    began = time.monotonic()
     wanted = pytestconfig.getoption("--points")
-    cases = [case for case in share.cases(recording, fault) if wanted in str(case.point)]
+    cases = [case for case in share.cases(news, fault) if wanted in str(case.point)]
     if not wanted and not pytestconfig.getoption("--every-situation"):
-        cases = [case for case in cases if case.point in recordings.firsts(life)]
+        cases = [case for case in cases if case.point in news.firsts]
     if wanted and not cases:
         pytest.skip("no such point")
 
     violated = [trouble for case in cases if (trouble := _trouble(bench, case, recording))]
 
-    record_property("points", len(recording.points))
+    record_property("points", len(news.points))
     record_property("cases", len(cases))
     record_property("seconds", time.monotonic() - began)
     record_property("life", life.name)

@@ -15,6 +15,7 @@ from services.errors import Conflict, ErrorCode
 from services.jobs.intake import JobView
 from services.money import (
     adoption,
+    held_payouts,
     ledger,
     payouts,
     reconcile,
@@ -22,6 +23,7 @@ from services.money import (
     wallet_lists,
     wallet_moves,
 )
+from services.money.held_payouts import Held
 from services.money.refunds import Claim
 from services.money.wallet_lists import ReadTo
 from tests.support import rows
@@ -258,7 +260,7 @@ def claimed_beside_a_failed_one(life: Life) -> tuple[Life, JobView, int]:
     return life, view, move_id
 
 
-def handed_over(life: Life, held: payouts._Held) -> bool:
+def handed_over(life: Life, held: Held) -> bool:
     """The last step of a worker that has found nothing in its way; False = it is its no longer."""
     assert life.tools.payouts is not None
     return payouts._post(life.tools, life.tools.payouts, held) is not None
@@ -275,7 +277,7 @@ def assert_one_of_both(life: Life, view: JobView, *, is_adopted: bool, is_sent: 
 @pytest.mark.parametrize("round_", ROUNDS)
 def test_a_claim_that_is_withdrawn_while_it_is_sent_is_one_of_both(life: Life, round_: int) -> None:
     life, view, move_id = claimed_beside_a_failed_one(life)
-    held = payouts._claim(life.tools, rows.only(life.tools, Payout).id)
+    held = held_payouts.claim(life.tools, rows.only(life.tools, Payout).id)
     assert held is not None
 
     both: list[Callable[[], object]] = [
@@ -294,7 +296,7 @@ def test_a_claim_that_is_sent_in_the_middle_of_its_withdrawal_is_one_of_both(
     life: Life, step: str
 ) -> None:
     life, view, move_id = claimed_beside_a_failed_one(life)
-    held = payouts._claim(life.tools, rows.only(life.tools, Payout).id)
+    held = held_payouts.claim(life.tools, rows.only(life.tools, Payout).id)
     assert held is not None
 
     with just_before(life.tools, adoption, step, lambda: handed_over(life, held)) as sending:
@@ -309,7 +311,7 @@ def test_a_payout_that_is_being_recorded_as_paid_holds_an_adoption_up_and_is_not
 ) -> None:
     life, view, move_id = claimed_beside_a_failed_one(life)
     held, lightning = (
-        payouts._claim(life.tools, rows.only(life.tools, Payout).id),
+        held_payouts.claim(life.tools, rows.only(life.tools, Payout).id),
         life.tools.payouts,
     )
     assert held is not None
@@ -320,7 +322,7 @@ def test_a_payout_that_is_being_recorded_as_paid_holds_an_adoption_up_and_is_not
 
     adopt = lambda: adoption.adopt(life.tools, move_id)  # noqa: E731
     with just_before(life.tools, ledger, "post", adopt) as adopting:
-        payouts._record_paid(life.tools, posted, reading)
+        held_payouts.end_as_paid(life.tools, posted, reading)
         assert adopting() is False
 
     assert_paid_once(life, view)

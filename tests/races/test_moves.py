@@ -19,7 +19,7 @@ from services.jobs import demo, evaluation, execution, expiry, intake, steps
 from services.jobs.demo import Client
 from services.jobs.intake import JobView
 from services.jobs.steps import Assignment
-from services.money import payments, payouts, refunds
+from services.money import held_payouts, payments, payouts, refunds
 from services.money.refunds import Claim
 from services.operate import ticks
 from tests.support import rows
@@ -327,11 +327,11 @@ def test_a_failed_payout_that_many_reopen_is_reopened_by_one(life: Life) -> None
 
 def test_a_payout_that_many_record_as_failed_gives_its_debt_back_once(life: Life) -> None:
     view = claimed(life)
-    held = payouts._claim(life.tools, rows.only(life.tools, Payout).id)
+    held = held_payouts.claim(life.tools, rows.only(life.tools, Payout).id)
     assert held is not None
     missing = PayoutReading(outcome=PayoutOutcome.UNKNOWN, code="not_sent")
 
-    results = all_at_once(lambda: payouts._record_failed(life.tools, held, missing))
+    results = all_at_once(lambda: held_payouts.end_as_failed(life.tools, held, missing))
 
     assert results == [None] * 8
     assert life.debts(view) == [("late", 10, "owed")]
@@ -339,14 +339,14 @@ def test_a_payout_that_many_record_as_failed_gives_its_debt_back_once(life: Life
 
 def test_a_payout_that_many_read_back_as_paid_is_booked_once(life: Life) -> None:
     view = claimed(life)
-    held = payouts._claim(life.tools, rows.only(life.tools, Payout).id)
+    held = held_payouts.claim(life.tools, rows.only(life.tools, Payout).id)
     assert held is not None
     assert life.tools.payouts is not None
     posted = payouts._post(life.tools, life.tools.payouts, held)
     assert posted is not None
     reading = life.tools.payouts.read(held.payment_hash)
 
-    results = all_at_once(lambda: payouts._record_paid(life.tools, posted, reading))
+    results = all_at_once(lambda: held_payouts.end_as_paid(life.tools, posted, reading))
 
     assert results == [None] * 8
     assert life.debts(view) == [("late", 10, "paid")]

@@ -19,8 +19,8 @@ from models.payout import Payout, PayoutState
 from services import retry
 from services.errors import Conflict, ErrorCode
 from services.jobs.intake import JobView
-from services.money import doubtful_payouts, payouts, reconcile, wallets
-from services.money.payouts import FIRST_LOOK, HELD_BACK, HELD_BACK_AT_MOST
+from services.money import doubtful_payouts, held_payouts, payouts, reconcile, wallets
+from services.money.held_payouts import FIRST_LOOK, HELD_BACK, HELD_BACK_AT_MOST
 from services.operate import ticks
 from services.room import PAYOUTS_AT_ONCE
 from services.toolbox import payouts_of
@@ -406,7 +406,7 @@ def test_what_lnbits_forgot_before_it_was_read_is_in_doubt_once_its_operator_say
     life.work()
 
     life.make_due()
-    held = payouts._claim(life.tools, _payout(life).id)
+    held = held_payouts.claim(life.tools, _payout(life).id)
     assert held is not None
     assert _say(life, "lnbits-restored").stdout.endswith("1 in doubt\n")
     assert payouts._post(life.tools, _lightning(life), held) is None
@@ -475,7 +475,7 @@ def test_who_is_sending_when_a_person_speaks_sends_nothing_more(life: Life) -> N
     life.work()
     rows.let_pass(life.tools, Payout, 3 * HOUR)
     life.make_due()
-    held = payouts._claim(life.tools, _payout(life).id)
+    held = held_payouts.claim(life.tools, _payout(life).id)
     assert held is not None
 
     doubtful_payouts.vouch_failed(life.tools, held.id, 1)
@@ -692,7 +692,7 @@ def test_given_a_worker_that_died_after_committing_the_post_then_it_is_made_up_f
     life: Life,
 ) -> None:
     claimed(life)
-    held = payouts._claim(life.tools, _payout(life).id)
+    held = held_payouts.claim(life.tools, _payout(life).id)
     assert held is not None
     noted = payouts._note(life.tools, "payouts.posting", held, {"posts": Payout.posts + 1})
     assert noted is not None  # and here it dies
@@ -818,12 +818,12 @@ def test_the_looks_become_rarer_the_longer_it_takes(life: Life) -> None:
 
 def test_a_zombie_cannot_fail_what_another_worker_has_paid(life: Life) -> None:
     view = claimed(life)
-    zombie = payouts._claim(life.tools, _payout(life).id)
+    zombie = held_payouts.claim(life.tools, _payout(life).id)
     assert zombie is not None
     assert _look_again(life) is PayoutState.PAID
 
     reading = PayoutReading(outcome=PayoutOutcome.FAILED)
-    payouts._record_failed(life.tools, zombie, reading)
+    held_payouts.end_as_failed(life.tools, zombie, reading)
     assert payouts._post(life.tools, _lightning(life), zombie) is None
 
     assert _payout(life).state is PayoutState.PAID
@@ -833,13 +833,13 @@ def test_a_zombie_cannot_fail_what_another_worker_has_paid(life: Life) -> None:
 
 def test_a_zombie_cannot_fail_what_another_worker_is_looking_at(life: Life) -> None:
     view = claimed(life)
-    zombie = payouts._claim(life.tools, _payout(life).id)
+    zombie = held_payouts.claim(life.tools, _payout(life).id)
     assert zombie is not None
     life.make_due()
-    assert payouts._claim(life.tools, zombie.id) is not None
+    assert held_payouts.claim(life.tools, zombie.id) is not None
 
     reading = PayoutReading(outcome=PayoutOutcome.FAILED)
-    payouts._record_failed(life.tools, zombie, reading)
+    held_payouts.end_as_failed(life.tools, zombie, reading)
 
     assert _payout(life).state is PayoutState.SENDING
     assert life.debts(view) == [("late", 10, "paying")]
