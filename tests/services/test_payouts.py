@@ -170,7 +170,7 @@ def test_however_many_payouts_are_in_doubt_and_for_how_long_a_share_of_the_reque
     real = {"lnbits_url": life.stand_in.url, "lnbits_requests_per_minute": 60}
     settings = life.tools.settings.model_copy(update=real)
     limited = replace(life, tools=life.tools.with_(settings=settings))
-    monkeypatch.setattr(payouts, "REQUESTS_OF_A_LOOK", 1000)  # as if they were hundreds
+    monkeypatch.setattr(held_payouts, "REQUESTS_OF_A_LOOK", 1000)  # as if they were hundreds
     life.stand_in.top_up(1_000)
     life.stand_in.arm(_fault("lnbits.pay", FaultKind.PAYMENT_PENDING, reads=50, times=2))
     for _ in range(2):
