@@ -8,7 +8,7 @@ import sys
 
 import structlog
 
-QUIET = ("urllib3", "httpx2", "httpcore2", "anthropic", "openai", "kombu", "amqp", "celery.beat")
+QUIET = ("httpx2", "httpcore2", "anthropic", "openai", "kombu", "amqp", "celery.beat")
 """Libraries whose INFO lines could hold addresses or invoices, or say the same every second."""
 SHARED: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -41,6 +41,9 @@ def set_up(log_format: str) -> None:
     root.setLevel(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Its warnings name whole addresses, queries included, and what it could not read of an answer.
+    # What it warns about comes to us as an error where it matters.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     # One line for every task received and done would say what the moves say better.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.ERROR)

@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
 BETWEEN_TRIES_SECONDS = 5.0
 
 
@@ -21,6 +24,21 @@ class Incarnation:
     started: str
     database: int
     table_file: int
+
+    def __str__(self) -> str:
+        return f"{self.database}/{self.table_file}/{self.started}"
+
+
+def incarnation_of(session: Session) -> Incarnation:
+    """Restoring, replacing or failing over changes one of these at least."""
+    started, database, table_file = session.execute(
+        text(
+            "SELECT pg_postmaster_start_time()::text,"
+            " (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
+            " pg_relation_filenode('payouts')::bigint"
+        )
+    ).one()
+    return Incarnation(started=started, database=database, table_file=table_file)
 
 
 class Proof:

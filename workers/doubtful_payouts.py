@@ -4,6 +4,7 @@
     python -m workers.doubtful_payouts paid 12 257e… 1500   the node has paid it, for a fee in msats
     python -m workers.doubtful_payouts failed 12 3          it has not, and cannot any more
     python -m workers.doubtful_payouts lnbits-restored      LNbits may have forgotten any of them
+    python -m workers.doubtful_payouts wallet-left 5f3c…    all that this wallet has paid is known
 
 Look the payment up by its hash, at the node behind LNbits: nearly all end by themselves. Wants the
 environment of any process that has a database. Exit code 1 when what was wished was refused.
@@ -13,7 +14,7 @@ import argparse
 import sys
 
 from models.money import Msats
-from services.money import doubtful_payouts
+from services.money import doubtful_payouts, wallets
 from services.money.doubtful_payouts import Doubt
 from services.toolbox import Toolbox
 from workers import command
@@ -35,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     failed.add_argument("payout", type=int)
     failed.add_argument("times", type=int, help="how often it was handed over, as listed")
     wishes.add_parser("lnbits-restored", help="that LNbits has no row of one proves nothing")
+    left = wishes.add_parser("wallet-left", help="another wallet may pay in place of this one")
+    left.add_argument("wallet", help="the id of the wallet that paid so far, as LNbits shows it")
     return parser
 
 
@@ -47,6 +50,8 @@ def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
         doubtful_payouts.vouch_failed(tools, wish.payout, wish.times)
     if wish.wish == "lnbits-restored":
         doubtful_payouts.distrust_missing_rows(tools)
+    if wish.wish == "wallet-left":
+        wallets.leave(tools, wish.wallet)
     waiting = doubtful_payouts.waiting(tools)
     sys.stdout.writelines(_line(doubt) for doubt in waiting)
     sys.stdout.write(f"{len(waiting)} in doubt\n")

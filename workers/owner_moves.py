@@ -1,7 +1,8 @@
 """``python -m workers.owner_moves``: list what waits to be booked as the owner's, and book it.
 
     python -m workers.owner_moves                                 list
-    python -m workers.owner_moves book m12 --note "float"         it was mine (also: book all)
+    python -m workers.owner_moves book m12 --note "float"         it was mine
+    python -m workers.owner_moves book all --note "float"         all that names no job was mine
     python -m workers.owner_moves refund m12                      it was the refund of its job
     python -m workers.owner_moves state -70.5 --note "old wallet" sats that no wallet row shows
 
@@ -69,13 +70,19 @@ def _act(tools: Toolbox, wish: argparse.Namespace) -> int:
 
 def _book(tools: Toolbox, wish: argparse.Namespace) -> None:
     if wish.wish == "book":
-        every = [what.reference for what in owner_moves.waiting(tools) if what.is_over]
-        for reference in every if wish.reference == "all" else [wish.reference]:
+        named = _for_no_job(tools) if wish.reference == "all" else [wish.reference]
+        for reference in named:
             owner_moves.book(tools, reference, note=wish.note)
     if wish.wish == "refund":
         owner_moves.book_as_payout(tools, wish.reference)
     if wish.wish == "state":
         owner_moves.state(tools, wish.msats, note=wish.note)
+
+
+def _for_no_job(tools: Toolbox) -> list[str]:
+    """What says that it was the refund of a job is the owner's only if it is said by name."""
+    waiting = owner_moves.waiting(tools)
+    return [what.reference for what in waiting if what.is_over and what.job_id is None]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from gateways.errors import OutsideError
+from gateways.errors import OutsideError, Refused
 from models.database import ago
 from models.invoice import Receipt
 from models.ledger import Account, LedgerEntry
@@ -22,7 +22,8 @@ from models.reconciliation import Reconciliation, Verdict
 from services.money import adoption, payments, wallet_lists, wallet_moves
 from services.money.wallet_lists import ReadTo, Wallets
 from services.money.wallet_moves import Open
-from services.proof import Incarnation
+from services.money.wallets import is_paying_wallet_proved, note_comparison
+from services.proof import incarnation_of
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -73,11 +74,15 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
     """Compare once and put it on record. Safe to run at any time, also twice at once.
 
     ``everything`` reads all lists and the whole ledger anew, instead of what is new since the last
-    run. Raises Unavailable or Refused when LNbits does not answer: then nothing is concluded.
+    run. Raises Unavailable or Refused when LNbits does not answer, and Refused when the key is not
+    known to open the wallet on record: then nothing is concluded.
     """
     assert tools.payouts is not None, "only the money worker sees the paying wallet"
+    if not is_paying_wallet_proved(tools, tools.payouts):
+        # what came and went in a wallet that is none of ours is not to be explained by our books
+        raise Refused("the paying wallet is not the one on record", code="wallet_not_proved")
     with tools.database.transaction("reconcile.start") as session:
-        incarnation, began = _incarnation(session), session.scalars(select(func.now())).one()
+        incarnation, began = incarnation_of(session), session.scalars(select(func.now())).one()
         last = newest(session)
         before = _books(session, _EMPTY if everything else _remembered(last))
     if everything:
@@ -99,22 +104,12 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
         kept_back = _under_way(session, since=began)
         result = _judged(session, before, wallets, unrecorded, kept_back, last)
         _record(session, result, before)
+        if result.verdict is not Verdict.SHORTFALL:
+            note_comparison(session, wallets.paying_wallet_id, incarnation)
     _tell(result)
     if result.verdict is not Verdict.SHORTFALL:
         tools.proof.remember(incarnation)
     return result
-
-
-def _incarnation(session: Session) -> Incarnation:
-    """Restoring, replacing or failing over changes one of these at least."""
-    started, database, table_file = session.execute(
-        text(
-            "SELECT pg_postmaster_start_time()::text,"
-            " (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),"
-            " pg_relation_filenode('payouts')::bigint"
-        )
-    ).one()
-    return Incarnation(started=started, database=database, table_file=table_file)
 
 
 def prove(tools: Toolbox) -> bool:
@@ -131,7 +126,7 @@ def prove(tools: Toolbox) -> bool:
 
 def _is_covered(tools: Toolbox) -> bool:
     with tools.database.reading("reconcile.incarnation") as session:
-        return tools.proof.covers(_incarnation(session))
+        return tools.proof.covers(incarnation_of(session))
 
 
 def _compare(tools: Toolbox) -> None:

@@ -4,6 +4,8 @@ A key of another wallet works perfectly well. It only sees none of our payments,
 time what the first wallet has sent.
 """
 
+from dataclasses import dataclass, replace
+
 import structlog
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -15,12 +17,33 @@ from models.invoice import Invoice
 from models.job import Job
 from models.payout import Payout, PayoutState
 from models.tick import Tick
+from services.errors import NotBooked
+from services.proof import Incarnation, incarnation_of
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
 
 _PROOF = Tick.name == TaskName.CHECK_PAYOUTS.value
-"""The duty's row, whose cursor is ``wallet id:mark of the key that opened it``."""
+"""The duty's row, whose cursor is what is on record of the paying wallet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnRecord:
+    """Which wallet pays. The ids and marks are without colons."""
+
+    wallet: str
+    key: str
+    """Mark of the key that was seen to open it."""
+    compared: str
+    """Incarnation of the database in which a comparison missed nothing; empty = none so far."""
+
+    @classmethod
+    def read(cls, cursor: str) -> "_OnRecord":
+        wallet, key, compared = (*cursor.split(":", 2), "")[:3]
+        return cls(wallet=wallet, key=key, compared=compared)
+
+    def written(self) -> str:
+        return f"{self.wallet}:{self.key}:{self.compared}"
 
 
 def check_income(tools: Toolbox) -> None:
@@ -60,19 +83,62 @@ def check_payouts(tools: Toolbox) -> None:
     """Prove that the admin key may pay, and put on record which wallet it pays from.
 
     One request. While a payout is in doubt only the wallet that it was handed to can tell what
-    became of it. Raises Unavailable, or Refused with ``wrong_key``, ``key_cannot_pay`` or
-    ``other_wallet``.
+    became of it, and only the wallet that paid can tell what a restored database has forgotten.
+    Raises Unavailable, or Refused with ``wrong_key``, ``key_cannot_pay``, ``other_wallet`` or
+    ``left_unread``.
     """
     assert tools.payouts is not None, "only the money worker pays"
     wallet, mark = tools.payouts.wallet_id(), tools.payouts.key_mark()
     with tools.database.transaction("wallets.paying") as session:
-        proved = session.scalar(select(Tick.cursor).where(_PROOF).with_for_update())
-        is_new = proved is not None and proved.partition(":")[0] != wallet
-        if is_new and _is_any_payout_in_doubt(session):
-            raise Refused("payouts of another wallet are in doubt", code="other_wallet")
-        session.execute(update(Tick).where(_PROOF).values(cursor=f"{wallet}:{mark}"))
+        known = _on_record(session) or _OnRecord(wallet=wallet, key=mark, compared="")
+        is_new = known.wallet != wallet
+        if is_new:
+            _check_may_be_left(session, known)
+        _put_on_record(session, replace(known, wallet=wallet, key=mark))
     if is_new:
         logger.warning("paying from another wallet now")
+
+
+def _check_may_be_left(session: Session, known: _OnRecord) -> None:
+    """Raise Refused if only the wallet on record can tell what became of some money."""
+    if _is_any_payout_in_doubt(session):
+        raise Refused("payouts of another wallet are in doubt", code="other_wallet")
+    if known.compared != str(incarnation_of(session)):
+        raise Refused("another wallet may have paid what nobody remembers", code="left_unread")
+
+
+def note_comparison(session: Session, wallet: str, incarnation: Incarnation) -> None:
+    """Put on record that this incarnation of the database knows all that this wallet has paid.
+
+    Does nothing if another wallet is on record by now. Safe to repeat.
+    """
+    known = _on_record(session)
+    if known is not None and known.wallet == wallet and known.compared != str(incarnation):
+        _put_on_record(session, replace(known, compared=str(incarnation)))
+
+
+def leave(tools: Toolbox, wallet: str) -> None:
+    """A person's word that this database knows all that the wallet on record has paid.
+
+    Then another may take its place. Safe to repeat. Raises NotBooked if it is not on record.
+    """
+    with tools.database.transaction("wallets.left") as session:
+        known = _on_record(session)
+        if known is None or known.wallet != wallet:
+            on_record = "none" if known is None else known.wallet
+            raise NotBooked(f"That is not the wallet on record, which is {on_record}.")
+        _put_on_record(session, replace(known, compared=str(incarnation_of(session))))
+    logger.warning("a person says that the paying wallet may be left")
+
+
+def _on_record(session: Session) -> _OnRecord | None:
+    """None = no wallet so far. Nobody else changes it before this transaction ends."""
+    cursor = session.scalar(select(Tick.cursor).where(_PROOF).with_for_update())
+    return None if cursor is None else _OnRecord.read(cursor)
+
+
+def _put_on_record(session: Session, known: _OnRecord) -> None:
+    session.execute(update(Tick).where(_PROOF).values(cursor=known.written()))
 
 
 def _is_any_payout_in_doubt(session: Session) -> bool:
@@ -99,4 +165,4 @@ def holds_paying_wallet(session: Session, key_mark: str) -> bool:
 
 
 def _is_of(proof: str | None, key_mark: str) -> bool:
-    return proof is None or proof.partition(":")[2] == key_mark
+    return proof is None or _OnRecord.read(proof).key == key_mark

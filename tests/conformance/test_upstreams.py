@@ -1,6 +1,7 @@
 """Creators' servers: what they are sent, what is taken of their answers, whom they may be."""
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -130,6 +131,18 @@ def test_an_answer_that_cannot_be_sold_is_an_error_that_names_neither_answer_nor
     assert error.code == code
     assert error.__cause__ is None or "wallet" not in str(error.__cause__)
     assert all(word not in str(error) for word in ("wallet", "token", "secret"))
+
+
+@pytest.mark.usefixtures("log_listener")
+def test_a_line_that_is_no_header_puts_neither_address_nor_answer_into_the_log(
+    internet: Internet, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nA: their-secret\r\nno header\r\n\r\nhi"
+    internet.wallet.says(Say(head=broken))
+
+    ask(internet, GET, values={"word": "said in confidence"})
+
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
 def test_json_may_be_nested_as_deep_as_is_said(internet: Internet) -> None:

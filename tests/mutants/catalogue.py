@@ -88,6 +88,17 @@ MUTANTS = (
         caught_by=_matrix(life="new", fault="lease", points="refunds.check_state:after_commit"),
     ),
     Mutant(
+        name="a wallet that nobody has read since a restore is left",
+        changes=(
+            Change(
+                file="services/money/wallets.py",
+                old="    if known.compared != str(incarnation_of(session)):",
+                new="    if False:",
+            ),
+        ),
+        caught_by=("tests/restored", "-k", "another_wallet_has_paid"),
+    ),
+    Mutant(
         name="520 = failed",
         changes=(
             Change(

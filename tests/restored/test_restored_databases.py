@@ -11,15 +11,21 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
+from config.queues import TaskName
 from config.settings import Settings
+from gateways.errors import Refused
+from gateways.http import HttpClient
 from gateways.lightning import PayoutMark, Payouts, SendReport
+from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
 from local.servers.postgresql import postgres_binaries
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
+from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
 from local.stand_in.testing import StandInClient
 from models import schema
 from models.invoice import InvoiceKind
 from models.ledger import Account
 from models.lifecycle import JobState
+from models.money import Sats
 from models.payout import Payout, PayoutState
 from models.reconciliation import Verdict
 from models.refund_destination import DestinationState, RefundDestination
@@ -28,14 +34,16 @@ from services import toolbox
 from services.errors import Conflict, NotBooked
 from services.jobs import intake
 from services.jobs.intake import JobView
-from services.money import owner_moves, payments, reconcile, refunds
-from services.operate import health
+from services.money import owner_moves, payments, reconcile, refunds, wallets
+from services.operate import health, ticks
+from services.proof import Proof
 from services.toolbox import Role
 from tests.conftest import Servers
 from tests.support import audit, rows
 from tests.support.books import assert_balanced
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.life import Life
+from tests.support.operator import Operator
 from tests.support.owing import address_at, claim, owing, owing_to
 from tests.support.rows import all_of, only
 
@@ -197,6 +205,110 @@ def test_a_refund_that_the_backup_has_forgotten_is_not_paid_again(deployment: De
     assert deployment.sent() == [10, 10]
     assert {payout.state for payout in all_of(deployment.life.tools, Payout)} >= {PayoutState.PAID}
     assert {debt.state.value for debt in deployment.life.view(second).debts} == {"paid"}
+    sound(deployment)
+
+
+def paying_from_elsewhere(deployment: Deployment) -> Life:
+    """The same deployment with a paying wallet that takes no income."""
+    key = LnbitsPayouts(deployment.stand_in.url, PAYOUTS_ADMIN_KEY, HttpClient())
+    life = deployment.life
+    return Life(life.tools.with_(payouts=key, proof=Proof()), life.doorbell, life.stand_in)
+
+
+def fund_elsewhere(deployment: Deployment) -> None:
+    income = LnbitsIncome(deployment.stand_in.url, PAYOUTS_INVOICE_KEY, HttpClient())
+    money = income.create_invoice(Sats(1_000), memo="float", lifetime=timedelta(hours=1))
+    assert deployment.stand_in.pay(money.payment_hash)
+
+
+def paid_by(deployment: Deployment, wallet: str) -> int:
+    effects = deployment.stand_in.effects("payment_out")
+    return sum(effect.details["wallet"] == wallet for effect in effects)
+
+
+def test_what_another_wallet_has_paid_since_the_backup_is_not_paid_again_by_the_one_of_now(
+    deployment: Deployment,
+) -> None:
+    """Only the wallet that paid it knows; so it has to be read before it may be left."""
+    fund_elsewhere(deployment)
+    old = paying_from_elsewhere(deployment)
+    view = owing(old)
+    assert ticks.run(old.tools, TaskName.CHECK_PAYOUTS)
+    reconcile.run(old.tools)
+    deployment.back_up()
+    claim(old, view)
+    old.work()
+    reconcile.run(old.tools)
+    deployment.stand_in.top_up(2_000)
+    wallets.check_payouts(deployment.life.tools)
+
+    deployment.restore()
+    new, old = deployment.life, paying_from_elsewhere(deployment)
+    for ask, code in (
+        (wallets.check_payouts, "left_unread"),
+        (reconcile.run, "wallet_not_proved"),
+    ):
+        with pytest.raises(Refused) as refused:
+            ask(new.tools)
+        assert refused.value.code == code
+    claimed_anew(deployment, view)
+    new.make_due()
+    new.work()
+    assert (paid_by(deployment, "payouts"), paid_by(deployment, "service")) == (1, 0)
+
+    deployment.life = old
+    wallets.check_payouts(old.tools)
+    deployment.work()
+    assert {debt.state.value for debt in old.view(view).debts} == {"paid"}
+    wallets.check_payouts(new.tools)
+    assert (paid_by(deployment, "payouts"), paid_by(deployment, "service")) == (1, 0)
+
+
+def test_a_wallet_that_cannot_be_read_any_more_is_left_at_the_word_of_a_person(
+    deployment: Deployment,
+) -> None:
+    assert ticks.run(deployment.life.tools, TaskName.CHECK_PAYOUTS)
+    reconcile.run(deployment.life.tools)
+    deployment.back_up()
+    deployment.restore()
+    elsewhere = paying_from_elsewhere(deployment).tools
+    operator = Operator(tools=deployment.life.tools)
+    payouts = deployment.life.tools.payouts
+    assert payouts is not None
+
+    mistaken = operator("workers.doubtful_payouts", "wallet-left", "another")
+    assert (mistaken.returncode, payouts.wallet_id() in mistaken.stderr) == (1, True)
+    with pytest.raises(Refused):
+        wallets.check_payouts(elsewhere)
+
+    left = operator("workers.doubtful_payouts", "wallet-left", payouts.wallet_id())
+
+    assert (left.returncode, left.stdout.splitlines()[-1]) == (0, "0 in doubt")
+    wallets.check_payouts(elsewhere)
+
+
+def test_all_that_waits_is_the_owners_but_for_what_says_that_it_was_the_refund_of_a_job(
+    deployment: Deployment,
+) -> None:
+    """It would be paid a second time, once its job is done again."""
+    view = deployment.life.executing()
+    deployment.back_up()
+    deployment.life.make_due()
+    deployment.life.work()
+    claim(deployment.life, deployment.life.view(view))
+    deployment.life.work()
+
+    deployment.restore()
+    reconcile.run(deployment.life.tools)
+    operator = Operator(tools=deployment.life.tools)
+    booked = operator("workers.owner_moves", "book", "all", "--note", "float")
+    deployment.work()
+    claimed_anew(deployment, view)
+    deployment.work()
+
+    assert (booked.returncode, booked.stdout.splitlines()[-1]) == (0, "1 waiting")
+    assert deployment.life.state(view) is JobState.COMPLETE
+    assert len(deployment.sent()) == 1
     sound(deployment)
 
 

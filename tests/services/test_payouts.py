@@ -883,13 +883,13 @@ def test_who_freezes_between_counting_a_post_and_making_it_wakes_too_late_to_mak
 def test_nothing_is_sent_from_a_wallet_that_was_exchanged_just_before(life: Life) -> None:
     """The other wallet would know nothing of it."""
     claimed(life)
-    reconcile.run(life.tools)
     other = LnbitsPayouts(life.stand_in.url, PAYOUTS_ADMIN_KEY, HttpClient())
 
     def exchange() -> None:
         wallets.check_payouts(life.tools.with_(payouts=other))
 
     assert ticks.run(life.tools, TaskName.CHECK_PAYOUTS)
+    reconcile.run(life.tools)
     with just_before(life.tools, payouts, "_count_post", exchange) as exchanged:
         life.work()
 

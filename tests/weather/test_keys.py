@@ -207,7 +207,7 @@ def test_given_a_refund_in_doubt_that_a_person_calls_failed_then_another_wallet_
 ) -> None:
     """Its row would be looked for there in vain, and all refunds would wait for it."""
     a_claim(sky)
-    sky.come_round(PAYOUTS)
+    sky.come_round(PAYOUTS, TaskName.RECONCILE)
     sky.storm("lnbits.pay", STORMS["reset"])
     sky.life.work()
     sky.clear()
@@ -243,7 +243,7 @@ def test_given_a_key_that_is_revoked_while_a_refund_is_in_doubt_then_readyz_says
 def test_given_a_new_key_that_is_not_proved_yet_then_nothing_is_sent_until_it_is(
     sky: Sky, elsewhere: Toolbox
 ) -> None:
-    sky.come_round(PAYOUTS)
+    sky.come_round(PAYOUTS, TaskName.RECONCILE)
     view = a_claim(sky)
 
     payouts.send(elsewhere, only(sky.tools, Payout).id)
