@@ -80,8 +80,8 @@ doubtful-payouts: ## list refunds whose end is not known; DO="failed 12 3" says 
 doubtful-runs: ## list runs of which nobody knows whether they were paid; DO="settled 12 0x…" books one
 	@$(SETUP) && $(VENV) -m workers.doubtful_runs $(DO)
 
-owner-moves: ## list what waits to be booked as the owner's (docs/operations.md tells how)
-	@$(SETUP) && $(VENV) -m workers.owner_moves
+owner-moves: ## list what waits to be booked as the owner's; DO='book m12 --note "rent"' books it
+	@$(SETUP) && $(VENV) -m workers.owner_moves $(DO)
 
 books: ## write the whole ledger as beancount text: make -s books > ledger.beancount
 	@$(SETUP) && $(VENV) -m workers.books

@@ -20,6 +20,7 @@ from app.api.health import health
 from app.api.hooks import hooks
 from app.api.instant import instant
 from app.api.jobs import is_job_id, jobs
+from app.api.planned import planned
 from app.api.resources import resources
 from app.api.usage import usage
 from app.pages.api_docs import pages
@@ -79,6 +80,7 @@ def create_app(tools: Toolbox, *, schema_revision: str) -> Flask:
     for blueprint in (health, jobs, demo, usage, resources, creators, instant):
         api.register_blueprint(blueprint)
     app.register_blueprint(hooks)
+    app.register_blueprint(planned)
     app.register_blueprint(pages)
     if tools.bench_payer is not None and tools.settings.app_env is not AppEnv.PRODUCTION:
         app.register_blueprint(bench)

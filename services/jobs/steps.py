@@ -4,7 +4,7 @@ A worker that takes a job over finds the stored answer and does not call again, 
 that was under way when a worker died is made twice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import structlog
@@ -34,6 +34,9 @@ SPENT_ATTEMPTS_MAX = 2
 OPERATORS_TROUBLE = frozenset({"http_401", "http_402", "http_403", "http_404"})
 """Refusals that are about our key or model, not about the request: the operator can mend them."""
 
+LEAST_TIME = timedelta(seconds=5)
+"""For a call, however near the deadline is: in less than this it would be paid for in vain."""
+
 STATE_OF = {Step.EVALUATE: JobState.EVALUATING, Step.EXECUTE: JobState.EXECUTING}
 _SPENT = frozenset({AttemptOutcome.UNREADABLE, AttemptOutcome.DOUBTFUL, AttemptOutcome.SUPERSEDED})
 
@@ -47,6 +50,8 @@ class Assignment:
     step: Step
     waited: timedelta
     """Since the job came into this state."""
+    left: timedelta | None
+    """Until the job is given up; None = it never is."""
     attempts_so_far: int
     attempt_id: int | None
     """The journal row of the call to make; None = the step has its answer."""
@@ -83,6 +88,7 @@ def take(
             claim=claim,
             step=step,
             waited=claimed.at - job.moved_at,
+            left=None if job.give_up_at is None else job.give_up_at - claimed.at,
             attempts_so_far=len(history),
             attempt_id=answered.id if answered else attempt.id,
             answer=_stored_answer(answered) if answered else None,
@@ -138,7 +144,7 @@ def ask(tools: Toolbox, assignment: Assignment, question: Question) -> Answer | 
     if assignment.answer is not None:
         return assignment.answer
     try:
-        answer = tools.language_model(question.model).ask(question)
+        answer = tools.language_model(question.model).ask(_in_time(question, assignment.left))
     except OutsideError as error:
         trouble = error
         insist(lambda: _record_error(tools, assignment, trouble), for_long=tools.settings.lease)
@@ -147,6 +153,13 @@ def ask(tools: Toolbox, assignment: Assignment, question: Question) -> Answer | 
         lambda: _store(tools, assignment, question.model, answer), for_long=tools.settings.lease
     )
     return answer if is_ours else None
+
+
+def _in_time(question: Question, left: timedelta | None) -> Question:
+    """A call that outlived the job's deadline would be paid for by us, and its answer by nobody."""
+    if left is None:
+        return question
+    return replace(question, seconds=max(left, LEAST_TIME).total_seconds())
 
 
 def _store(tools: Toolbox, assignment: Assignment, model: str, answer: Answer) -> bool:

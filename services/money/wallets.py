@@ -18,6 +18,7 @@ from models.job import Job
 from models.payout import Payout, PayoutState
 from models.tick import Tick
 from services.errors import NotBooked
+from services.money.payments import LATE_GRACE
 from services.proof import Incarnation, incarnation_of
 from services.toolbox import Toolbox
 
@@ -62,14 +63,15 @@ def check_income(tools: Toolbox) -> None:
 def _invoices_that_must_be_there(tools: Toolbox) -> list[str]:
     """The newest if it can be paid, whoever issued it, and the one that has been open the longest.
 
-    Not any invoice: LNbits may tidy away what has expired.
+    Not any invoice: LNbits may tidy away what has expired, and of those that nobody can pay any
+    more one that LNbits has lost would look like a wrong key for ever.
     """
     newest = select(func.max(Invoice.id)).scalar_subquery()
     # not the first one in order: a planner may look for it among all that were ever issued
     open_longest = (
         select(func.min(Invoice.id))
         .join(Job, Job.id == Invoice.job_id)
-        .where(Job.payable_until.is_not(None))
+        .where(Job.payable_until.is_not(None), func.now() < Invoice.expires_at + LATE_GRACE)
         .scalar_subquery()
     )
     asked_about = or_(

@@ -238,3 +238,16 @@ def test_given_no_unpaid_invoice_then_cancelling_is_a_409(
 
 def test_cancelling_what_nobody_has_is_a_404(client: CheckedClient) -> None:
     assert client.post(f"/api/jobs/{uuid4()}/cancel").status_code == 404
+
+
+def test_events_are_told_as_planned_for_a_job_and_as_nothing_for_another(
+    client: CheckedClient, life: Life
+) -> None:
+    ours = f"/api/jobs/{life.create().job.public_id}"
+
+    answers = [client.get(f"{job}/events") for job in (ours, f"/api/jobs/{uuid4()}")]
+
+    assert [(a.status_code, a.json["code"]) for a in answers] == [
+        (400, "not_supported"),
+        (404, "job_not_found"),
+    ]

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from io import BytesIO
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from gateways import bolt11
-from gateways.llms import Answer, Question, Stop
 from models.btc_price import BtcPrice
 from models.invoice import InvoiceKind
 from models.money import Usd
@@ -19,25 +18,10 @@ from tests.app.conftest import Build
 from tests.support import rows
 from tests.support.configured import configured
 from tests.support.life import Life
+from tests.support.recording_model import RecordingModel
 
 JSON = "application/json"
 ME = Client(key="192.0.2.1", network="192.0.2.1")
-
-
-class RecordingModel:
-    """A language model that writes down what it is asked."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.asked: list[Question] = []
-
-    def of(self, name: str) -> Self:
-        self.names.append(name)
-        return self
-
-    def ask(self, question: Question) -> Answer:
-        self.asked.append(question)
-        return Answer(text="Work.", stop=Stop.DONE, input_tokens=1, output_tokens=1)
 
 
 def _amount(life: Life) -> object:

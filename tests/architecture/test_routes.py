@@ -53,6 +53,7 @@ ROUTES = {
     ("POST", "/api/jobs"): Access.PUBLIC,
     ("GET", "/api/demo"): Access.PUBLIC,
     ("GET", "/api/jobs/<string:id>"): Access.JOB_ID,
+    ("GET", "/api/jobs/<string:id>/events"): Access.JOB_ID,
     ("POST", "/api/jobs/<string:id>/refund"): Access.JOB_ID,
     ("POST", "/api/jobs/<string:id>/cancel"): Access.JOB_ID,
     ("GET", "/api/creator/usage"): Access.CREATOR,

@@ -20,6 +20,7 @@ from services.money import pricing
 from services.money.pricing import CostTerms, Quote, TokenBound
 from tests.support import rows
 from tests.support.life import Life
+from tests.support.recording_model import RecordingModel
 
 
 def _fault(kind: FaultKind = FaultKind.STATUS, **details: object) -> Fault:
@@ -261,6 +262,27 @@ def test_given_an_outage_until_the_deadline_then_the_job_fails(life: Life) -> No
 
     assert life.view(view).job.error_code == "deadline"
     assert [cause for cause, _, _ in life.debts(view)] == ["failed_work"]
+
+
+@pytest.mark.parametrize(
+    ("passed", "least", "most"),
+    [(0, 3590, 3600), (3540, 50, 60), (3598, 5, 5)],
+    ids=["at once", "a minute before it", "just before it"],
+)
+def test_a_call_gets_no_more_time_than_the_job_has_left(
+    life: Life, passed: int, least: float, most: float
+) -> None:
+    """At the deadline the caller's money is owed back: an answer after it would be at our cost."""
+    view = life.executing()
+    rows.let_pass(life.tools, Job, timedelta(seconds=passed))
+    assignment = _begin(life, view.job.id)
+    assert assignment is not None
+    model = RecordingModel()
+
+    question = execution._question(life.tools, assignment.job)
+    steps.ask(life.tools.with_(language_model=model.of), assignment, question)
+
+    assert [least <= (asked.seconds or 0) <= most for asked in model.asked] == [True]
 
 
 def test_an_answer_that_was_stored_is_delivered_even_after_the_deadline(life: Life) -> None:

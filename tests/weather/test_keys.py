@@ -140,7 +140,7 @@ def test_with_a_key_of_another_wallet_nothing_expires_and_a_payment_is_found_lat
     view, unpaid = sky.life.create(), sky.life.create()
     sky.life.pay(view, InvoiceKind.EVAL)
     another = with_keys(invoice=PAYER_INVOICE_KEY)
-    sky.let_invoices_age(2 * 3600)
+    sky.let_invoices_age(3601)
 
     sky.come_round(POLL, SWEEP, INCOME, tools=another)
 
@@ -160,6 +160,23 @@ def test_an_invoice_that_has_expired_long_ago_is_not_looked_for(sky: Sky) -> Non
     sky.come_round(INCOME)
 
     assert sky.check("lightningIncome")["ok"]
+
+
+def test_an_invoice_that_lnbits_has_lost_looks_like_a_wrong_key_only_while_it_can_be_paid(
+    sky: Sky, with_keys: WithKeys
+) -> None:
+    view = sky.life.create()
+    losing = with_keys(invoice=PAYER_INVOICE_KEY)
+    found = []
+
+    for age in (3601, 600, 300):  # its deadline, and the ten minutes that a late payment gets
+        sky.let_invoices_age(age)
+        sky.come_round(SWEEP, INCOME, tools=losing)
+        found.append(sky.check("lightningIncome")["error"])
+
+    assert found == ["other_wallet", None, None]
+    assert sky.life.state(view) is JobState.AWAITING_EVAL_PAYMENT
+    assert not sky.check("invoices")["ok"]
 
 
 @pytest.fixture
