@@ -37,6 +37,7 @@ class Control:
             "GET /health": lambda _: json_reply({"status": "ok"}),
             "POST /stand-in/pay/{payment_hash}": self.pay,
             "POST /stand-in/expire/{payment_hash}": self.expire,
+            "POST /stand-in/fee/{payment_hash}": self.take_fee,
             "GET /stand-in/effects": self.happened,
             "GET /stand-in/counts": lambda _: json_reply(self.counts.as_json()),
             "GET /stand-in/faults": self.armed,
@@ -70,6 +71,15 @@ class Control:
     def expire(self, _: Request, payment_hash: str) -> Reply:
         """An invoice's last second is over now. Nothing says so until LNbits is asked."""
         if not self.node.expire(payment_hash):
+            return json_reply({"error": "No such invoice."}, status=404)
+        return json_reply({"ok": True})
+
+    def take_fee(self, request: Request, payment_hash: str) -> Reply:
+        """An invoice costs its payee ``feeMsat``, now if it is paid or else when it will be."""
+        fee = request.json().get("feeMsat")
+        if type(fee) is not int:
+            return _bad("feeMsat is a whole number.")
+        if not self.node.take_fee(payment_hash, fee):
             return json_reply({"error": "No such invoice."}, status=404)
         return json_reply({"ok": True})
 

@@ -142,6 +142,16 @@ class Node:
         with self._rows.transaction():
             return self._rows.balance(wallet)
 
+    def take_fee(self, payment_hash: str, msats: int) -> bool:
+        """Let an invoice cost its payee this fee, by either sign; at once if it is paid already."""
+        with self._rows.transaction():
+            invoice = self._row(payment_hash, "amount >= 0")
+            if invoice is not None:
+                if invoice.status is Status.SUCCESS:
+                    self._rows.add_to_balance(invoice.wallet, abs(invoice.fee) - abs(msats))
+                self._rows.update(replace(invoice, fee=msats, updated_at=self._rows.moment()))
+            return invoice is not None
+
     def top_up(self, wallet: Wallet, msats: int) -> None:
         """The owner's move: money that no payment explains."""
         with self._rows.transaction():
@@ -238,6 +248,7 @@ class Node:
             wallet=wallet,
             checking_id=f"internal_{invoice.payment_hash}",
             amount=-invoice.amount,
+            fee=0,
             status=Status.PENDING,
             created_at=now,
             updated_at=now,
@@ -306,7 +317,7 @@ class Node:
         return paid
 
     def _arrive(self, invoice: Payment) -> None:
-        self._rows.add_to_balance(invoice.wallet, invoice.amount)
+        self._rows.add_to_balance(invoice.wallet, invoice.amount - abs(invoice.fee))
         now = self._rows.moment()
         paid = self._rows.update(
             replace(invoice, status=Status.SUCCESS, labels="[]", updated_at=now)

@@ -105,6 +105,10 @@ class StandInClient:
         """Let LNbits take an invoice as expired, without waiting for it."""
         self._ask("POST", f"/stand-in/expire/{payment_hash}")
 
+    def take_fee(self, payment_hash: str, msats: int) -> None:
+        """Let LNbits take a fee off an invoice, now if it is paid or else when it will be."""
+        self._ask("POST", f"/stand-in/fee/{payment_hash}", {"feeMsat": msats})
+
     def payer_invoice(self, amount_sats: int, *, memo: str = "refund", expiry: int = 3600) -> str:
         """A BOLT11 of the payer, for the service to pay. ``expiry`` in seconds."""
         body = {"out": False, "amount": amount_sats, "memo": memo, "expiry": expiry}

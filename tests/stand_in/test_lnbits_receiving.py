@@ -270,6 +270,33 @@ def test_an_overpayment_arrives_as_what_was_paid(income: Any, world: StandInClie
     assert income.balance() == 12_500
 
 
+def test_a_fee_is_taken_off_the_payee_when_it_is_paid_or_later_and_never_off_the_payer(
+    income: Any, payer: Any, world: StandInClient
+) -> None:
+    invoice = income.create(10)
+    before = payer.balance()
+
+    world.take_fee(invoice["payment_hash"], 1500)
+    unpaid = income.balance()
+    payer.pay(invoice["bolt11"])
+    settled = income.read(invoice["payment_hash"]).json()["details"]
+    world.take_fee(invoice["payment_hash"], -2000)
+    [listed] = income.page("amount[gt]=0")
+
+    assert (unpaid, settled["amount"], settled["fee"]) == (0, 10_000, 1500)
+    assert (listed["amount"], listed["fee"], income.balance()) == (10_000, -2000, 8000)
+    assert listed["updated_at"] > settled["updated_at"]
+    assert payer.read(invoice["payment_hash"]).json()["details"]["fee"] == 0
+    assert payer.balance() == before - 10_000
+
+
+def test_a_fee_wants_an_invoice_and_a_number(income: Any, world: StandInClient) -> None:
+    payment_hash = income.create()["payment_hash"]
+
+    assert income.post(f"/stand-in/fee/{payment_hash}", {"feeMsat": "1"}).status_code == 400
+    assert income.post("/stand-in/fee/" + "0" * 64, {"feeMsat": 1}).status_code == 404
+
+
 def test_decode_says_what_an_invoice_says(income: Any) -> None:
     invoice = income.create(1000, memo="t")
     nobody = income.with_key(None)
