@@ -69,12 +69,16 @@ class Receipt(Base):
     __tablename__ = "receipts"
     __table_args__ = (
         CheckConstraint("amount_msats > 0", name="amount_positive"),
+        CheckConstraint("fee_msats >= 0", name="fee_not_negative"),
         Index("ix_receipts_unmatched", "id", postgresql_where=text("invoice_id IS NULL")),
     )
 
     id: Mapped[Id]
     payment_hash: Mapped[str] = mapped_column(Text, unique=True)
     amount_msats: Mapped[MsatsColumn]
+    fee_msats: Mapped[MsatsColumn] = mapped_column(
+        server_default="0", comment="what LNbits took off it: our cost, never the caller's"
+    )
     invoice_id: Mapped[int | None] = mapped_column(
         BigInteger, ForeignKey("invoices.id"), index=True
     )

@@ -21,6 +21,7 @@ class Account(StrEnum):
     UNMATCHED = "unmatched"
     """Arrived for no invoice that we know."""
     ROUTING_FEES = "routing_fees"
+    """What payments out have cost us, and what LNbits took off those that came in."""
     ROUNDING = "rounding"
     """Fractions of a sat that we round up in the caller's favour."""
     OWNER = "owner"

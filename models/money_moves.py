@@ -182,12 +182,12 @@ OPEN_WALLET_MOVES = (MoveState.PENDING, MoveState.WAITING)
 
 def note_wallet_move(session: Session, state: MoveState, values: Mapping[str, Any]) -> None:
     """Write down a row of a wallet that nothing of ours explains, or what has become of it."""
+    row = insert(WalletMove).values(state=state, **values)
+    told = {name: row.excluded[name] for name in ("state", "amount_msats", "fee_msats")}
     session.execute(
-        insert(WalletMove)
-        .values(state=state, **values)
-        .on_conflict_do_update(
+        row.on_conflict_do_update(
             index_elements=["payment_hash", "kind", "wallet_id"],
-            set_={"state": state, "amount_msats": values["amount_msats"]},
+            set_=told,
             where=WalletMove.state.in_([*OPEN_WALLET_MOVES, MoveState.VOID]),
         )
     )

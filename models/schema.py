@@ -1,3 +1,3 @@
 """Which revision of the database this code wants. A test compares it with the newest migration."""
 
-HEAD = "0010"
+HEAD = "0011"

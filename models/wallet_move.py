@@ -43,13 +43,17 @@ class MoveState(StrEnum):
 
 
 class WalletMove(Base):
-    """Seen by reconcile. ``amount_msats`` is below zero for what left the wallets, fee included."""
+    """Seen by reconcile. ``amount_msats`` is below zero for what left the wallets, fee included.
+
+    Of what came in, ``fee_msats`` was taken off.
+    """
 
     __tablename__ = "wallet_moves"
     __table_args__ = (
         CheckConstraint(one_of("kind", MoveKind), name="kind_known"),
         CheckConstraint(one_of("state", MoveState), name="state_known"),
         CheckConstraint("amount_msats <> 0", name="moves_something"),
+        CheckConstraint("fee_msats >= 0", name="fee_not_negative"),
         CheckConstraint("(state = 'booked') = (note IS NOT NULL)", name="booked_has_note"),
         UniqueConstraint("payment_hash", "kind", "wallet_id"),
         Index(
@@ -66,6 +70,9 @@ class WalletMove(Base):
     payment_hash: Mapped[str | None] = mapped_column(Text)
     payment_request: Mapped[str | None] = mapped_column(Text)
     amount_msats: Mapped[MsatsColumn]
+    fee_msats: Mapped[MsatsColumn] = mapped_column(
+        server_default="0", comment="what LNbits took off what came in: our cost"
+    )
     changed_at: Mapped[datetime | None] = mapped_column(
         DateTime(timezone=True), comment="by the clock of LNbits; decides nothing"
     )

@@ -31,6 +31,8 @@ class SettledPayment:
 
     payment_hash: str
     amount: Msats
+    fee: Msats = NO_FEE
+    """How much less of it is in the wallet. LNbits may learn that later than that it was paid."""
     settled_at: datetime
     """Aware UTC, by the clock of the Lightning node; for the record only, never for a decision."""
 
@@ -66,7 +68,8 @@ class Movement:
     amount: Msats
     """Below zero for money that goes out; without the fee."""
     fee: Msats
-    """What it cost on top, or may yet while it is PENDING."""
+    """What it cost on top, or may yet while it is PENDING; of money that came, what was taken off.
+    """
     state: MovementState
     changed_at: datetime
     """Aware UTC, by the clock of LNbits: comparable with its own other times only."""

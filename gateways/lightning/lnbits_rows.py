@@ -9,6 +9,7 @@ from typing import Any
 from gateways import bolt11
 from gateways.errors import Unavailable
 from gateways.lightning import (
+    NO_FEE,
     InvoiceReading,
     InvoiceState,
     IssuedInvoice,
@@ -50,7 +51,7 @@ def movement(row: dict[str, Any]) -> Movement | None:
         wallet_id=_text(row, "wallet_id"),
         payment_hash=_text(row, "payment_hash") or _text(row, "checking_id"),
         amount=Msats(amount),
-        fee=_fee(row),
+        fee=_fee(row) if amount < 0 else _fee_taken(row, amount),
         state=state,
         changed_at=changed_at(row),
         mark=_mark(row),
@@ -85,6 +86,15 @@ def _fee(row: dict[str, Any]) -> Msats:
     return Msats(abs(fee) if type(fee) is int else 0)
 
 
+def _fee_taken(row: dict[str, Any], amount: int) -> Msats:
+    """What was taken off income, by whatever sign: LNbits takes it off the balance by either.
+
+    More than there was is no fee and not believed; a balance that is lower by it is a shortfall.
+    """
+    fee = _fee(row)
+    return fee if fee <= amount else NO_FEE
+
+
 def _mark(row: dict[str, Any]) -> PayoutMark | None:
     extra = row.get("extra")
     said = extra.get(_MARK_MEMBER) if isinstance(extra, dict) else None
@@ -117,7 +127,10 @@ def settled(row: dict[str, Any]) -> SettledPayment | None:
     if not isinstance(payment_hash, str) or not HASH.fullmatch(payment_hash):
         return None
     return SettledPayment(
-        payment_hash=payment_hash, amount=Msats(amount), settled_at=changed_at(row)
+        payment_hash=payment_hash,
+        amount=Msats(amount),
+        fee=_fee_taken(row, amount),
+        settled_at=changed_at(row),
     )
 
 

@@ -53,7 +53,10 @@ WITH receipt AS (
     (SELECT coalesce(sum(amount_msats), 0) FROM wallet_moves WHERE state = 'booked')
     AS owners,
     (SELECT coalesce(1000 * sum(amount_sats), 0) FROM payouts WHERE state = 'paid') AS returned,
-    (SELECT coalesce(sum(fee_msats), 0) FROM payouts WHERE state = 'paid') AS fees,
+    (SELECT coalesce(sum(fee_msats), 0) FROM payouts WHERE state = 'paid')
+    + (SELECT coalesce(sum(fee_msats), 0) FROM receipts)
+    + (SELECT coalesce(sum(fee_msats), 0) FROM wallet_moves WHERE state IN ('booked', 'transfer'))
+    AS fees,
     (SELECT coalesce(1000 * sum(amount_sats), 0) FROM debts WHERE state = 'owed') AS owed,
     (SELECT coalesce(1000 * sum(amount_sats), 0) FROM payouts WHERE state = 'sending') AS sending,
     (SELECT coalesce(1000 * sum(i.amount_sats), 0) FROM jobs j JOIN invoices i ON i.job_id = j.id

@@ -42,6 +42,34 @@ def receive(session: Session, receipt: Receipt) -> None:
         amount=receipt.amount_msats,
         job_id=receipt.job_id,
     )
+    take_fee(session, receipt, receipt.fee_msats)
+
+
+def take_fee(session: Session, receipt: Receipt, fee: Msats) -> None:
+    """LNbits took so much off a receipt, or so much more: our cost, whatever is owed of it.
+
+    The receipt has all that was taken so far, which only grows: no event key comes twice.
+    """
+    post(
+        session,
+        f"income_fee:{receipt.payment_hash}:{receipt.fee_msats}",
+        debit=Account.ROUTING_FEES,
+        credit=Account.WALLET,
+        amount=fee,
+        job_id=receipt.job_id,
+    )
+
+
+def take_top_up_fee(session: Session, move_id: int, fee: Msats) -> None:
+    """The same of a top-up of the paying wallet, once it is explained."""
+    post(
+        session,
+        f"top_up_fee:{move_id}",
+        debit=Account.ROUTING_FEES,
+        credit=Account.WALLET,
+        amount=fee,
+        job_id=None,
+    )
 
 
 def earn(session: Session, receipt: Receipt, amount: Sats) -> None:

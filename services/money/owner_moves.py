@@ -150,6 +150,7 @@ def _book_move(session: Session, number: int, note: str) -> None:
     if move is None:
         raise NotBooked(f"m{number} does not wait to be booked.")
     _post(session, f"owner:move:{number}", move.amount_msats, wallet=Account.WALLET)
+    ledger.take_top_up_fee(session, number, move.fee_msats)
 
 
 def _book_receipt(session: Session, number: int, note: str) -> None:

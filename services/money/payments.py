@@ -100,16 +100,21 @@ def _now(tools: Toolbox) -> datetime:
 
 
 def _settle_unknown(tools: Toolbox, payments: list[SettledPayment]) -> int:
-    """Settle the payments of a page that have no receipt yet; returns how many those were."""
+    """Settle the payments of a page that have no receipt yet; returns how many those were.
+
+    Fees that have grown since are booked, too: a row that changes is among the newest again.
+    """
     if not payments:
         return 0
     hashes = [payment.payment_hash for payment in payments]
     with tools.database.reading("payments.known") as session:
-        known = set(
-            session.scalars(select(Receipt.payment_hash).where(Receipt.payment_hash.in_(hashes)))
+        known = session.execute(
+            select(Receipt.payment_hash, Receipt.fee_msats).where(Receipt.payment_hash.in_(hashes))
         )
-    unknown = [payment for payment in payments if payment.payment_hash not in known]
-    _settle_all(tools, unknown)
+        fees = {row.payment_hash: row.fee_msats for row in known}
+    unknown = [each for each in payments if each.payment_hash not in fees]
+    dearer = [each for each in payments if each.fee > fees.get(each.payment_hash, each.fee)]
+    _settle_all(tools, [*unknown, *dearer])
     return len(unknown)
 
 
@@ -133,13 +138,17 @@ def _settle_all(tools: Toolbox, payments: list[SettledPayment]) -> None:
 
 
 def settle(tools: Toolbox, payment: SettledPayment) -> bool:
-    """Take one payment in, in one transaction: receipt, ledger, move. False = it was in already."""
+    """Take one payment in, in one transaction: receipt, ledger, move. False = it was in already.
+
+    Then only its fee may be news.
+    """
     with tools.database.transaction("payments.settle") as session:
         invoice = session.scalar(
             select(Invoice).where(Invoice.payment_hash == payment.payment_hash)
         )
         receipt = _receive(session, payment, invoice)
         if receipt is None:
+            _raise_fee(session, payment)
             return False
         ledger.receive(session, receipt)
         moved = _spend(session, tools, receipt, invoice) if invoice else None
@@ -157,6 +166,7 @@ def _receive(session: Session, payment: SettledPayment, invoice: Invoice | None)
         .values(
             payment_hash=payment.payment_hash,
             amount_msats=payment.amount,
+            fee_msats=payment.fee,
             settled_at=payment.settled_at,
             invoice_id=invoice.id if invoice else None,
             job_id=invoice.job_id if invoice else None,
@@ -164,6 +174,23 @@ def _receive(session: Session, payment: SettledPayment, invoice: Invoice | None)
         .on_conflict_do_nothing(index_elements=[Receipt.payment_hash])
         .returning(Receipt)
     )
+
+
+def _raise_fee(session: Session, payment: SettledPayment) -> None:
+    """Book what LNbits has taken off a payment since it was taken in.
+
+    Never less than before: that may be an older page, or a row that cannot be read. If LNbits does
+    give some of it back, it is a surplus that a person states.
+    """
+    receipt = session.scalars(
+        select(Receipt)
+        .where(Receipt.payment_hash == payment.payment_hash)
+        .with_for_update(key_share=True)  # who owes some of it back need not wait
+    ).one()
+    more = Msats(payment.fee - receipt.fee_msats)
+    if more > 0:
+        receipt.fee_msats = payment.fee
+        ledger.take_fee(session, receipt, more)
 
 
 def _spend(session: Session, tools: Toolbox, receipt: Receipt, invoice: Invoice) -> Job | None:

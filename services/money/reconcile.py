@@ -101,7 +101,7 @@ def run(tools: Toolbox, *, everything: bool = False) -> Result:
     adoption.adopt_what_fits(tools)
     with tools.database.transaction("reconcile.record") as session:
         unrecorded = _unrecorded(session, wallets)
-        kept_back = _under_way(session, since=began)
+        kept_back = Msats(_under_way(session, since=began) + _unrecorded_fees(session, wallets))
         result = _judged(session, before, wallets, unrecorded, kept_back, last)
         _record(session, result, before)
         if result.verdict is not Verdict.SHORTFALL:
@@ -202,6 +202,15 @@ def _unrecorded(session: Session, wallets: Wallets) -> Msats:
         select(Receipt.payment_hash).where(Receipt.payment_hash.in_(list(amounts)))
     )
     return Msats(sum(amounts.values()) - sum(amounts[payment_hash] for payment_hash in known))
+
+
+def _unrecorded_fees(session: Session, wallets: Wallets) -> Msats:
+    """What LNbits has taken off income since its receipts were written: the next poll books it."""
+    fees = {row.payment_hash: row.fee for row in wallets.newest_income if row.fee}
+    recorded = session.execute(
+        select(Receipt.payment_hash, Receipt.fee_msats).where(Receipt.payment_hash.in_(list(fees)))
+    )
+    return Msats(sum(max(0, fees[payment_hash] - fee) for payment_hash, fee in recorded))
 
 
 def _judged(

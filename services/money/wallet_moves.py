@@ -177,6 +177,7 @@ def _values(kind: MoveKind, movement: Movement) -> dict[str, object]:
         "payment_hash": movement.payment_hash,
         "payment_request": movement.payment_request or None,
         "amount_msats": movement.amount - (movement.fee if movement.amount < 0 else 0),
+        "fee_msats": movement.fee if movement.amount > 0 else 0,
         "changed_at": movement.changed_at,
         "marked_job_id": mark.job_id if mark else None,
         "marked_job_digits": mark.job_digits if mark else None,
@@ -191,10 +192,10 @@ def pair_transfers(tools: Toolbox) -> None:
 
 
 def _pair_with_top_ups(session: Session) -> None:
-    """From the income wallet to the paying one: both ends are rows here."""
+    """From the income wallet to the paying one: both ends are rows here, a fee is in no other."""
     sent, arrived = aliased(WalletMove), aliased(WalletMove)
     pairs = session.execute(
-        select(sent.id, arrived.id)
+        select(sent.id, arrived.id, arrived.fee_msats)
         .join(arrived, and_(arrived.payment_hash == sent.payment_hash, arrived.id != sent.id))
         .where(
             sent.kind == MoveKind.SENT,
@@ -206,8 +207,10 @@ def _pair_with_top_ups(session: Session) -> None:
         .order_by(sent.id)
         .with_for_update()  # whom a person books meanwhile is looked at again, and left out
     ).all()
-    ids = [number for pair in pairs for number in pair]
+    ids = [number for sent_id, arrived_id, _ in pairs for number in (sent_id, arrived_id)]
     money_moves.end_wallet_moves(session, ids, MoveState.TRANSFER)
+    for move_id, fee in {arrived_id: fee for _, arrived_id, fee in pairs}.items():
+        ledger.take_top_up_fee(session, move_id, fee)
 
 
 def _pair_with_receipts(session: Session) -> None:
@@ -255,7 +258,10 @@ def is_nobodys() -> ColumnElement[bool]:
 
 @dataclass(frozen=True, kw_only=True)
 class Open:
-    """What is not explained so far, in msats; ``count`` has the receipts without an invoice."""
+    """What is not explained so far, in msats; ``count`` has the receipts without an invoice.
+
+    Of what was topped up, as much as is in the wallet: less its fees.
+    """
 
     count: int
     left: Msats
@@ -263,6 +269,7 @@ class Open:
 
 
 def still_open(session: Session) -> Open:
+    in_the_wallet = WalletMove.amount_msats - WalletMove.fee_msats
     count, left, topped_up = session.execute(
         select(
             func.count(),
@@ -270,7 +277,7 @@ def still_open(session: Session) -> Open:
                 func.sum(case((WalletMove.kind == MoveKind.SENT, -WalletMove.amount_msats))), 0
             ),
             func.coalesce(
-                func.sum(case((WalletMove.kind == MoveKind.TOPPED_UP, WalletMove.amount_msats))), 0
+                func.sum(case((WalletMove.kind == MoveKind.TOPPED_UP, in_the_wallet))), 0
             ),
         ).where(_OPEN)
     ).one()

@@ -19,7 +19,7 @@ class AccountRule(StrEnum):
 # Debits above zero. What is booked, less what should be: nothing is left of an account that fits.
 _FITS_TABLES = """
 WITH nobodys AS (
-    SELECT r.amount_msats,
+    SELECT r.amount_msats, r.fee_msats,
            EXISTS (SELECT FROM wallet_moves m WHERE m.payment_hash = r.payment_hash
                    AND m.kind = 'received') AS owners,
            EXISTS (SELECT FROM wallet_moves m WHERE m.payment_hash = r.payment_hash
@@ -37,7 +37,13 @@ SELECT account FROM (
     UNION ALL
     SELECT 'wallet', -amount_msats FROM wallet_moves WHERE state = 'booked' AND kind <> 'received'
     UNION ALL
-    SELECT 'owner', amount_msats FROM wallet_moves WHERE state = 'booked') AS booked_less_told
+    SELECT 'owner', amount_msats FROM wallet_moves WHERE state = 'booked'
+    UNION ALL
+    SELECT account, sign * fee_msats
+    FROM (SELECT fee_msats FROM nobodys UNION ALL
+          SELECT fee_msats FROM wallet_moves WHERE state IN ('booked', 'transfer')) AS taken
+    CROSS JOIN (VALUES ('wallet', 1), ('routing_fees', -1)) AS both_ends (account, sign)
+) AS booked_less_told
 GROUP BY account HAVING sum(msats) <> 0
 """
 

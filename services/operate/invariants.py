@@ -80,7 +80,8 @@ CROSS JOIN LATERAL (
            coalesce(1000 * sum(amount_sats) FILTER (WHERE state = 'paid'), 0) AS paid
     FROM debts WHERE job_id = j.id) d
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(amount_msats), 0) AS came FROM receipts WHERE job_id = j.id) r
+    SELECT coalesce(sum(amount_msats), 0) AS came, coalesce(sum(fee_msats), 0) AS fees
+    FROM receipts WHERE job_id = j.id) r
 CROSS JOIN LATERAL (
     SELECT coalesce(sum((1000 - amount_msats % 1000) % 1000), 0) AS up
     FROM debts JOIN receipts ON receipts.id = receipt_id
@@ -102,8 +103,8 @@ CROSS JOIN LATERAL (
 WHERE j.id = ANY(:ids)
   AND (b.held, b.earned, b.owed, b.in_flight, p.paid, b.wallet,
        b.fees, b.rounding, b.unmatched, b.owner) IS DISTINCT FROM
-      (i.undelivered, i.delivered, d.owed, d.paying, d.paid, r.came - p.paid - p.fees,
-       p.fees, rounded.up, 0, 0)
+      (i.undelivered, i.delivered, d.owed, d.paying, d.paid,
+       r.came - r.fees - p.paid - p.fees, r.fees + p.fees, rounded.up, 0, 0)
 """
 _PAYOUT_FITS_DEBTS = """
 SELECT p.job_id FROM payouts p

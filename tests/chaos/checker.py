@@ -83,6 +83,7 @@ def _totals(evidence: Evidence, credit: dict[Any, Counter[str]]) -> Sentences:
     if total["unmatched"] != nobodys:
         yield f"unmatched is {total['unmatched']} and should be {nobodys}"
     fees = sum(payout["fee_msats"] or 0 for payout in evidence.tables["payouts"])
+    fees += sum(receipt["fee_msats"] for receipt in evidence.tables["receipts"])
     if -total["routing_fees"] != fees:
         yield f"routing fees are {-total['routing_fees']} and should be {fees}"
 

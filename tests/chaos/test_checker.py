@@ -22,7 +22,8 @@ REFUND = WORK - CHARGE
 
 
 def receipt(number: int, kind: str, sats: int) -> Row:
-    return {"id": number, "payment_hash": kind, "amount_msats": sats * 1000, "job_id": 1}
+    msats = {"amount_msats": sats * 1000, "fee_msats": 0}
+    return {"id": number, "payment_hash": kind, **msats, "job_id": 1}
 
 
 def entry(debit: str, credit: str, sats: int) -> Row:

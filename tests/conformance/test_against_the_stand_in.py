@@ -112,6 +112,24 @@ def test_a_paid_invoice_comes_out_of_the_feed_and_of_its_state_with_what_arrived
     assert income.balance() - before == 22_345
 
 
+def test_a_fee_of_income_is_told_by_the_feed_and_by_its_state_and_is_off_the_balance(
+    income: Income, stand_in: StandInClient
+) -> None:
+    early, late = issue(income).payment_hash, issue(income).payment_hash
+    stand_in.take_fee(early, 1500)
+    for payment_hash in (early, late):
+        stand_in.pay(payment_hash)
+    assert income.balance() == 18_500
+    stand_in.take_fee(late, -700)
+
+    feed = income.settled_payments(page=0, page_size=100)
+
+    assert [(payment.payment_hash, payment.fee) for payment in feed] == [(late, 700), (early, 1500)]
+    states = income.invoice_states([early, late])
+    assert [states[payment.payment_hash].payment for payment in feed] == feed
+    assert income.balance() == 17_800
+
+
 def test_the_feed_is_read_in_pages(income: Income, stand_in: StandInClient) -> None:
     hashes = [issue(income).payment_hash for _ in range(5)]
     for payment_hash in hashes:

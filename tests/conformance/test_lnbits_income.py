@@ -7,7 +7,7 @@ import pytest
 
 from gateways.errors import OutsideError, Refused, Unavailable
 from gateways.http import HttpClient
-from gateways.lightning import Income, InvoiceReading
+from gateways.lightning import Direction, Income, InvoiceReading
 from gateways.lightning.lnbits import LnbitsIncome
 from models.money import Msats, Sats
 from tests.conformance.invoices import PAYMENT_HASH, a_hash, an_invoice
@@ -243,6 +243,48 @@ def test_a_row_that_is_no_settled_income_is_left_out_whatever_was_filtered(
     found = income.settled_payments(page=0, page_size=100)
 
     assert [payment.payment_hash for payment in found] == [a_hash(2)]
+
+
+@pytest.mark.parametrize(
+    ("said", "fee"),
+    [
+        (0, 0),
+        (-1500, 1500),
+        (1500, 1500),
+        (10_000, 10_000),
+        (10_001, 0),
+        (-(10**30), 0),
+        (None, 0),
+        ("1500", 0),
+        (1.5, 0),
+        (True, 0),
+        ({}, 0),
+    ],
+)
+def test_what_lnbits_took_off_income_is_its_fee_by_either_sign_and_never_more_than_came(
+    server: ScriptedServer, income: Income, said: object, fee: int
+) -> None:
+    server.says(page(row(a_hash(1), fee=said)))
+    [payment] = income.settled_payments(page=0, page_size=10)
+    server.says(page(row(a_hash(1), fee=said)))
+    [moved] = income.movements(Direction.IN, page=0, page_size=10).movements
+    server.says(page(row(a_hash(1), fee=said)))
+    state = income.invoice_states([a_hash(1)])[a_hash(1)]
+
+    assert (payment.amount, payment.fee) == (10_000, fee)
+    assert (moved.amount, moved.fee) == (10_000, fee)
+    assert state.payment == payment
+
+
+def test_a_row_that_does_not_speak_of_a_fee_has_none(
+    server: ScriptedServer, income: Income
+) -> None:
+    without = {name: value for name, value in row(a_hash(1)).items() if name != "fee"}
+    server.says(page(without))
+
+    [payment] = income.settled_payments(page=0, page_size=10)
+
+    assert payment.fee == 0
 
 
 def test_a_full_page_without_any_settled_income_is_not_the_end_of_the_feed(

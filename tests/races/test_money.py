@@ -50,6 +50,19 @@ def test_one_payment_that_many_settle_is_taken_in_once(life: Life, kind: Invoice
     assert life.state(view) is working
 
 
+def test_a_fee_that_many_pollers_read_at_once_is_booked_once(life: Life) -> None:
+    view = life.create()
+    settled = _settlement(life, view, InvoiceKind.EVAL)
+    payments.settle(life.tools, settled)
+    life.stand_in.take_fee(settled.payment_hash, 1500)
+
+    results = all_at_once(life.poll)
+
+    assert results == [0] * 8
+    assert rows.only(life.tools, Receipt).fee_msats == 1500
+    assert len(rows.all_of(life.tools, LedgerEntry)) == 2
+
+
 def test_many_pollers_at_once_find_every_payment_once(life: Life) -> None:
     views = [life.create() for _ in range(5)]
     for view in views:

@@ -389,6 +389,30 @@ def test_a_payment_that_the_backup_has_forgotten_is_found_before_its_refund_is_j
     sound(deployment)
 
 
+def test_fees_of_income_that_the_backup_has_forgotten_are_booked_again(
+    deployment: Deployment,
+) -> None:
+    """Of a payment that it does not know, and of one whose fee came later."""
+    life = deployment.life
+    known, later = life.create(), life.create()
+    hashes = [view.invoices[InvoiceKind.EVAL].payment_hash for view in (known, later)]
+    life.pay(known, InvoiceKind.EVAL)
+    life.poll()
+    deployment.back_up()
+    for payment_hash in hashes:
+        deployment.stand_in.take_fee(payment_hash, 1500)
+    life.pay(later, InvoiceKind.EVAL)
+    life.poll()
+    assert life.balances()[Account.ROUTING_FEES] == 3000
+
+    deployment.restore()
+    assert deployment.life.balances()[Account.ROUTING_FEES] == 0
+    payments.read_back(deployment.life.tools, payments.START_UP_OVERLAP)
+
+    assert deployment.life.balances()[Account.ROUTING_FEES] == 3000
+    sound(deployment)
+
+
 def test_a_refund_of_a_job_that_the_backup_does_not_know_waits_for_a_person(
     deployment: Deployment,
 ) -> None:

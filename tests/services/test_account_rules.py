@@ -1,5 +1,6 @@
 """The rules of accounts: silent on what is no job's, loud on every planted defect."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -48,8 +49,10 @@ def a_transfer(life: Life, admin_key: str, invoice_key: str, sats: int) -> None:
     paying.send(an_invoice(life, invoice_key, sats).payment_request)
 
 
-def a_stranger_pays(life: Life, sats: int) -> None:
-    life.stand_in.pay(an_invoice(life, STAND_IN_INVOICE_KEY, sats).payment_hash)
+def a_stranger_pays(life: Life, sats: int, *, fee_msats: int = 0) -> None:
+    invoice = an_invoice(life, STAND_IN_INVOICE_KEY, sats)
+    life.stand_in.take_fee(invoice.payment_hash, fee_msats)
+    life.stand_in.pay(invoice.payment_hash)
     life.poll()
 
 
@@ -64,7 +67,7 @@ def every_kind_of_move(life: Life) -> None:
     a_transfer(life, PAYOUTS_ADMIN_KEY, STAND_IN_INVOICE_KEY, 5)
     life.poll()
     reconcile.run(of_two_wallets)
-    a_stranger_pays(life, 50)
+    a_stranger_pays(life, 50, fee_msats=300)
     owner_moves.book(life.tools, owner_moves.waiting(life.tools)[0].reference, note="float")
     a_stranger_pays(life, 7)
     owner_moves.state(life.tools, -1500, note="fees of the node")
@@ -100,8 +103,8 @@ def test_sound_accounts_break_no_rule(life: Life) -> None:
     balances = life.balances()
     assert (balances[Account.UNMATCHED], balances[Account.OWNER]) == (7000, 48_500)
     jobless = [e.event_key for e in all_of(life.tools, LedgerEntry) if e.job_id is None]
-    kinds = {":".join(key.split(":")[:-1]) for key in jobless}
-    assert kinds == {"receipt", "transfer", "owner:receipt", "owner:move"}
+    kinds = {re.sub(r":[0-9].*|:[0-9a-f]{64}.*", "", key) for key in jobless}
+    assert kinds == {"receipt", "income_fee", "transfer", "owner:receipt", "owner:move"}
     assert invariants.sweep_everything(life.tools) == 0
     assert invariants.sweep(life.tools) == 0
 
@@ -148,6 +151,10 @@ DEFECTS = {
     "the owner's move that is not booked": (
         "DELETE FROM ledger_entries WHERE event_key LIKE 'owner:move:%'",
         {Account.WALLET, Account.OWNER},
+    ),
+    "a fee that is not booked": (
+        "DELETE FROM ledger_entries WHERE event_key LIKE 'income_fee:%'",
+        {Account.WALLET, Account.ROUTING_FEES},
     ),
     "a booking that nobody made": (
         "DELETE FROM wallet_moves WHERE kind = 'received'",

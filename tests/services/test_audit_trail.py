@@ -68,6 +68,8 @@ TAMPERED = {
     " VALUES (999999, 'x:1', 'wallet', 'earned', 1)",
     "a receipt": "UPDATE receipts SET amount_msats = amount_msats + 1"
     " WHERE id = (SELECT max(id) FROM receipts)",
+    "the fee of a receipt": "UPDATE receipts SET fee_msats = fee_msats + 1"
+    " WHERE id = (SELECT max(id) FROM receipts)",
     "a payout": "UPDATE payouts SET amount_sats = amount_sats + 1"
     " WHERE id = (SELECT max(id) FROM payouts)",
 }

@@ -165,6 +165,7 @@ def test_one_step_has_one_answer(life: Life) -> None:
         (Job, {"work_amount_sats": 5, "actual_amount_sats": -1}, "charge_within_payment"),
         (Invoice, {"amount_sats": 0}, "amount_positive"),
         (Receipt, {"amount_msats": -1}, "amount_positive"),
+        (Receipt, {"fee_msats": -1}, "fee_not_negative"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -89,6 +89,10 @@ DEFECTS = {
         "DELETE FROM ledger_entries WHERE job_id = :job AND event_key LIKE 'paid:%'",
         Rule.BOOKS_FIT_TABLES,
     ),
+    "a fee of income that is not booked": (
+        "UPDATE receipts SET fee_msats = 1 WHERE job_id = :job",
+        Rule.BOOKS_FIT_TABLES,
+    ),
     "a debt that nobody paid and that is called paid": (
         "UPDATE payouts SET state = 'failed' WHERE job_id = :job",
         Rule.PAYOUT_FITS_DEBTS,

@@ -31,6 +31,7 @@ from services.toolbox import Toolbox
 
 MSATS = 1000
 _PAYS_FOR = {JobState.EVALUATING: InvoiceKind.EVAL, JobState.EXECUTING: InvoiceKind.WORK}
+_EXPLAINED = {MoveState.BOOKED, MoveState.TRANSFER}
 _Balances = defaultdict[int | None, Counter[Account]]
 _Amounts = defaultdict[str, list[int]]
 """In msats, by payment hash."""
@@ -185,6 +186,16 @@ def _paid_out(payouts: list[Payout]) -> int:
     return sum(payout.amount_sats for payout in payouts if payout.state is PayoutState.PAID)
 
 
+def _fees(tables: _Tables) -> int:
+    """What payouts have cost, and what was taken off money that came and is explained."""
+    explained = [move for move in tables.wallet_moves if move.state in _EXPLAINED]
+    return (
+        sum(payout.fee_msats or 0 for payout in tables.payouts)
+        + sum(receipt.fee_msats for receipt in tables.receipts)
+        + sum(move.fee_msats for move in explained)
+    )
+
+
 def _assert_totals(tables: _Tables, credit: Counter[Account]) -> None:
     nobodys = {row.payment_hash: row for row in tables.receipts if row.invoice_id is None}
     booked = [move for move in tables.wallet_moves if move.state is MoveState.BOOKED]
@@ -197,14 +208,13 @@ def _assert_totals(tables: _Tables, credit: Counter[Account]) -> None:
     explained.update(transfers)
     received = sum(row.amount_msats for row in tables.receipts if row.payment_hash not in explained)
     owners = sum(move.amount_msats for move in booked)
-    fees = sum(payout.fee_msats or 0 for payout in tables.payouts)
     sending = [row.amount_sats for row in tables.payouts if row.state is PayoutState.SENDING]
 
     assert credit[Account.UNMATCHED] == sum(
         row.amount_msats for row in nobodys.values() if row.payment_hash not in explained
     )
     assert credit[Account.OWNER] == owners
-    assert -credit[Account.ROUTING_FEES] == fees
+    assert -credit[Account.ROUTING_FEES] == _fees(tables)
     assert credit[Account.IN_FLIGHT] == MSATS * sum(sending)
     assert sum(credit.values()) == 0, "double entry"
     _assert_equation(credit, received, MSATS * _paid_out(tables.payouts), owners)
