@@ -119,16 +119,16 @@ def claim_refund(body: dict[str, Any], view: JobView) -> Any:
             done=lambda seen: seen.state is not PayoutState.SENDING,
             seconds=tools.settings.refund_wait_seconds if is_seated else 0,
         )
+    if settled.state is PayoutState.FAILED:
+        raise NotNow(
+            "The refund could not be paid now. Nothing is lost; claim it again.",
+            code=ErrorCode.LIGHTNING_UNAVAILABLE,
+            retry_after=max(LIGHTNING_RETRY, refunds.still_to_wait(tools, view.job)),
+        )
     return _refund_answer(settled)
 
 
 def _refund_answer(claim: Claim) -> Any:
-    if claim.state is PayoutState.FAILED:
-        raise NotNow(
-            "The refund could not be paid now. Nothing is lost; claim it again.",
-            code=ErrorCode.LIGHTNING_UNAVAILABLE,
-            retry_after=LIGHTNING_RETRY,
-        )
     is_paid = claim.state is PayoutState.PAID
     body = {
         "ok": is_paid,

@@ -6,7 +6,7 @@ Sending is ``services.money.payouts``, in another process.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.exc import IntegrityError
@@ -22,8 +22,8 @@ from models.lifecycle import AWAITING, WORKING
 from models.money import Sats
 from models.payout import Payout, PayoutState
 from models.refund_destination import DestinationState, RefundDestination
-from services.errors import Conflict, ErrorCode, InvalidRequest, RuleBroken
-from services.money import ledger, refund_invoice
+from services.errors import Conflict, ErrorCode, InvalidRequest, NotNow, RuleBroken
+from services.money import claim_pace, ledger, refund_invoice
 from services.toolbox import Toolbox
 
 
@@ -37,6 +37,16 @@ class Claim:
     state: PayoutState
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Payable:
+    """What an invoice can be paid for, found while the job's row is held."""
+
+    job_id: int
+    amount: Sats
+    earlier: Payout | None
+    """The failed payout of this invoice, to be opened again."""
+
+
 def owed(debts: list[Debt]) -> Sats:
     """All that is still owed, under way or not: it is paid only when it was read back as paid."""
     return Sats(sum(debt.amount_sats for debt in debts if debt.state is not DebtState.PAID))
@@ -45,7 +55,7 @@ def owed(debts: list[Debt]) -> Sats:
 def claim(tools: Toolbox, job: Job, invoice_text: str) -> Claim:
     """Answer a claim for everything owed on a job. Safe to repeat with the same invoice.
 
-    Raises Conflict or InvalidRequest; then nothing was written.
+    Raises Conflict, InvalidRequest or NotNow; then nothing was written.
     """
     known = _known(tools, job, invoice_text)
     if known is not None:
@@ -77,6 +87,12 @@ def look(tools: Toolbox, payout_id: int) -> Claim:
         columns = (Payout.id, Payout.payment_hash, Payout.amount_sats, Payout.state)
         row = session.execute(select(*columns).where(Payout.id == payout_id)).one()
     return _as_claim(row)
+
+
+def still_to_wait(tools: Toolbox, job: Job) -> timedelta:
+    """How long until another claim is taken after one that failed; 0 = at once."""
+    with tools.database.reading("refunds.still_to_wait") as session:
+        return claim_pace.still_to_wait(session, job.id)
 
 
 def _as_claim(payout: Payout | Row[int, str, Sats, PayoutState]) -> Claim:
@@ -149,9 +165,16 @@ def _in_progress() -> Conflict:
 def _open(tools: Toolbox, job: Job, invoice: Bolt11) -> Claim:
     """Commit the payout with its hash, its debts and its ledger entry, all at once."""
     with tools.database.transaction("refunds.open") as session:
-        return _as_claim(
-            open_payout(session, job.id, invoice, network=tools.settings.lightning_network)
-        )
+        payable = _payable(session, job.id, invoice, network=tools.settings.lightning_network)
+        wait = claim_pace.still_to_wait(session, job.id)
+        if wait:
+            raise NotNow(
+                "The refund of this job has failed again and again. Nothing is lost; claim it"
+                " later.",
+                code=ErrorCode.LIGHTNING_UNAVAILABLE,
+                retry_after=wait,
+            )
+        return _as_claim(_write(session, payable, invoice))
 
 
 def open_payout(session: Session, job_id: int, invoice: Bolt11, *, network: str) -> Payout:
@@ -159,12 +182,27 @@ def open_payout(session: Session, job_id: int, invoice: Bolt11, *, network: str)
 
     Raises Conflict (somebody was first), InvalidRequest, or IntegrityError of the live payout.
     """
+    return _write(session, _payable(session, job_id, invoice, network=network), invoice)
+
+
+def _payable(session: Session, job_id: int, invoice: Bolt11, *, network: str) -> _Payable:
     now = _lock(session, job_id)
     amount = uncovered(session, job_id)
     if amount == 0:  # somebody claimed while we waited for the row
         raise _in_progress()
     refund_invoice.check(invoice, amount=amount, network=network, now=now)
-    payout = _payout_for(session, job_id, invoice, amount)
+    earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
+    can_repeat = earlier is not None and _can_repeat(earlier, job_id, invoice, amount)
+    if not can_repeat and (earlier is not None or _is_ours(session, invoice.payment_hash)):
+        raise InvalidRequest(
+            "The invoice was used here before; make a new one.",
+            code=ErrorCode.INVOICE_ALREADY_USED,
+        )
+    return _Payable(job_id=job_id, amount=amount, earlier=earlier)
+
+
+def _write(session: Session, payable: _Payable, invoice: Bolt11) -> Payout:
+    payout = _payout_for(session, payable, invoice)
     _cover(session, payout)
     return payout
 
@@ -189,24 +227,18 @@ def uncovered(session: Session, job_id: int) -> Sats:
     )
 
 
-def _payout_for(session: Session, job_id: int, invoice: Bolt11, amount: Sats) -> Payout:
+def _payout_for(session: Session, payable: _Payable, invoice: Bolt11) -> Payout:
     """A new payout, or the failed one of this invoice, opened again."""
-    earlier = session.scalar(select(Payout).where(Payout.payment_hash == invoice.payment_hash))
-    if earlier is not None and _can_repeat(earlier, job_id, invoice, amount):
-        reopened = money_moves.reopen_payout(session, earlier.id)
+    if payable.earlier is not None:
+        reopened = money_moves.reopen_payout(session, payable.earlier.id)
         if reopened is None:
             raise _in_progress()
         return reopened
-    if earlier is not None or _is_ours(session, invoice.payment_hash):
-        raise InvalidRequest(
-            "The invoice was used here before; make a new one.",
-            code=ErrorCode.INVOICE_ALREADY_USED,
-        )
     payout = Payout(
-        job_id=job_id,
+        job_id=payable.job_id,
         payment_hash=invoice.payment_hash,
         payment_request=invoice.payment_request,
-        amount_sats=amount,
+        amount_sats=payable.amount,
         invoice_expires_at=invoice.expires_at,
         due_at=func.now(),
     )

@@ -108,6 +108,31 @@ def test_given_lightning_that_cannot_pay_then_503_and_the_same_invoice_may_claim
     assert paid.status_code == 200
 
 
+def test_given_a_claim_that_failed_thrice_then_503_tells_when_to_come_again_and_nothing_is_sent(
+    client_with: Build, busy_workers: BusyDoorbell, life: Life, stand_in: StandInClient
+) -> None:
+    client = client_with(refund_wait_seconds=20, collaborators={"doorbell": busy_workers})
+    view = life.complete()
+    amount = owed(client, view)
+    stand_in.top_up(-(stand_in.top_up(0) // 1000))
+    invoice = stand_in.payer_invoice(amount)
+
+    failed = [claim(client, view, {"invoice": invoice}) for _ in range(3)]
+    asked = stand_in.counts().requests["POST /api/v1/payments"]
+    put_off = claim(client, view, {"invoice": invoice})
+    told = [int(answer.headers["Retry-After"]) for answer in (*failed, put_off)]
+
+    assert {(a.status_code, a.json["code"]) for a in (*failed, put_off)} == {
+        (503, "lightning_unavailable")
+    }
+    assert put_off.json["error"] != failed[0].json["error"]
+    assert told[:2] == [10, 10], "the invoice may be put right"
+    assert 10 < told[2] <= 30
+    assert told[3] <= told[2]
+    assert stand_in.counts().requests["POST /api/v1/payments"] == asked
+    assert owed(client, view) == amount
+
+
 def test_given_a_payment_in_doubt_then_202_until_it_is_known(
     client_with: Build, life: Life, stand_in: StandInClient
 ) -> None:

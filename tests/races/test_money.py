@@ -1,5 +1,6 @@
 """Money in and out, from many hands at once: counted once, paid once."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,10 +11,11 @@ from models.invoice import InvoiceKind, Receipt
 from models.ledger import LedgerEntry
 from models.lifecycle import JobState
 from models.payout import Payout, PayoutState
-from services.errors import Conflict, ErrorCode
+from services.errors import Conflict, ErrorCode, NotNow
 from services.jobs import expiry, intake
 from services.jobs.intake import JobView
 from services.money import payments, payouts, refunds
+from services.money.claim_pace import FIRST_PAUSE, FREE_FAILURES
 from services.money.refunds import Claim
 from tests.support import rows
 from tests.support.life import Life
@@ -105,6 +107,31 @@ def test_of_many_claims_with_different_invoices_one_wins_and_the_others_are_told
     assert {getattr(error, "code", None) for error in refused} == {ErrorCode.REFUND_IN_PROGRESS}
     life.work()
     assert _sent_by(life) == [10_000]
+
+
+def test_of_many_claims_after_many_failures_one_is_taken_when_the_pause_is_over_and_none_before(
+    life: Life,
+) -> None:
+    view = owing(life)
+    life.stand_in.top_up(-10)
+    for _ in range(FREE_FAILURES):
+        claim(life, view)
+        life.work()
+    invoices = [life.stand_in.payer_invoice(10) for _ in range(8)]
+
+    def all_claim() -> Counter[type]:
+        def claiming(invoice: str) -> Callable[[], Claim]:
+            return lambda: claim(life, view, invoice)
+
+        return Counter(map(type, together(*map(claiming, invoices))))
+
+    assert all_claim() == {NotNow: 8}
+    rows.let_pass(life.tools, Payout, FIRST_PAUSE)
+    assert all_claim() == {Claim: 1, Conflict: 7}
+    life.work()
+    assert all_claim() == {NotNow: 8}
+    assert [payout.sends for payout in rows.all_of(life.tools, Payout)] == [1] * (FREE_FAILURES + 1)
+    assert _sent_by(life) == []
 
 
 def test_two_jobs_that_claim_with_one_invoice_at_once_do_not_share_it(life: Life) -> None:

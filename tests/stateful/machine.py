@@ -34,7 +34,9 @@ from local.stand_in.effects import EffectKind
 from local.stand_in.faults import FaultKind
 from local.stand_in.testing import Effect, StandInClient
 from models.job import Job
+from models.payout import Payout, PayoutState
 from models.tick import Tick
+from services.money.claim_pace import FREE_FAILURES, LONGEST_PAUSE
 from services.operate import ticks
 from services.proof import Proof
 from services.toolbox import Toolbox
@@ -653,6 +655,10 @@ class Lifecycle(RuleBasedStateMachine):
         elif not job.owed_sats:
             assert (answer.status_code, code) == (409, "refund_already_paid")
             assert body["paymentHash"] in self.sent
+        elif answer.status_code == 503 and self._has_failed_often(job):
+            assert job.returning not in {"trying", "paying"}
+            assert code == "lightning_unavailable"
+            assert 1 <= int(answer.headers["Retry-After"]) <= LONGEST_PAUSE.total_seconds()
         elif job.returning == "paying" or (earlier and not is_known and code != "refund_automatic"):
             assert (answer.status_code, code) == (409, "refund_in_progress")
         elif job.returning == "trying":
@@ -661,6 +667,15 @@ class Lifecycle(RuleBasedStateMachine):
         else:
             is_open = is_known and code != "refund_automatic"
             assert is_open, f"a good claim was turned away: {_short(answer)}"
+
+    def _has_failed_often(self, job: Caller) -> bool:
+        """Whether whoever claims may be put off: nothing is under way, and much has failed."""
+        payouts = select(Payout.state, Payout.sends).join(Job, Job.id == Payout.job_id)
+        with self.bench.tools.database.transaction("test.failures") as session:
+            rows = session.execute(payouts.where(Job.public_id == job.job_id)).all()
+        failures = sum(sends for state, sends in rows if state is PayoutState.FAILED)
+        under_way = [state for state, _ in rows if state is PayoutState.SENDING]
+        return failures >= FREE_FAILURES and not under_way
 
     def _strange_invoice(self, job: Caller, how: str) -> str | None:
         owed = job.owed_sats

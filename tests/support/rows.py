@@ -28,6 +28,7 @@ _TIMES: dict[Any, list[str]] = {
     Payout: [
         "created_at",
         "due_at",
+        "settled_at",
         "last_post_at",
         "first_failed_at",
         "first_missing_at",
