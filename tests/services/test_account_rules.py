@@ -13,10 +13,12 @@ from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
 from gateways.http import HttpClient
 from gateways.lightning import IssuedInvoice
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
+from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
 from models import schema
 from models.ledger import Account, LedgerEntry
 from models.money import Sats
+from models.payout import Payout
 from models.tick import Tick
 from models.violation import Violation
 from services.money import owner_moves, reconcile
@@ -26,7 +28,7 @@ from services.proof import Proof
 from tests.conftest import empty
 from tests.support.life import Life
 from tests.support.lived import LivedOnce
-from tests.support.owing import owing
+from tests.support.owing import claim, owing
 from tests.support.rows import all_of, let_pass
 
 
@@ -87,11 +89,11 @@ def plant(life: Life, statement: str) -> None:
         session.execute(text(statement))
 
 
-def broken(life: Life) -> set[str | None]:
+def broken(life: Life, rule: AccountRule = AccountRule.FITS_TABLES) -> set[str | None]:
     return {
         violation.account
         for violation in all_of(life.tools, Violation)
-        if violation.mended_at is None and violation.rule == AccountRule.FITS_TABLES
+        if violation.mended_at is None and violation.rule == rule
     }
 
 
@@ -176,7 +178,8 @@ def test_what_is_broken_is_found_with_its_accounts(
 
 
 def test_every_rule_has_a_planted_defect() -> None:
-    assert set(AccountRule) == ACCOUNTS_OF_NOW.keys() == {AccountRule.FITS_TABLES}
+    has_one = {AccountRule.FITS_TABLES, AccountRule.FEES_IN_PROPORTION}
+    assert set(AccountRule) == ACCOUNTS_OF_NOW.keys() == has_one
 
 
 def test_the_duty_finds_it_however_old_it_is_and_says_so_once_and_until_it_is_mended(
@@ -202,6 +205,93 @@ def test_the_duty_finds_it_however_old_it_is_and_says_so_once_and_until_it_is_me
     sweep(life)
     assert broken(life) == set()
     assert _broken_rules_of_readyz(life) == {}
+
+
+_REFUNDS = (
+    "INSERT INTO payouts (job_id, payment_hash, payment_request, amount_sats, invoice_expires_at,"
+    " state, posts, settled_at, fee_msats)"
+    " SELECT 1, 'planted' || n, 'lnbcrt', {sats}, now(), '{state}', 1,"
+    " now() - interval '{age}', {fee} FROM generate_series(1, {number}) n"
+)
+
+
+def refunds_of_a_day(
+    number: int, *, sats: int, fee: int, age: str = "23 hours", state: str = "paid"
+) -> str:
+    return _REFUNDS.format(number=number, sats=sats, fee=fee, age=age, state=state)
+
+
+DEAR = {
+    "ten sats each through a hop that takes two": refunds_of_a_day(501, sats=10, fee=2000),
+    "twenty sats each through a hop that takes two": refunds_of_a_day(501, sats=20, fee=2000),
+    "one that has cost more than all": refunds_of_a_day(1, sats=10, fee=1_000_001),
+}
+CHEAP = {
+    "none at all": "SELECT 1",
+    "as many as are not worth a look": refunds_of_a_day(500, sats=10, fee=2000),
+    "one sat in twenty": refunds_of_a_day(2000, sats=20, fee=1000),
+    "a fair hundredth of much": refunds_of_a_day(501, sats=1000, fee=10_000),
+    "dear ones of the day before": refunds_of_a_day(9000, sats=10, fee=2000, age="25 hours"),
+    "dear ones that were never paid": refunds_of_a_day(501, sats=10, fee=2000, state="failed"),
+}
+
+
+@pytest.mark.parametrize("statement", DEAR.values(), ids=list(DEAR))
+def test_fees_of_routing_that_are_out_of_proportion_are_found(life: Life, statement: str) -> None:
+    plant(life, statement)
+
+    invariants.sweep(life.tools)
+
+    assert broken(life, AccountRule.FEES_IN_PROPORTION) == {Account.ROUTING_FEES.value}
+
+
+@pytest.mark.parametrize("statement", CHEAP.values(), ids=list(CHEAP))
+def test_fees_of_routing_that_fit_what_was_refunded_alarm_nobody(
+    life: Life, statement: str
+) -> None:
+    plant(life, statement)
+
+    invariants.sweep(life.tools)
+
+    assert broken(life, AccountRule.FEES_IN_PROPORTION) == set()
+
+
+def test_a_fee_that_lnbits_has_told_alarms_once_and_until_its_day_is_over(life: Life) -> None:
+    owing_one = owing(life)
+    life.stand_in.top_up(2000)
+    pending = FaultKind.PAYMENT_PENDING
+    life.stand_in.arm(Fault(target="lnbits.pay", kind=pending, reads=1, fee_msats=1_001_000))
+    claim(life, owing_one)
+    life.work()
+    life.make_due()
+    life.work()
+    assert life.debts(owing_one) == [("late", 10, "paid")]
+
+    with capture_logs() as logs:
+        sweep(life)
+        sweep(life)
+
+    said = [line for line in logs if line["event"] == "a rule is broken"]
+    assert [(line["rule"], line["account"]) for line in said] == [
+        (AccountRule.FEES_IN_PROPORTION.value, "routing_fees")
+    ]
+    assert _broken_rules_of_readyz(life) == {AccountRule.FEES_IN_PROPORTION.value: 1}
+    let_pass(life.tools, Payout, timedelta(hours=24))
+    sweep(life)
+    assert _broken_rules_of_readyz(life) == {}
+
+
+def test_the_fees_of_a_day_are_found_without_reading_all_refunds_there_ever_were(
+    life: Life,
+) -> None:
+    query = ACCOUNTS_OF_NOW[AccountRule.FEES_IN_PROPORTION]
+    with life.tools.database.transaction("test.plan") as session:
+        # a table of few rows is read as a whole, unless that is forbidden
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join(session.scalars(text(f"EXPLAIN {query}")))
+
+    assert "ix_payouts_settled" in plan
+    assert "Seq Scan" not in plan
 
 
 def _broken_rules_of_readyz(life: Life) -> object:
