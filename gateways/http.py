@@ -32,7 +32,7 @@ from gateways.public_addresses import NEVER_IN_A_URL, PublicAddresses, Resolve
 
 RETRY_AFTER_LIMIT = timedelta(hours=1)
 DEFAULT_MAX_BYTES = 4 * 1024 * 1024
-"""The largest honest answer is a page of 1000 payments, 1.3 MB."""
+"""Whoever may honestly be told more says so: see ``lnbits`` and ``lnbits_version``."""
 POOL_SIZE = 32
 CHUNK_BYTES = 64 * 1024
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "honest-work"}

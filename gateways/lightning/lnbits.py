@@ -7,13 +7,15 @@ source.
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import timedelta
 from math import inf
 from typing import Any
 
+from gateways import bolt11
 from gateways.deadline import ending_by, total_deadline
 from gateways.errors import OutsideError, Refused, Unavailable
-from gateways.http import HttpClient, Reply
+from gateways.http import DEFAULT_MAX_BYTES, HttpClient, Reply
 from gateways.lightning import (
     Age,
     Direction,
@@ -44,6 +46,12 @@ MEMO_LENGTH = 639
 """One more does not fit into a BOLT11."""
 PAGE_LIMIT = 1000
 """LNbits serves no more rows; it also reads a limit of 0 as this."""
+ROW_BYTES = 2 * bolt11.MAX_LENGTH + 6 * MEMO_LENGTH + 4096
+"""The longest row that a stranger can have us make with an invoice for a refund.
+
+It is shown twice, and its description with six characters for one that JSON has no letter for. All
+else is of LNbits' making, 1 kB.
+"""
 
 UNKNOWN_PAYMENT = "Payment does not exist."
 UNKNOWN_WALLET = "Wallet not found."
@@ -83,9 +91,19 @@ class _Lnbits:
         self._headers = {"X-Api-Key": key}
         self._http = http
 
-    def get(self, path: str, **params: str) -> Reply:
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> Reply:
         return self._http.get(
-            self._api + path, seconds=GET_SECONDS, headers=self._headers, params=params
+            self._api + path,
+            seconds=GET_SECONDS,
+            headers=self._headers,
+            params=params or {},
+            max_bytes=max_bytes,
         )
 
     def post(self, path: str, body: dict[str, Any], *, seconds: float) -> Reply:
@@ -105,15 +123,19 @@ class _Lnbits:
     def newest(self, *, page: int, page_size: int, **filters: str) -> list[dict[str, Any]]:
         """One page of the wallet's list, what changed last first.
 
-        Raises Refused with ``too_old`` when LNbits cannot sort so.
+        However long its rows are, or whoever claims refunds with long invoices could keep us from
+        ever reading it. Raises Refused with ``too_old`` when LNbits cannot sort so.
         """
         reply = self.get(
             "/payments/paginated",
-            **filters,
-            sortby="updated_at",
-            direction="desc",
-            limit=str(page_size),
-            offset=str(page * page_size),
+            {
+                **filters,
+                "sortby": "updated_at",
+                "direction": "desc",
+                "limit": str(page_size),
+                "offset": str(page * page_size),
+            },
+            max_bytes=max(page_size * ROW_BYTES, DEFAULT_MAX_BYTES),
         )
         if reply.status == 400:
             raise Refused("LNbits cannot sort as we want it; it is too old", code="too_old")
@@ -199,7 +221,7 @@ class LnbitsIncome:
         """None: this LNbits cannot be asked for a page."""
         reply = self._lnbits.get(
             "/payments/paginated",
-            **{
+            {
                 "payment_hash[in]": ",".join(wanted),
                 "recheck_pending": "true",
                 "limit": str(min(2 * len(wanted), PAGE_LIMIT)),

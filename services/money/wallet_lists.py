@@ -95,18 +95,36 @@ def _read_back(
 ) -> Listed:
     far_enough = None if before is None or everything else before - OVERLAP
 
-    def read(size: int, at_most: int) -> tuple[list[Movement], bool]:
-        movements: list[Movement] = []
-        for number in range(at_most):
-            page = ask(direction, page=number, page_size=size)
-            movements += page.movements
-            if page.is_last or (far_enough and page.movements[-1].changed_at < far_enough):
-                return movements, True
-        return movements, False
+    def page(number: int, size: int) -> MovementPage:
+        return ask(direction, page=number, page_size=size)
 
-    movements, is_enough = read(PAGE, 1) if far_enough else ([], False)
-    if not is_enough:
-        # Few large pages: of many small ones too often one fails, and all was read for nothing.
-        movements, _ = read(PAGE_OF_ALL, PAGES_MAX)
+    small = page(0, PAGE) if far_enough else None
+    if small is not None and _reaches(small, far_enough):
+        movements = small.movements
+    else:
+        movements = _read_large(page, far_enough)
     newest = max((movement.changed_at for movement in movements), default=before or EMPTY_SO_FAR)
     return Listed(movements=movements, is_first_reading=before is None, read_to=newest)
+
+
+def _reaches(page: MovementPage, far_enough: datetime | None) -> bool:
+    if page.is_last:
+        return True
+    return far_enough is not None and page.movements[-1].changed_at < far_enough
+
+
+def _read_large(
+    page: Callable[[int, int], MovementPage], far_enough: datetime | None
+) -> list[Movement]:
+    """Few large pages: of many small ones too often one fails, and all was read for nothing.
+
+    What changes meanwhile goes to the head of the list, past whoever reads on further down: the
+    first page is read once more at the end, and is right where the others differ.
+    """
+    pages: list[MovementPage] = []
+    while len(pages) < PAGES_MAX and not (pages and _reaches(pages[-1], far_enough)):
+        pages.append(page(len(pages), PAGE_OF_ALL))
+    head = page(0, PAGE_OF_ALL).movements if len(pages) > 1 else []
+    moved = {movement.payment_hash for movement in head}
+    rest = [row for read in pages for row in read.movements if row.payment_hash not in moved]
+    return head + rest

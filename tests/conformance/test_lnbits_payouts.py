@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from gateways.errors import Refused, Unavailable
-from gateways.http import HttpClient
-from gateways.lightning import Age, PayoutOutcome, Payouts, SendOutcome
-from gateways.lightning.lnbits import LnbitsPayouts
+from gateways.http import DEFAULT_MAX_BYTES, HttpClient
+from gateways.lightning import Age, Direction, PayoutOutcome, Payouts, SendOutcome
+from gateways.lightning.lnbits import PAGE_LIMIT, LnbitsPayouts
 from models.money import Msats
 from tests.conformance.invoices import PAYMENT_HASH, PREIMAGE, a_hash, an_invoice
 from tests.conformance.scripted_server import (
@@ -475,6 +475,20 @@ def test_a_key_that_is_not_told_its_wallet_cannot_pay(
         payouts.wallet_id()
 
     assert refused.value.code == "key_cannot_pay"
+
+
+def test_a_list_may_be_as_long_as_so_many_rows_can_be(
+    server: ScriptedServer, payouts: Payouts
+) -> None:
+    long = answer(200, '{"data": [' + " " * DEFAULT_MAX_BYTES + "]}")
+    server.says(long, long)
+
+    page = payouts.movements(Direction.OUT, page=0, page_size=PAGE_LIMIT)
+    with pytest.raises(Unavailable) as caught:
+        payouts.movements(Direction.OUT, page=0, page_size=100)
+
+    assert (page.movements, page.is_last) == ([], True)
+    assert caught.value.code == "too_large"
 
 
 def test_the_mark_of_a_key_is_its_own_and_gives_it_away_to_nobody(server: ScriptedServer) -> None:

@@ -1,18 +1,30 @@
 """The books against the wallet: what stops payouts, what only alarms, and what explains itself."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, text
 from structlog.testing import capture_logs
 
 from config.settings import STAND_IN_ADMIN_KEY, STAND_IN_INVOICE_KEY
+from gateways import bolt11
 from gateways.errors import OutsideError
 from gateways.http import HttpClient
-from gateways.lightning import PayoutMark, PayoutOutcome
+from gateways.lightning import (
+    Direction,
+    MovementPage,
+    MovementState,
+    PayoutMark,
+    PayoutOutcome,
+    lnbits,
+)
 from gateways.lightning.lnbits import LnbitsIncome, LnbitsPayouts
 from local.stand_in.faults import Fault, FaultKind, PaymentEnd
 from local.stand_in.lnbits import PAYOUTS_ADMIN_KEY, PAYOUTS_INVOICE_KEY
+from local.stand_in.rows import Payment, Rows, Status, Wallet
+from local.stand_in.testing import StandInClient, running_stand_in
 from models import money_moves
 from models.invoice import InvoiceKind
 from models.job import Job
@@ -32,6 +44,7 @@ from tests.support import audit
 from tests.support.books import assert_balanced
 from tests.support.life import Life
 from tests.support.owing import claim, claimed, owing
+from tests.support.restoring import forgotten
 from tests.support.rows import HOUR, all_of, change, let_pass, only
 
 CLEAN, SHORTFALL, SURPLUS = Verdict.CLEAN, Verdict.SHORTFALL, Verdict.SURPLUS
@@ -416,6 +429,93 @@ def test_where_much_has_happened_a_few_large_pages_are_read_and_not_many_small_o
 
     asked = life.stand_in.counts().requests["GET /api/v1/payments/paginated"] - before
     assert asked == len(["whose wallet", "a small page", "a large page", "newest income"])
+
+
+def test_a_forgotten_payout_that_settles_while_the_list_is_read_is_found(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes to the head of the list, which was read, and from where nobody has been so far.
+
+    No shortfall shows it either while there is more in the wallet than the books say.
+    """
+    monkeypatch.setattr(wallet_lists, "PAGE_OF_ALL", 2)
+    view = owing(life)
+
+    def hand_over_and_try_others() -> None:
+        claim(life, view)
+        life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_PENDING, reads=2))
+        life.work()
+        life.stand_in.arm(Fault(target="lnbits.pay", kind=FaultKind.PAYMENT_FAILED, times=3))
+        life.stand_in.top_up(100)
+        for _ in range(3):
+            withdraw(life, 1)
+
+    life = forgotten(life, hand_over_and_try_others)
+    assert all_of(life.tools, Payout) == []
+    older = admin(life).movements(Direction.OUT, page=1, page_size=2).movements
+    (under_way,) = [row for row in older if row.state is MovementState.PENDING]
+
+    class Settling(LnbitsPayouts):
+        def movements(self, direction: Direction, *, page: int, page_size: int) -> MovementPage:
+            found = super().movements(direction, page=page, page_size=page_size)
+            if page == 0:
+                assert self.read(under_way.payment_hash).outcome is PayoutOutcome.PAID
+            return found
+
+    settling = Settling(life.stand_in.url, STAND_IN_ADMIN_KEY, HttpClient())
+
+    assert reconcile.prove(life.tools.with_(payouts=settling))
+
+    found = only(life.tools, Payout)
+    assert (found.payment_hash, found.job_id) == (under_way.payment_hash, view.job.id)
+    life.make_due()
+    life.work()
+    assert life.debts(view) == [("late", 10, "paid")]
+    life.stand_in.top_up(-100)
+
+
+@pytest.fixture
+def wallet_of_long_rows(tmp_path: Path) -> Iterator[StandInClient]:
+    """A full page of payments of others, each as long as an invoice for a refund can make it."""
+    past = Rows(tmp_path / "stand_in.sqlite3")
+    with past.transaction():
+        for number in range(lnbits.PAGE_LIMIT):
+            past.insert(a_long_row(number, past.moment()))
+    with running_stand_in(tmp_path) as stand_in:
+        yield stand_in
+
+
+def a_long_row(number: int, moment: int) -> Payment:
+    return Payment(
+        wallet=Wallet.SERVICE,
+        checking_id=f"{number:064x}",
+        payment_hash=f"{number:064x}",
+        bolt11="lnbcrt1".ljust(bolt11.MAX_LENGTH, "q"),
+        amount=-1000,
+        fee=-2000,
+        status=Status.SUCCESS if number % 2 else Status.FAILED,
+        memo="\x01" * lnbits.MEMO_LENGTH,
+        expires_at=moment,
+        created_at=moment,
+        updated_at=moment,
+    )
+
+
+def test_however_long_the_invoices_are_that_were_paid_the_wallet_can_be_read(
+    life: Life, wallet_of_long_rows: StandInClient
+) -> None:
+    """What every refund waits for after a restart must not be in the hand of who claims some."""
+    url = wallet_of_long_rows.url
+    fresh = life.tools.with_(
+        income=LnbitsIncome(url, STAND_IN_INVOICE_KEY, HttpClient()),
+        payouts=LnbitsPayouts(url, STAND_IN_ADMIN_KEY, HttpClient()),
+        proof=Proof(),
+    )
+
+    assert reconcile.prove(fresh)
+
+    last = only(life.tools, Reconciliation)
+    assert (last.verdict, last.outgoing_read_to is not None) == (CLEAN, True)
 
 
 def test_a_run_goes_on_where_the_last_one_came_to(life: Life) -> None:
