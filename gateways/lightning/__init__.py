@@ -130,7 +130,8 @@ class Income(Protocol):
     def invoice_states(self, payment_hashes: list[str]) -> dict[str, InvoiceState]:
         """Ask the node itself about these invoices (at most 100).
 
-        A hash that is left out was not answered for.
+        About one after the other, and nothing else is done for anybody meanwhile: be brief. A hash
+        that is left out was not answered for.
         """
 
     def balance(self) -> Msats:

@@ -43,6 +43,8 @@ class FaultKind(StrEnum):
     """lnbits.feed: without the row whose hash is ``text``, or without the first one."""
     STALE_ROWS = "stale_rows"
     """lnbits.feed: without what changed in the last ``seconds``, as if from a cache."""
+    SLOW_NODE = "slow_node"
+    """lnbits.states: the node takes ``seconds`` for each open row that it is asked about."""
 
     REFUSAL = "refusal"
     """Models: the safety policy declines."""
@@ -85,6 +87,7 @@ ANSWERED_DIFFERENTLY = frozenset(
         FaultKind.REORDERED_ROWS,
         FaultKind.MISSING_ROW,
         FaultKind.STALE_ROWS,
+        FaultKind.SLOW_NODE,
         FaultKind.REFUSAL,
         FaultKind.MAX_TOKENS,
         FaultKind.EMPTY,

@@ -138,7 +138,8 @@ class LnbitsApi:
         recheck = request.parameter("recheck_pending") == "true"
 
         def act(fault: Fault | None) -> Reply:
-            rows = _spoilt(self._node.select(wanted, recheck=recheck), fault)
+            found = self._node.select(wanted, recheck=recheck, seconds_each=_slowness(fault))
+            rows = _spoilt(found, fault)
             data = [payment_json(payment) for payment in rows]
             if not with_total:
                 return json_reply(data)
@@ -283,6 +284,10 @@ def _spoilt(rows: list[Payment], fault: Fault | None) -> list[Payment]:
             return [row for row in rows if row.updated_at < _seconds_ago(fault)]
         case _:
             return rows
+
+
+def _slowness(fault: Fault | None) -> float:
+    return fault.seconds if fault is not None and fault.kind is FaultKind.SLOW_NODE else 0.0
 
 
 def _seconds_ago(fault: Fault | None) -> int:

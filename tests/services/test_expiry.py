@@ -8,18 +8,24 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select
 
-from gateways.errors import OutsideError
+from config.settings import STAND_IN_INVOICE_KEY
+from gateways.errors import OutsideError, Unavailable
+from gateways.http import HttpClient
+from gateways.lightning import InvoiceState
+from gateways.lightning.lnbits import LnbitsIncome
 from local.stand_in.faults import Fault
 from models import moves
 from models.database import ago
 from models.invoice import Invoice, InvoiceKind
 from models.job import ExpiredReason, Job
 from models.lifecycle import JobState
+from models.money import Sats
 from services.jobs import expiry, intake
 from services.jobs.intake import JobView
 from services.jobs.invoices import CHECKS, LATE_CHECKS
 from services.money.payments import LATE_GRACE
 from tests.support import rows
+from tests.support.deadlines import wait_shortly_for
 from tests.support.life import Life
 
 FEED = "GET /api/v1/payments/paginated"
@@ -214,24 +220,29 @@ def test_what_has_expired_is_asked_about_a_few_times_more_and_never_after_its_bo
     assert rows.only(life.tools, Invoice).check_at is None
 
 
-def test_a_sweep_asks_about_one_page_at_a_time_the_longest_waiting_first(life: Life) -> None:
-    _insert_open_jobs(life, expiry.PAGE + 3)
+def test_a_sweep_asks_about_one_page_the_longest_waiting_first(life: Life) -> None:
+    _insert_open_jobs(life, [f"{number:064x}" for number in range(expiry.PAGE + 3)])
 
     expiry.sweep(life.tools)
     first = [invoice.checks for invoice in rows.all_of(life.tools, Invoice)]
     expiry.sweep(life.tools)
     second = [invoice.checks for invoice in rows.all_of(life.tools, Invoice)]
 
-    assert (sum(first), _asked(life)) == (expiry.PAGE, 2)
+    assert sum(first) == expiry.PAGE
     assert first[: expiry.PAGE] == [1] * expiry.PAGE
     assert second == [1] * (expiry.PAGE + 3)
 
 
-def _insert_open_jobs(life: Life, count: int) -> None:
-    """Jobs whose invoices LNbits never heard of, each due a little after the one before."""
+def _insert_open_jobs(
+    life: Life, payment_hashes: list[str], left: timedelta = timedelta(seconds=1000)
+) -> None:
+    """Jobs with so much time left and with these invoices, each due a little after the one before.
+
+    What is made up LNbits never heard of.
+    """
     with life.tools.database.transaction("test.insert") as session:
-        for number in range(count):
-            until = func.now() + timedelta(seconds=1000)
+        for number, payment_hash in enumerate(payment_hashes):
+            until = func.now() + left
             job = moves.create(
                 session,
                 Job(
@@ -245,14 +256,121 @@ def _insert_open_jobs(life: Life, count: int) -> None:
                 Invoice(
                     job_id=job.id,
                     kind=InvoiceKind.EVAL,
-                    payment_hash=f"{number:064x}",
+                    payment_hash=payment_hash,
                     payment_request="lnbcrt1",
                     amount_sats=10,
                     expires_at=until,
-                    check_at=func.now() - timedelta(seconds=count - number),
+                    check_at=func.now() - timedelta(seconds=len(payment_hashes) - number),
                 )
             )
             session.flush()
+
+
+class Listening(LnbitsIncome):
+    """The income, and about how many invoices LNbits was asked at once."""
+
+    def __init__(self, life: Life) -> None:
+        super().__init__(life.stand_in.url, STAND_IN_INVOICE_KEY, HttpClient())
+        self.asked: list[int] = []
+
+    def invoice_states(self, payment_hashes: list[str]) -> dict[str, InvoiceState]:
+        self.asked.append(len(payment_hashes))
+        return super().invoice_states(payment_hashes)
+
+
+def _overdue(life: Life, count: int) -> list[str]:
+    """So many jobs whose deadline has passed; the hashes of their invoices, oldest first."""
+    invoices = [
+        life.tools.income.create_invoice(Sats(10), memo="x", lifetime=timedelta(hours=1))
+        for _ in range(count)
+    ]
+    hashes = [invoice.payment_hash for invoice in invoices]
+    _insert_open_jobs(life, hashes, left=timedelta(seconds=-1))
+    return hashes
+
+
+def _slow_node(seconds: float) -> Fault:
+    return _outage("slow_node", seconds=seconds, times=999)
+
+
+def test_given_many_overdue_invoices_and_a_slow_node_then_all_expire_a_few_at_a_time(
+    life: Life,
+) -> None:
+    """LNbits answers for all or for none, and nobody else while its node is asked about them."""
+    _overdue(life, expiry.PAGE + 20)
+    life.stand_in.arm(_slow_node(seconds=0.005))
+    income = Listening(life)
+    tools = life.tools.with_(income=income)
+
+    expired = [expiry.sweep(tools) for _ in range(3)]
+
+    assert expired == [expiry.PAGE, 20, 0]
+    assert max(income.asked) == expiry.CHUNK
+    assert income.asked == [1, 2, 4, 8, 16, 20, 20, 20, 9, 1, 2, 4, 8, 5]
+
+
+def test_the_slower_the_answers_the_less_is_asked_at_once(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tiring(Listening):
+        def invoice_states(self, payment_hashes: list[str]) -> dict[str, InvoiceState]:
+            if len(payment_hashes) == 8:
+                monkeypatch.setattr(expiry, "QUICK_SECONDS", 0.0)
+            return super().invoice_states(payment_hashes)
+
+    _overdue(life, 25)
+    income = Tiring(life)
+
+    assert expiry.sweep(life.tools.with_(income=income)) == 25
+
+    assert income.asked == [1, 2, 4, 8, 4, 2, 1, 1, 1, 1]
+
+
+def test_a_sweep_asks_for_a_few_seconds_and_the_next_one_goes_on(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LNbits has others to serve, and makes no invoice while its node is asked."""
+    _overdue(life, 6)
+    life.stand_in.arm(_slow_node(seconds=0.05))
+    monkeypatch.setattr(expiry, "SWEEP_SECONDS", 0.05)
+    income = Listening(life)
+    tools = life.tools.with_(income=income)
+
+    expired = [expiry.sweep(tools) for _ in range(7)]
+
+    assert expired == [1] * 6 + [0]
+    assert income.asked == [1] * 6
+
+
+def test_an_invoice_that_is_asked_about_in_vain_keeps_no_other_from_being_asked_about(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, *_ = _overdue(life, 4)
+    life.stand_in.arm(_outage("hang", match=oldest, times=999))
+    with monkeypatch.context() as patch:
+        wait_shortly_for("lnbits.states", 0.4, patch)
+        with pytest.raises(Unavailable):
+            expiry.sweep(life.tools)
+
+    assert expiry.sweep(life.tools) == 3
+
+    assert [job.state for job in rows.all_of(life.tools, Job)] == [
+        JobState.AWAITING_EVAL_PAYMENT,
+        *[JobState.EXPIRED] * 3,
+    ]
+
+
+def test_what_was_found_out_before_lnbits_fell_silent_counts(life: Life) -> None:
+    *_, newest = _overdue(life, 4)
+    life.stand_in.arm(_outage(status=503, match=newest))
+
+    with pytest.raises(Unavailable):
+        expiry.sweep(life.tools)
+
+    assert [job.state for job in rows.all_of(life.tools, Job)] == [
+        *[JobState.EXPIRED] * 3,
+        JobState.AWAITING_EVAL_PAYMENT,
+    ]
 
 
 def _forgotten(life: Life, since: timedelta) -> JobView:

@@ -1,5 +1,6 @@
 """The lists, which are what payments are found by."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -184,3 +185,16 @@ def test_questions_about_certain_invoices_are_a_target_of_their_own(
     assert len(income.page("limit=5")) == 3
     asked = income.get(f"/api/v1/payments/paginated?payment_hash[in]={invoices[0]}")
     assert asked.status_code == 500
+
+
+def test_a_slow_node_is_waited_for_once_for_each_open_invoice_that_it_is_asked_about(
+    income: Any, invoices: list[str], world: StandInClient
+) -> None:
+    world.pay(invoices[0])
+    world.arm(Fault(target="lnbits.states", kind=FaultKind.SLOW_NODE, seconds=0.1))
+    began = time.monotonic()
+
+    rows = income.page(f"payment_hash[in]={','.join(invoices)}&recheck_pending=true")
+
+    assert hashes(rows) == invoices
+    assert time.monotonic() - began >= 0.2

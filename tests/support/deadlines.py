@@ -52,6 +52,8 @@ _ALL = {
     "gateways.x402.facilitator.VERIFY_SECONDS": 60.0,
     "services.instant.keys.SWEEP_SECONDS": 120.0,
     "services.instant.probes.SWEEP_SECONDS": 120.0,
+    "services.jobs.expiry.QUICK_SECONDS": 60.0,
+    "services.jobs.expiry.SWEEP_SECONDS": 120.0,
 }
 
 

@@ -73,7 +73,7 @@ def test_given_lnbits_knows_nothing_of_an_invoice_then_it_does_not_expire_and_is
     assert sky.life.state(view) is JobState.AWAITING_EVAL_PAYMENT
 
 
-def test_given_more_invoices_than_fit_a_page_then_each_page_is_one_request(
+def test_given_more_invoices_than_fit_a_page_then_each_sweep_asks_about_a_page(
     sky: Sky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.jobs.expiry.PAGE", 3)
@@ -87,7 +87,8 @@ def test_given_more_invoices_than_fit_a_page_then_each_page_is_one_request(
         expired.append([sky.life.state(view) for view in views].count(JobState.EXPIRED))
 
     assert expired == [3, 6, 7]
-    assert sky.life.stand_in.counts().requests[STATES] - before == 3
+    asked = [[1, 2], [1, 2], [1]]  # at once: more and more, while LNbits is quick
+    assert sky.life.stand_in.counts().requests[STATES] - before == sum(map(len, asked))
 
 
 def test_an_invoice_is_asked_about_at_30_s_2_min_10_min_at_its_deadline_and_while_payable(
