@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     SQLColumnExpression,
+    and_,
     func,
     select,
     tuple_,
@@ -125,15 +126,37 @@ def put_off(
     return row is not None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How many due rows are taken at most of those that have the same in a column."""
+
+    of: SQLColumnExpression[int]
+    each: int
+
+
 def due_ids(
-    session: Session, model: DueRow, *, where: ColumnElement[bool], limit: int
+    session: Session,
+    model: DueRow,
+    *,
+    where: ColumnElement[bool],
+    limit: int,
+    share: Share | None = None,
 ) -> list[int]:
-    """Read which rows are due, the longest waiting first. Takes nothing."""
-    return list(
-        session.scalars(
-            select(model.id)
-            .where(where, model.due_at <= func.now())
-            .order_by(model.due_at)
+    """Read which rows are due, the longest waiting first. Takes nothing.
+
+    With ``share`` the longest waiting of each come first, then the second ones: whoever has
+    thousands that wait hides nobody else's.
+    """
+    is_due = and_(where, model.due_at <= func.now())
+    if share is None:
+        query = select(model.id).where(is_due).order_by(model.due_at).limit(limit)
+    else:
+        place = func.row_number().over(partition_by=share.of, order_by=model.due_at)
+        placed = select(model.id, model.due_at, place.label("place")).where(is_due).subquery()
+        query = (
+            select(placed.c.id)
+            .where(placed.c.place <= share.each)
+            .order_by(placed.c.place, placed.c.due_at)
             .limit(limit)
         )
-    )
+    return list(session.scalars(query))

@@ -16,6 +16,7 @@ from models.payout import Payout
 from models.refund_destination import RefundDestination
 from models.run import EXECUTED_RUNS, Run, RunState
 from models.tick import Tick
+from services.room import RUNS_OF_ONE_CREATOR
 from services.toolbox import Toolbox
 
 RINGS_PER_KIND = 200
@@ -39,6 +40,8 @@ _WORK: tuple[tuple[TaskName, due.DueRow, Callable[[], ColumnElement[bool]]], ...
     (TaskName.EXECUTE_RUN, Run, lambda: Run.state.in_(EXECUTED_RUNS)),
     (TaskName.SETTLE_RUN, Run, lambda: Run.state == RunState.SETTLING),
 )
+_SHARES = {TaskName.EXECUTE_RUN: due.Share(of=Run.creator_id, each=RUNS_OF_ONE_CREATOR)}
+"""More of one creator find no place in a worker, and are due for as long as its server hangs."""
 
 
 def ring_for_due_rows(tools: Toolbox) -> int:
@@ -82,5 +85,5 @@ def _due(
     model: due.DueRow,
     where: Callable[[], ColumnElement[bool]],
 ) -> list[Ring]:
-    ids = due.due_ids(session, model, where=where(), limit=RINGS_PER_KIND)
+    ids = due.due_ids(session, model, where=where(), limit=RINGS_PER_KIND, share=_SHARES.get(task))
     return [(task, row_id) for row_id in ids]

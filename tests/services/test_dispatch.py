@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from config.queues import QueueName, TaskName
 from local.environment import ROOT
@@ -13,13 +13,16 @@ from models.invoice import Invoice
 from models.job import Job
 from models.payout import Payout
 from models.refund_destination import RefundDestination
+from models.run import Run, RunState
 from models.tick import Tick
 from services.jobs import demo
 from services.jobs.demo import Client
 from services.operate import dispatch, ticks
+from services.room import RUNS_OF_ONE_CREATOR
 from tests.support import rows
 from tests.support.life import Life
 from tests.support.owing import claimed, owing_to
+from tests.support.run_rows import open_shop
 
 
 def _rung(life: Life) -> set[tuple[TaskName, int | None]]:
@@ -106,6 +109,47 @@ def test_an_invoice_that_a_clock_set_back_puts_off_is_asked_about_by_the_line_be
         is_due = session.scalar(select(Invoice.check_at <= func.now()))
 
     assert is_due
+
+
+def _waiting_runs(life: Life, count: int, *, for_minutes: int) -> list[int]:
+    """So many runs of a new creator, due for so long, the longest waiting first."""
+    shop = open_shop(life.tools, "haiku")
+    numbers = [shop.add_run("haiku", RunState.RECEIVED).id for _ in range(count)]
+    since = timedelta(minutes=for_minutes)
+    with life.tools.database.transaction("test.waiting") as session:
+        for place, number in enumerate(numbers):
+            due_at = func.now() - since + timedelta(milliseconds=place)
+            session.execute(update(Run).where(Run.id == number).values(due_at=due_at))
+    return numbers
+
+
+def test_runs_of_one_creator_hide_those_of_no_other(life: Life) -> None:
+    """A server that hangs leaves more due than are rung for at a time, and buyers bring others."""
+    of_one = _waiting_runs(life, dispatch.RINGS_PER_KIND + 1, for_minutes=2)
+    (of_another,) = _waiting_runs(life, 1, for_minutes=1)
+
+    rung = _rung(life)
+
+    assert (TaskName.EXECUTE_RUN, of_another) in rung
+    assert rung - {(TaskName.EXECUTE_RUN, of_another)} == {
+        (TaskName.EXECUTE_RUN, number) for number in of_one[:RUNS_OF_ONE_CREATOR]
+    }
+
+
+def test_of_every_creator_the_run_that_waits_longest_is_rung_for_first(life: Life) -> None:
+    """A queue that is nearly full has room for a few rings only."""
+    of_one = _waiting_runs(life, 3, for_minutes=2)
+    (of_another,) = _waiting_runs(life, 1, for_minutes=1)
+    life.doorbell.rung.clear()
+    for _ in range(dispatch.ENOUGH_RINGS[QueueName.MODELS] - 2):
+        life.doorbell.ring(TaskName.EXECUTE_RUN, of_one[0])
+
+    assert dispatch.ring_for_due_rows(life.tools) == 2
+    newest = [life.doorbell.rung.pop() for _ in range(2)]
+    assert newest == [
+        (TaskName.EXECUTE_RUN, of_another),
+        (TaskName.EXECUTE_RUN, of_one[0]),
+    ]
 
 
 def test_ringing_takes_nothing(life: Life) -> None:
