@@ -613,6 +613,19 @@ def test_a_creator_tests_without_paying(market: Market, client: CheckedClient) -
     assert market.moved() == []
 
 
+def test_an_idempotency_key_with_an_owners_test_is_refused_and_not_ignored(
+    market: Market, client: CheckedClient
+) -> None:
+    """The retry would be another call on the creator's key."""
+    path = market.publish()
+    headers = _owner(market) | {"Idempotency-Key": "0123456789abcdef"}
+
+    answers = [client.post(path, json=BODY, headers=headers) for _ in range(2)]
+
+    assert [(a.status_code, a.json["code"]) for a in answers] == [(400, "not_supported")] * 2
+    assert (market.runs(), market.model_calls()) == ([], 0)
+
+
 def test_only_the_owner_is_told_why_a_test_failed(
     market: Market, client: CheckedClient, stand_in: StandInClient
 ) -> None:
