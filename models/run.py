@@ -1,7 +1,7 @@
 """One run of an instant resource: what pays for it, how far it is, what came of it.
 
 The row is also the usage log: one row a run, whatever becomes of it, so that statistics derived
-from it cannot disagree with it.
+from it cannot disagree with it. Only one whose payment was no good goes again, after some days.
 """
 
 from datetime import datetime

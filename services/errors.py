@@ -120,7 +120,7 @@ class ErrorCode(StrEnum):
     )
     PAYER_LIMITED = (
         "payer_limited",
-        "This payer has runs that are not settled, or too many that failed; nothing was charged.",
+        "This payer has too many runs unsettled, failed or never paid for; nothing was charged.",
     )
     RUN_NOT_FOUND = "run_not_found", "No run of this instant resource has this address."
     RESULT_GONE = "result_gone", "The run's result is no longer kept."

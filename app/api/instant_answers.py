@@ -13,7 +13,6 @@ from models.money import UsdMicros, usd_of
 from models.run import Run, RunState
 from services.errors import ErrorCode
 from services.instant import intake, preflight
-from services.instant.failures import RunFailure
 from services.instant.resources import OnSale
 
 LOOK_AGAIN_SECONDS = 2
@@ -27,7 +26,7 @@ _UNSETTLED_WORDS = {
 
 def is_settlement_failure(run: Run) -> bool:
     """Whether the work was done and the money did not come."""
-    return run.state is RunState.FAILED and run.error_code == RunFailure.SETTLEMENT_FAILED
+    return run.state is RunState.FAILED and run.settlement is not None
 
 
 def bought(run: Run) -> Response:

@@ -89,7 +89,7 @@ def book_not_settled(tools: Toolbox, run_id: int) -> None:
             run_id,
             expect=RunState.DOUBTFUL,
             on=RunEvent.NOT_SETTLED,
-            error_code=RunFailure.SETTLEMENT_FAILED,
+            error_code=settlement.why_not_settled(session, run),
             settlement=settlement.said(run, RunFailure.SETTLEMENT_FAILED),
         )
     _require(moved, run_id)

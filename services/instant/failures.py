@@ -1,5 +1,7 @@
 """Why a run came to nothing: told to its creator, never to the caller."""
 
+import re
+from collections.abc import Iterable
 from datetime import timedelta
 from enum import StrEnum
 
@@ -11,6 +13,13 @@ TRIES_MAX = 3
 """Calls of one run that may have been turned away before it fails; the caller is waiting."""
 LONGEST_WISH = timedelta(seconds=10)
 """A provider that wants to be left alone for longer is not waited for."""
+MAY_BE_THE_HOUR = frozenset({"connection", "http_429", "http_503"})
+"""What a facilitator says, or does not, whatever the payment is."""
+_NOTHING_HEARD = frozenset({"timeout", "tls", "encoded", "too_large", "bad_answer"})
+"""What it says of no plain wallet's payment. A smart wallet's own code runs when it is looked at,
+and might hang it, or have it answer so.
+"""
+_THEIR_ERROR = re.compile(r"http_5\d\d", re.ASCII)
 
 
 class RunFailure(StrEnum):
@@ -30,6 +39,7 @@ class RunFailure(StrEnum):
     CRASHED = "crashed"
     DEADLINE = "deadline"
     FACILITATOR_AWAY = "facilitator_away"
+    """Nobody verified the payment, or could be asked to settle it: no payer brings that about."""
     SETTLEMENT_FAILED = "settlement_failed"
 
 
@@ -61,6 +71,24 @@ _PASSES = frozenset({RunFailure.RATE, RunFailure.UPSTREAM})
 def of_error(error: OutsideError) -> RunFailure:
     """What a model call that ended in an error means."""
     return _BY_CODE.get(error.inside or error.code, RunFailure.UPSTREAM)
+
+
+def of_settling(codes: Iterable[str | None], *, is_of_one_key: bool) -> RunFailure:
+    """What it means that no money moved. ``codes`` is how each request to settle ended.
+
+    Away is a facilitator that was never asked, or of which nothing was heard; None = who asked it
+    died, and nobody knows what it said.
+    """
+    is_away = all(
+        code is not None and _says_nothing(code, is_of_one_key=is_of_one_key) for code in codes
+    )
+    return RunFailure.FACILITATOR_AWAY if is_away else RunFailure.SETTLEMENT_FAILED
+
+
+def _says_nothing(code: str, *, is_of_one_key: bool) -> bool:
+    if code in MAY_BE_THE_HOUR:
+        return True
+    return is_of_one_key and (code in _NOTHING_HEARD or _THEIR_ERROR.fullmatch(code) is not None)
 
 
 def of_answer(answer: Answer) -> RunFailure | None:

@@ -41,6 +41,13 @@ def end(
     )
 
 
+def codes(session: Session, run_id: int, kind: CallKind) -> list[str | None]:
+    """What the calls of this kind ended with; None = well, or nobody knows how."""
+    return list(
+        session.scalars(select(RunCall.code).where(RunCall.run_id == run_id, RunCall.kind == kind))
+    )
+
+
 def outcomes(session: Session, run_id: int, kind: CallKind) -> list[CallOutcome | None]:
     """How the calls of this kind ended, the first one first."""
     return list(

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
@@ -11,7 +12,7 @@ from config.settings import Settings
 from gateways.x402.signatures import ONE_KEY_SIGNATURE_CHARS, is_of_one_key
 from models import locks
 from models.creator import Creator
-from models.database import ago
+from models.database import ago, is_young
 from models.locks import Lock
 from models.money import Usd, UsdMicros, usd_of
 from models.run import UNSETTLED_RUNS, Run, RunState
@@ -21,6 +22,15 @@ from services.instant.failures import RunFailure
 WINDOW = timedelta(hours=1)
 FAILURES_MAX = 3
 """So many runs of a payer that came to nothing within the window, and it is refused for a while."""
+REFUSALS_MAX = 20
+"""So many payments of a payer that were no good within the window, and it is let in now and then
+only: each costs a question to the facilitator and a row, and its payer nothing. A client that asks
+again while its wallet is being filled does not come near it.
+"""
+REFUSALS_REST = timedelta(minutes=5)
+"""From the last refusal to the next try, once there were so many: for somebody whose wallet is full
+again that is not long, and for a key that is shown for ever it is twelve questions an hour.
+"""
 TESTS_AT_ONCE = 8
 """Of a creator: nobody pays for them, and each can hold a place of a worker for minutes."""
 UNPAID_WINDOW = timedelta(days=1)
@@ -35,6 +45,15 @@ _MAY_BE_MADE_UP = and_(
     func.length(Run.payment["payload"]["signature"].astext) != ONE_KEY_SIGNATURE_CHARS,
 )
 """A smart wallet's payment before the facilitator has judged it: perhaps it is nobody's."""
+_OF_ONE_KEY = "isOfOneKey"
+
+
+def what_is_left_of(signature: str) -> dict[str, Any]:
+    """What ``runs.payment`` holds of a payment that was no good: whether its payer has signed it.
+
+    Kilobytes that anybody could have us keep, and nobody asks for again.
+    """
+    return {_OF_ONE_KEY: is_of_one_key(signature)}
 
 
 def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
@@ -80,11 +99,16 @@ def check_payer(session: Session, settings: Settings, payer: str, signature: str
             code=ErrorCode.PAYER_LIMITED,
             retry_after=SOON,
         )
+    _check_failures(session, payer)
+    _check_refusals(session, payer)
+
+
+def _check_failures(session: Session, payer: str) -> None:
     failed, oldest = session.execute(
         select(func.count(), ago(func.min(Run.created_at))).where(
             Run.payer == payer,
             Run.state == RunState.FAILED,
-            # there nobody had said yet that the payment is the payer's at all
+            # not the payer's doing, and perhaps not even the payer's payment
             Run.error_code != RunFailure.FACILITATOR_AWAY,
             Run.created_at > func.now() - WINDOW,
         )
@@ -94,6 +118,24 @@ def check_payer(session: Session, settings: Settings, payer: str, signature: str
             "Too many runs of this payer failed within an hour; nothing was charged.",
             code=ErrorCode.PAYER_LIMITED,
             retry_after=max(WINDOW - oldest, SOON),
+        )
+
+
+def _check_refusals(session: Session, payer: str) -> None:
+    """Only those that the payer has signed: by others' anybody could be kept from buying."""
+    refused, since_last = session.execute(
+        select(func.count(), ago(func.max(Run.ended_at))).where(
+            Run.payer == payer,
+            Run.state == RunState.REFUSED,
+            Run.payment.contains({_OF_ONE_KEY: True}),
+            Run.created_at > func.now() - WINDOW,
+        )
+    ).one()
+    if refused >= REFUSALS_MAX and is_young(since_last, REFUSALS_REST):
+        raise TooManyRequests(
+            "Too many payments of this payer were no good within an hour; nothing was charged.",
+            code=ErrorCode.PAYER_LIMITED,
+            retry_after=max(REFUSALS_REST - since_last, SOON),
         )
 
 
@@ -150,6 +192,8 @@ def is_drained(session: Session, creator_id: int) -> bool:
             Run.creator_id == creator_id,
             Run.state == RunState.FAILED,
             Run.model_cost_usd > 0,
+            # that is no payer's doing, and passes
+            Run.error_code != RunFailure.FACILITATOR_AWAY,
             ~Run.is_owner_test,
             Run.created_at > func.now() - UNPAID_WINDOW,
         )

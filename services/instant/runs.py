@@ -23,8 +23,8 @@ from models.resource import MODEL_TYPES, Resource, ResourceType, ResourceVersion
 from models.run import EXECUTED_RUNS, CallKind, CallOutcome, Run, RunState
 from models.run_lifecycle import RunEvent
 from services import retry
-from services.instant import breakers, failures, journal, making
-from services.instant.failures import RunFailure
+from services.instant import breakers, failures, journal, limits, making
+from services.instant.failures import MAY_BE_THE_HOUR, RunFailure
 from services.instant.making import Made, NotMade
 from services.recording import insist
 from services.retry import CRASHES_ARE_POISON
@@ -37,8 +37,6 @@ AT_ONCE = Room(RUNS_AT_ONCE, each=RUNS_OF_ONE_CREATOR)
 LEAST_SECONDS = 1.0
 """No call is begun that has less time than this."""
 FIRST_RETRY = timedelta(seconds=1)
-MAY_BE_THE_HOUR = frozenset({"connection", "http_429", "http_503"})
-"""What a facilitator says, or does not, whatever the payment is."""
 SHARE_FOR_THE_CALL = 0.5
 """A payment that is not verified while so much of the call's time is left comes to nothing."""
 VERIFYING = timedelta(seconds=60)
@@ -112,7 +110,9 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
 
 
 def _known_of_the_given_up(session: Session, held: _Held) -> dict[str, Any]:
-    known = _nothing_kept() if held.run.state is RunState.RECEIVED else {}
+    known: dict[str, Any] = {}
+    if held.run.state is RunState.RECEIVED:
+        known = _nothing_shown_is_kept(held.run) | {"pruned_at": func.now()}
     return known | ({"model_cost_usd": making.NOTHING} if _has_cost_nothing(session, held) else {})
 
 
@@ -221,9 +221,9 @@ def _needed_by(tools: Toolbox) -> SQLColumnExpression[datetime]:
 
 
 def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
-    """The payment is no good: its key is free again, and what came with it is not kept.
+    """The payment is no good: its key is free again, and neither it nor what came with it is kept.
 
-    Anybody can show such payments, as many as they like.
+    Anybody can show such payments, as many as they like. The row itself goes when it is pruned.
     """
     with tools.database.transaction("runs.refused") as session:
         _end_call(session, held, CallOutcome.REFUSED, code=reason)
@@ -234,13 +234,13 @@ def _refuse(tools: Toolbox, held: _Held, reason: str) -> None:
             on=RunEvent.REJECTED,
             claim=held.claim,
             error_code=reason,
-            **_nothing_kept(),
+            **_nothing_shown_is_kept(held.run),
         )
 
 
-def _nothing_kept() -> dict[str, Any]:
-    """Of a run whose payment nobody has found good."""
-    return {"inputs": null(), "pruned_at": func.now()}
+def _nothing_shown_is_kept(run: Run) -> dict[str, Any]:
+    """Of a run whose payment nobody has found good: it is never sent to anybody any more."""
+    return {"inputs": null(), "payment": limits.what_is_left_of(_signature(run))}
 
 
 def _begin_work(tools: Toolbox, held: _Held) -> _Held | None:

@@ -23,11 +23,12 @@ from gateways.x402 import (
     SettlementOutcome,
     Unknown,
 )
+from gateways.x402.signatures import is_of_one_key
 from models import due, run_moves
 from models.run import CallKind, CallOutcome, Run, RunState
 from models.run_lifecycle import RunEvent
 from services import retry
-from services.instant import journal
+from services.instant import failures, journal
 from services.instant.failures import RunFailure
 from services.recording import insist
 from services.room import SETTLEMENTS_AT_ONCE, Room
@@ -104,7 +105,8 @@ def _end_by_chain(tools: Toolbox, held: _Held) -> bool:
         _keep_settled(tools, held.run, finding.transaction)
         return True
     if isinstance(finding, NotMoved) and finding.is_for_ever(held.run.valid_before):
-        _keep_not_settled(tools, held, said(held.run, RunFailure.SETTLEMENT_FAILED))
+        why = RunFailure.SETTLEMENT_FAILED if finding.is_spent else None  # the payer's own doing
+        _keep_not_settled(tools, held, said(held.run, RunFailure.SETTLEMENT_FAILED), why)
         return True
     return False
 
@@ -189,7 +191,8 @@ def _held_against_chain(tools: Toolbox, run: Run, settlement: Settlement) -> Set
         )
     says_moved = settlement.outcome is SettlementOutcome.SETTLED
     has_not_moved = isinstance(finding, NotMoved)
-    if says_moved == has_not_moved:
+    says_nothing = settlement.outcome is SettlementOutcome.UNKNOWN
+    if says_moved == has_not_moved and not says_nothing:
         return replace(settlement, outcome=SettlementOutcome.UNKNOWN, reason="chain_differs")
     return settlement
 
@@ -268,21 +271,33 @@ def paid(tools: Toolbox, run: Run, transaction: str, answer: Mapping[str, Any]) 
     }
 
 
-def _keep_not_settled(tools: Toolbox, held: _Held, answer: Mapping[str, Any]) -> None:
+def _keep_not_settled(
+    tools: Toolbox, held: _Held, answer: Mapping[str, Any], why: RunFailure | None = None
+) -> None:
     with tools.database.transaction("runs.not_settled") as session:
-        _not_settled(session, held, answer)
+        _not_settled(session, held, answer, why)
 
 
-def _not_settled(session: Session, held: _Held, answer: Mapping[str, Any]) -> None:
+def _not_settled(
+    session: Session, held: _Held, answer: Mapping[str, Any], why: RunFailure | None = None
+) -> None:
     run_moves.advance(
         session,
         held.run.id,
         expect=RunState.SETTLING,
         on=RunEvent.NOT_SETTLED,
         claim=held.claim,
-        error_code=RunFailure.SETTLEMENT_FAILED,
+        error_code=why or why_not_settled(session, held.run),
         settlement=dict(answer),
     )
+
+
+def why_not_settled(session: Session, run: Run) -> RunFailure:
+    """Whether the facilitator said no, or could not be asked at all."""
+    codes = journal.codes(session, run.id, CallKind.SETTLE)
+    signed = (run.payment or {}).get("payload", {})
+    is_plain = is_of_one_key(str(signed.get("signature")))
+    return failures.of_settling(codes, is_of_one_key=is_plain)
 
 
 def said(run: Run, reason: str | None, transaction: str = "") -> dict[str, Any]:

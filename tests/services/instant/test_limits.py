@@ -3,6 +3,7 @@
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
@@ -73,7 +74,7 @@ def test_payments_that_nobody_can_verify_give_their_places_back_after_a_minute(
 
     run = market.run()
     assert (run.state, run.error_code) == (RunState.FAILED, "facilitator_away")
-    assert (run.inputs, market.moved()) == (None, [])
+    assert (run.inputs, run.payment, market.moved()) == (None, {"isOfOneKey": True}, [])
 
 
 def test_a_facilitator_that_was_away_for_a_moment_is_asked_again_however_late(
@@ -151,7 +152,90 @@ def test_nothing_is_kept_of_what_came_with_a_payment_that_is_no_good(
 
     life.work()
 
-    assert (market.run().state, market.run().inputs) == (RunState.REFUSED, None)
+    run = market.run()
+    assert (run.state, run.inputs, run.payment) == (RunState.REFUSED, None, {"isOfOneKey": True})
+
+
+def _refused(market: Market, buyer: Buyer, life: Life, *, times: int) -> dict[str, str]:
+    """A payment that is no good, shown so often; returns it."""
+    payment = buyer.payment(market.path())
+    market.stand_in.set_tokens(buyer.payer.address, 0)
+    assert buyer.show(market.path(), payment).status_code == 202
+    life.work()
+    assert market.run().state is RunState.REFUSED
+    _repeat(market, times=times - 1)
+    return payment
+
+
+def _repeat(market: Market, *, times: int) -> None:
+    """So many runs more that are as the only one."""
+    (only,) = rows.all_of(market.tools, Run)
+    unique = {"id", "public_id"}
+    members = {
+        column.key: getattr(only, column.key)
+        for column in Run.__table__.columns
+        if column.key not in unique and getattr(only, column.key) is not None
+    }
+    with market.tools.database.transaction("test.repeat") as session:
+        session.add_all(Run(**members, public_id=uuid4()) for _ in range(times))
+
+
+def test_a_payer_whose_payments_are_no_good_again_and_again_is_let_in_now_and_then(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    """Signed once by a key without money, and shown for ever: each time costs a question."""
+    path, buyer = market.publish(), Buyer(client)
+    payment = _refused(market, buyer, life, times=limits.REFUSALS_MAX)
+    asked = len(market.calls())
+
+    turned_away = buyer.show(path, payment)
+    life.work()
+
+    assert turned_away.status_code == 429
+    assert turned_away.get_json()["code"] == "payer_limited"
+    assert 0 < int(turned_away.headers["Retry-After"]) <= limits.REFUSALS_REST.total_seconds()
+    assert (len(market.runs()), len(market.calls())) == (limits.REFUSALS_MAX, asked)
+
+    stand_in.set_tokens(buyer.payer.address, 12_000)
+    market.age_runs(ended_at=limits.REFUSALS_REST)
+    assert buyer.show(path, payment).status_code == 202
+    life.work()
+    assert market.runs()[-1].state is RunState.SUCCEEDED
+
+
+def test_a_payer_who_fills_up_the_wallet_after_some_refusals_buys_at_once(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    payment = _refused(market, buyer, life, times=limits.REFUSALS_MAX - 1)
+
+    stand_in.set_tokens(buyer.payer.address, 12_000)
+
+    assert buyer.show(path, payment).status_code == 202
+
+
+def test_refusals_of_more_than_an_hour_ago_are_forgotten(
+    market: Market, client: FlaskClient, life: Life
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    payment = _refused(market, buyer, life, times=limits.REFUSALS_MAX)
+
+    market.age_runs(created_at=limits.WINDOW)
+
+    assert buyer.show(path, payment).status_code == 202
+
+
+def test_payments_made_up_in_a_payers_name_and_refused_do_not_keep_the_payer_from_buying(
+    market: Market, client: FlaskClient, life: Life, stand_in: StandInClient
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    stand_in.arm(Fault(target="x402.verify", kind=FaultKind.DECLINED))
+    assert _made_up(client, path, buyer.payer.address) == 202
+    life.work()
+    assert market.run().payment == {"isOfOneKey": False}
+    _repeat(market, times=limits.REFUSALS_MAX)
+
+    assert buyer.buy(path).status_code == 202
 
 
 def _made_up(client: FlaskClient, path: str, payer: str) -> int:
@@ -252,6 +336,29 @@ def test_empty_wallets_cost_a_creator_so_much_a_day_and_no_more(
 
     market.age_runs(created_at=timedelta(hours=25))
     assert client.post(path).status_code == 402
+
+
+def _lapsed_unsettled(market: Market, buyer: Buyer, path: str) -> None:
+    """One more run whose money nobody moved: there was no facilitator until its payment lapsed."""
+    buyer.buy(path)
+    number = market.runs()[-1].id
+    runs.execute(market.tools, number)
+    market.age_runs(valid_before=timedelta(minutes=20))
+    settlement.settle(market.tools.with_(facilitator=None, chain=None), number)
+    assert market.runs()[-1].error_code == "facilitator_away"
+    _costing(market, "0.6")
+
+
+def test_a_facilitator_that_settles_nothing_stops_neither_sales_nor_a_payer(
+    market: Market, client: FlaskClient
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    for _ in range(limits.FAILURES_MAX):
+        _lapsed_unsettled(market, buyer, path)
+
+    assert client.post(path).status_code == 402
+    assert listing.read(market.tools, market.creator.id, "haiku").obstacles == ()
+    assert buyer.buy(path).status_code == 202
 
 
 def test_answers_that_cannot_be_sold_cost_a_creator_so_much_a_day_and_no_more(

@@ -157,8 +157,55 @@ def test_money_that_is_proved_not_to_have_moved_and_never_will_ends_the_run(
     _lapse(market)
     run = _settle(tools, market)
 
-    assert (run.state, run.error_code) == (RunState.FAILED, "settlement_failed")
+    assert (run.state, run.error_code) == (RunState.FAILED, "facilitator_away")
     assert market.moved() == []
+
+
+def test_a_facilitator_that_is_away_is_told_to_the_creator_and_the_buyer_pays_anew(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    payment = _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.STATUS, status=502, times=2))
+    stand_in.arm(Fault(target="x402.rpc", kind=FaultKind.STATUS, status=503, times=2))
+    _settle(tools, market)  # nobody can be asked for anything
+    stand_in.disarm()
+
+    _lapse(market)
+    run = _settle(tools, market)
+
+    assert (run.state, run.error_code) == (RunState.FAILED, "facilitator_away")
+    answer = buyer.show(market.path(), payment)
+    assert answer.status_code == 402
+    assert decoded(answer.headers["PAYMENT-RESPONSE"])["success"] is False
+
+
+def test_a_payment_taken_back_while_the_facilitator_is_away_is_the_payers_doing(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.STATUS, status=503))
+    _settle(tools, market)
+
+    stand_in.cancel_authorization(buyer.payer.address, market.run().nonce or "")
+    stand_in.advance_chain(120)
+    run = _settle(tools, market)
+
+    assert (run.state, run.error_code) == (RunState.FAILED, "settlement_failed")
+
+
+def test_one_answer_of_the_facilitator_is_enough_to_be_no_outage(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.STATUS, status=503))
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.DECLINED, text="transaction_failed"))
+    _settle(tools, market)
+    _settle(tools, market)
+
+    _lapse(market)
+    run = _settle(tools, market)
+
+    assert (run.state, run.error_code) == (RunState.FAILED, "settlement_failed")
 
 
 def test_a_lapsed_payment_is_not_given_up_before_the_chain_says_so(
@@ -200,6 +247,7 @@ def test_a_payment_that_lapsed_before_it_was_ever_asked_for_is_not_charged(
     run = _settle(alone, market)
 
     assert (run.state, run.settle_posts) == (RunState.FAILED, 0)
+    assert run.error_code == "facilitator_away"
 
 
 def _doubtful(market: Market, buyer: Buyer, alone: Toolbox) -> dict[str, str]:
@@ -246,6 +294,7 @@ def test_an_operator_who_found_none_ends_the_run_uncharged(
 
     assert buyer.show(market.path(), payment).status_code == 402
     assert market.run().paid_usd_micros == 0
+    assert market.run().error_code == "facilitator_away"  # it was never heard of
 
 
 def test_only_a_doubtful_run_is_booked(market: Market, buyer: Buyer, tools: Toolbox) -> None:
