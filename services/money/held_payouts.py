@@ -174,9 +174,12 @@ def book_paid(
 
 def end_as_failed(tools: Toolbox, held: Held, reading: PayoutReading) -> None:
     """What was owed is owed again. Only for what is proved: ``payout_evidence`` says when."""
+    is_told = reading.outcome is PayoutOutcome.FAILED
+    # why it was refused, or never sent, says more than that there is no row
+    why = reading.code if is_told else func.coalesce(Payout.last_code, reading.code)
     with tools.database.transaction("payouts.failed") as session:
         payout = money_moves.settle_payout(
-            session, held.id, held.claim, state=PayoutState.FAILED, **_said(reading)
+            session, held.id, held.claim, state=PayoutState.FAILED, last_code=why
         )
         if payout is None:
             return
@@ -185,7 +188,7 @@ def end_as_failed(tools: Toolbox, held: Held, reading: PayoutReading) -> None:
         "payout failed, the debt is open again",
         payout=held.id,
         job=held.mark.job_id,
-        code=reading.code,
+        code=payout.last_code,
     )
 
 

@@ -18,7 +18,7 @@ from models.database import ago, is_young
 from models.debt import Debt, DebtState
 from models.invoice import Receipt
 from models.job import Job
-from models.payout import Payout
+from models.payout import Payout, PayoutState
 from models.reconciliation import Verdict
 from models.refund_destination import RefundDestination
 from models.run import Run, RunState
@@ -28,6 +28,7 @@ from services import defects
 from services.defects import DATABASE_LOST
 from services.errors import NotNow
 from services.money import btc_price, reconcile, wallet_moves
+from services.operate import model_calls
 from services.toolbox import Toolbox
 
 logger = structlog.get_logger(__name__)
@@ -39,6 +40,9 @@ CATALOGUE_TOO_OLD = timedelta(days=2)
 DOUBT_TOO_OLD = timedelta(hours=1)
 OVERDUE_TOO_LONG = timedelta(minutes=15)
 """LNbits is asked at the deadline; so long after it, it has not said a word about the invoice."""
+FAILURE_IS_NEW = timedelta(hours=24)
+PAYOUTS_LOOKED_AT = 500
+"""Of those that have ended, the last ones: there may be any number in a day."""
 UNMATCHED_IS_NEW = timedelta(hours=24)
 """How long money for no invoice of ours keeps the service degraded, so that a person sees it."""
 
@@ -81,6 +85,7 @@ def _parts(session: Session, tools: Toolbox) -> dict[str, dict[str, Any]]:
     return {
         "duties": _duties(session),
         "backlog": _backlog(session),
+        "models": model_calls.part(session),
         "refunds": _refunds(session),
         "invoices": _invoices(session),
         "receipts": _receipts(session),
@@ -143,7 +148,8 @@ def _backlog(session: Session) -> dict[str, Any]:
 def _refunds(session: Session) -> dict[str, Any]:
     """Payouts whose outcome is not known are a person's business after an hour.
 
-    ``errors`` counts by code what each of them was last told, sent or not.
+    ``errors`` counts by code what each of them was last told, sent or not. ``failed`` is no reason
+    to alarm: a caller's invoice may lead nowhere.
     Receivers whom nobody asks although their time has come: no worker serves ``hooks``.
     """
     in_doubt, oldest = session.execute(
@@ -167,7 +173,27 @@ def _refunds(session: Session) -> dict[str, Any]:
         "oldestSeconds": _seconds(oldest),
         "openDebts": open_debts,
         "errors": {code: count for code, count in errors},  # noqa: C416 - a row is no pair
+        "failed": _failed_payouts(session),
     }
+
+
+def _failed_payouts(session: Session) -> dict[str, int]:
+    """Jobs that are owed what could not be paid lately, by what the payout was told."""
+    ended = (
+        select(Payout.job_id, Payout.state, Payout.last_code)
+        .where(Payout.settled_at > func.now() - FAILURE_IS_NEW)
+        .order_by(Payout.settled_at.desc())
+        .limit(PAYOUTS_LOOKED_AT)
+        .subquery()
+    )
+    is_owed = exists().where(Debt.job_id == ended.c.job_id, Debt.state == DebtState.OWED)
+    code = func.coalesce(ended.c.last_code, "none")
+    failed = session.execute(
+        select(code, func.count(ended.c.job_id.distinct()))
+        .where(ended.c.state == PayoutState.FAILED, is_owed)
+        .group_by(code)
+    )
+    return {code: count for code, count in failed}  # noqa: C416 - a row is no pair
 
 
 def _catalogue(session: Session, tools: Toolbox) -> dict[str, Any]:

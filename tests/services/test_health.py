@@ -23,7 +23,7 @@ from services.operate.health import Health, Readiness
 from tests.conftest import Servers, database_at
 from tests.support import rows
 from tests.support.life import Life
-from tests.support.owing import claimed, owing_to
+from tests.support.owing import claim, claimed, owing, owing_to
 
 
 def _check(life: Life) -> Health:
@@ -99,6 +99,65 @@ def test_a_payout_in_doubt_for_an_hour_is_a_persons_business(well: Life) -> None
 
     assert found.status is Readiness.DEGRADED
     assert found.parts["refunds"]["underWay"] == 1
+
+
+@pytest.fixture
+def poor(well: Life) -> Iterator[Life]:
+    """The paying wallet has not enough for any refund."""
+    well.stand_in.top_up(-15)
+    yield well
+    well.stand_in.top_up(15)
+
+
+def test_refunds_that_failed_are_counted_by_what_they_were_told_and_alarm_nobody(
+    poor: Life,
+) -> None:
+    claimed(poor)
+    claimed(poor)
+
+    poor.work()
+    claimed(poor)
+    rows.let_pass(poor.tools, Payout, timedelta(hours=2))
+    poor.work()
+
+    refunds = _check(poor).parts["refunds"]
+    assert refunds["failed"] == {"insufficient_balance": 2, "not_sent": 1}
+    assert (refunds["ok"], refunds["openDebts"], refunds["errors"]) == (True, 3, {})
+
+
+def test_a_job_whose_refund_failed_again_and_again_counts_once(poor: Life) -> None:
+    view = owing(poor)
+    for _ in range(3):
+        claim(poor, view)
+        poor.work()
+
+    assert _check(poor).parts["refunds"]["failed"] == {"insufficient_balance": 1}
+
+
+def test_a_refund_that_failed_is_told_no_more_when_it_is_claimed_again(poor: Life) -> None:
+    view = claimed(poor)
+    poor.work()
+    poor.stand_in.top_up(15)
+
+    claim(poor, view)
+    claimed_again = _check(poor).parts["refunds"]
+    poor.work()
+    paid = _check(poor).parts["refunds"]
+    poor.stand_in.top_up(-15)
+
+    assert (claimed_again["failed"], paid["failed"]) == ({}, {})
+    assert (claimed_again["underWay"], paid["openDebts"]) == (1, 0)
+
+
+def test_a_refund_that_failed_is_told_for_a_day(poor: Life) -> None:
+    claimed(poor)
+    poor.work()
+    rows.change(poor.tools, Payout, settled_at=Payout.settled_at - timedelta(hours=23))
+    assert _check(poor).parts["refunds"]["failed"] == {"insufficient_balance": 1}
+
+    rows.change(poor.tools, Payout, settled_at=Payout.settled_at - timedelta(hours=1, seconds=1))
+
+    assert _check(poor).parts["refunds"]["failed"] == {}
 
 
 def test_a_receiver_whom_nobody_asks_is_a_persons_business(well: Life) -> None:

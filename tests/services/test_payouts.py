@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from config.queues import TaskName
 from gateways.http import HttpClient
@@ -548,6 +549,19 @@ def test_nothing_is_sent_while_lnbits_does_not_answer(life: Life) -> None:
 
     life = _with_a_young_lnbits(life)
     assert _look_again(life) is PayoutState.PAID
+
+
+def test_one_that_ends_unsent_keeps_on_record_why_it_was_not_sent(life: Life) -> None:
+    claimed(life)
+    life.stand_in.arm(_fault("lnbits.version", status=502, times=99))
+    life.work()
+
+    with capture_logs() as logs:
+        assert _look_again(life, 2 * HOUR) is PayoutState.FAILED
+
+    assert _payout(life).last_code == "lnbits_silent"
+    (line,) = (line for line in logs if line["event"].startswith("payout failed"))
+    assert line["code"] == "lnbits_silent"
 
 
 def test_the_longer_one_that_was_never_sent_is_held_back_the_less_often_it_is_looked_at(

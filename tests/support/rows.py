@@ -34,6 +34,7 @@ _TIMES: dict[Any, list[str]] = {
         "first_missing_at",
         "invoice_expires_at",
     ],
+    Attempt: ["started_at", "ended_at"],
     Tick: ["due_at", "ran_at"],
     DemoRun: ["created_at", "due_at"],
     Receipt: ["received_at"],

@@ -159,11 +159,14 @@ def test_given_a_wallet_without_money_then_the_failed_payout_keeps_the_refusal_o
     empty_wallet = -sky.life.balances()[Account.WALLET] // 1000
     sky.life.stand_in.top_up(empty_wallet)
 
-    sky.life.work()
+    with capture_logs() as logs:
+        sky.life.work()
 
     payout = only(sky.tools, Payout)
     assert (payout.state, payout.last_code) == (PayoutState.FAILED, "insufficient_balance")
+    assert told(sky, logs, "payout failed, the debt is open again") == ["insufficient_balance"]
     assert errors_of_refunds(sky) == {}
+    assert sky.check("refunds")["failed"] == {"insufficient_balance": 1}
     sky.life.stand_in.top_up(-empty_wallet)
 
 
