@@ -42,7 +42,7 @@ class RunState(StrEnum):
     SETTLING = "settling"
     """The result is stored and sealed; the money is being moved, or it is looked for."""
     DOUBTFUL = "doubtful"
-    """Nobody can be asked whether the money moved: waits for the operator. Still sealed."""
+    """Nobody can say whether money moved for it: waits for the operator. Still sealed."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     """Nothing was charged."""
@@ -55,6 +55,9 @@ FINAL_RUNS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.REFUSED})
 UNSETTLED_RUNS = WORKING_RUNS | {RunState.DOUBTFUL}
 EXECUTED_RUNS = frozenset({RunState.RECEIVED, RunState.RUNNING})
 """Those on which the models worker is at work: verifying, then making what was bought."""
+
+BOOKED_BY_HAND = "bookedByHand"
+"""Member of ``Run.settlement`` where a person, and nobody else, says that the money came."""
 
 _WORKING = f"state IN ({', '.join(repr(state.value) for state in sorted(WORKING_RUNS))})"
 

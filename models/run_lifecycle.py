@@ -20,6 +20,7 @@ class RunEvent(StrEnum):
     SETTLED = "settled"
     NOT_SETTLED = "not_settled"
     LOST_SIGHT = "lost_sight"
+    MOVED_UNASKED = "moved_unasked"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ RUN_ARROWS: tuple[RunArrow, ...] = (
     RunArrow(_S.SETTLING, _E.SETTLED, _S.SUCCEEDED, "money moved"),
     RunArrow(_S.SETTLING, _E.NOT_SETTLED, _S.FAILED, "proved: no money moved, none will"),
     RunArrow(_S.SETTLING, _E.LOST_SIGHT, _S.DOUBTFUL, "payment lapsed, nobody can be asked"),
+    RunArrow(_S.SETTLING, _E.MOVED_UNASKED, _S.DOUBTFUL, "money moved before we asked for it"),
     RunArrow(_S.DOUBTFUL, _E.SETTLED, _S.SUCCEEDED, "operator found the money"),
     RunArrow(_S.DOUBTFUL, _E.NOT_SETTLED, _S.FAILED, "operator found that none moved"),
 )

@@ -1,15 +1,17 @@
 """``python -m workers.doubtful_runs``: runs of which nobody knows whether they were paid.
 
     python -m workers.doubtful_runs                     list
-    python -m workers.doubtful_runs settled 12 0xab…    the money arrived, by this transaction
-    python -m workers.doubtful_runs not-settled 12      it did not, and the payment has lapsed
+    python -m workers.doubtful_runs settled 12 0xab…    its money arrived, by this transaction
+    python -m workers.doubtful_runs not-settled 12      none did, or another shop's, and none can
 
-Look the payment up on its chain: AuthorizationUsed of the token, by payer and nonce. Wants the
-environment of any process that has a database. Exit code 1 when what was wished was refused.
+Look the payment up on its chain: AuthorizationUsed of the token, by payer and nonce. What moved
+before it was first asked for may have paid for something at another shop. Wants the environment of
+any process that has a database. Exit code 1 when what was wished was refused.
 """
 
 import argparse
 import sys
+from datetime import datetime
 
 from services.instant import doubts
 from services.instant.doubts import Doubt
@@ -53,8 +55,13 @@ def _line(doubt: Doubt) -> str:
     return (
         f"run {doubt.run_id} of {doubt.slug}: {doubt.price_usd_micros} micro-dollars on"
         f" {doubt.network} from {doubt.payer} to {doubt.pay_to}, nonce {doubt.nonce},"
-        f" lapsed {doubt.lapsed_at:%Y-%m-%d %H:%M:%SZ}, last answer {doubt.last_answer}\n"
+        f" lapsed {_instant(doubt.lapsed_at)}, first asked for {_instant(doubt.asked_at)},"
+        f" last answer {doubt.last_answer}, transaction {doubt.transaction or 'none'}\n"
     )
+
+
+def _instant(at: datetime | None) -> str:
+    return "never" if at is None else f"{at:%Y-%m-%d %H:%M:%SZ}"
 
 
 if __name__ == "__main__":

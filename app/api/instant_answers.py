@@ -10,7 +10,7 @@ from app.api.payment_required import resource_url
 from app.errors import in_seconds, problem
 from gateways.x402 import wire
 from models.money import UsdMicros, usd_of
-from models.run import Run, RunState
+from models.run import BOOKED_BY_HAND, Run, RunState
 from services.errors import ErrorCode
 from services.instant import intake, preflight
 from services.instant.resources import OnSale
@@ -114,7 +114,9 @@ def add_payment_response(response: Response, run: Run) -> None:
     if run.is_owner_test:
         return
     name = wire.V1_RESPONSE_HEADER if run.x402_version == 1 else wire.RESPONSE_HEADER
-    response.headers[name] = wire.encode(run.settlement or _not_asked(run))
+    said = dict(run.settlement or _not_asked(run))
+    said.pop(BOOKED_BY_HAND, None)  # no word of x402's
+    response.headers[name] = wire.encode(said)
 
 
 def _not_asked(run: Run) -> dict[str, Any]:

@@ -231,6 +231,10 @@ class Moved:
     """The chain says that this authorization paid whom it should."""
 
     transaction: str
+    at: datetime
+    """The block's own time. One authorization is good at any shop where this creator is paid: only
+    the time tells whether it may have been a request of ours that moved the money.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,11 +251,19 @@ class NotMoved:
         return self.is_spent or self.as_of >= valid_before
 
 
+USE_NOT_FOUND = "use_not_found"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
     """The chain could not be asked, or made no sense."""
 
     reason: str
+
+    @property
+    def is_of_another_time(self) -> bool:
+        """The node answers and knows it as used, but not of any time at which we could have."""
+        return self.reason == USE_NOT_FOUND
 
 
 class Chain(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 from gateways.deadline import total_deadline
 from gateways.errors import OutsideError, Refused
 from gateways.http import HttpClient
-from gateways.x402 import Moved, NotMoved, PaymentKey, Unknown
+from gateways.x402 import USE_NOT_FOUND, Moved, NotMoved, PaymentKey, Unknown
 from models.money import UsdMicros
 
 CALL_SECONDS = 10.0
@@ -105,10 +105,12 @@ class _Node:
             return NotMoved(as_of=final.at, is_spent=False)
         log = self._log_of_its_use(doubt)
         if log is None:
-            return Unknown(reason="use_not_found")
+            return Unknown(reason=USE_NOT_FOUND)
+        number = int(log["blockNumber"], 16)
         if self._paid(doubt, log):
-            return Moved(transaction=str(log["transactionHash"]))
-        if int(log["blockNumber"], 16) > final.number:
+            at = self._block(hex(number)).at
+            return Moved(transaction=str(log["transactionHash"]), at=at)
+        if number > final.number:
             return Unknown(reason="not_final")
         return NotMoved(as_of=final.at, is_spent=True)
 

@@ -172,7 +172,7 @@ class StandInClient:
         return str(self._ask("POST", "/stand-in/tokens/use", body)["transaction"])
 
     def advance_chain(self, seconds: int) -> None:
-        """The chain's clock runs ahead of ours."""
+        """The chain's clock runs ahead of ours by so much more; by less, if it is negative."""
         self._ask("POST", "/stand-in/tokens/advance", {"seconds": seconds})
 
     def reset(self) -> None:

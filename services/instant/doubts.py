@@ -1,4 +1,7 @@
-"""Runs whose settlement nobody could be asked about: an operator looks, and says what happened."""
+"""Runs of which nobody could be asked whether, or for whose sale, money moved.
+
+An operator looks, and says what happened.
+"""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +11,10 @@ from sqlalchemy import select
 
 from models import run_moves
 from models.resource import Resource
-from models.run import Run, RunState
+from models.run import BOOKED_BY_HAND, CallKind, Run, RunState
 from models.run_lifecycle import RunEvent
 from services.errors import NotBooked
-from services.instant import settlement
+from services.instant import journal, settlement
 from services.instant.failures import RunFailure
 from services.toolbox import Toolbox
 
@@ -30,22 +33,26 @@ class Doubt:
     nonce: str
     price_usd_micros: int
     lapsed_at: datetime
+    asked_at: datetime | None
+    """When we first asked to have it settled: what moved before that moved for somebody else."""
     last_answer: str
+    transaction: str | None
+    """The last one that was named, by the facilitator or by the chain."""
 
 
 def waiting(tools: Toolbox) -> list[Doubt]:
     """Every doubtful run, the oldest first."""
     with tools.database.reading("runs.doubts") as session:
         rows = session.execute(
-            select(Run, Resource.slug)
+            select(Run, Resource.slug, journal.first_begun(CallKind.SETTLE))
             .join(Resource, Resource.id == Run.resource_id)
             .where(Run.state == RunState.DOUBTFUL)
             .order_by(Run.id)
         ).all()
-    return [_doubt(run, slug) for run, slug in rows]
+    return [_doubt(run, slug, asked_at) for run, slug, asked_at in rows]
 
 
-def _doubt(run: Run, slug: str) -> Doubt:
+def _doubt(run: Run, slug: str, asked_at: datetime | None) -> Doubt:
     assert run.network is not None
     assert run.payer is not None
     assert run.nonce is not None
@@ -59,17 +66,23 @@ def _doubt(run: Run, slug: str) -> Doubt:
         nonce=run.nonce,
         price_usd_micros=run.price_usd_micros,
         lapsed_at=run.valid_before,
+        asked_at=asked_at,
         last_answer=str((run.settlement or {}).get("errorReason", "none")),
+        transaction=settlement.last_told(run),
     )
 
 
 def book_settled(tools: Toolbox, run_id: int, transaction: str) -> None:
-    """The money arrived with this transaction: the result is the caller's. Raises NotBooked."""
+    """The money arrived with this transaction: the result is the caller's. Raises NotBooked.
+
+    Also where no request to settle is on record: a restored database may have forgotten it.
+    """
     if _TRANSACTION.fullmatch(transaction) is None:
         raise NotBooked("A transaction is 0x and 64 hex digits.")
     with tools.database.transaction("runs.booked_settled") as session:
         run = session.get(Run, run_id)
         said = settlement.said(run, None, transaction.lower()) if run else {}
+        said |= {BOOKED_BY_HAND: True}
         moved = run and run_moves.advance(
             session,
             run_id,
@@ -81,7 +94,10 @@ def book_settled(tools: Toolbox, run_id: int, transaction: str) -> None:
 
 
 def book_not_settled(tools: Toolbox, run_id: int) -> None:
-    """No money arrived, and none can any more: the run failed, uncharged. Raises NotBooked."""
+    """No money arrived for this sale, and none can any more: the run failed, uncharged.
+
+    Raises NotBooked.
+    """
     with tools.database.transaction("runs.booked_not_settled") as session:
         run = session.get(Run, run_id)
         moved = run and run_moves.advance(

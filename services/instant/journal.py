@@ -59,6 +59,11 @@ def outcomes(session: Session, run_id: int, kind: CallKind) -> list[CallOutcome 
     )
 
 
+def first_begun(kind: CallKind) -> ScalarSelect[datetime | None]:
+    """When the first call was put on record, to be used beside ``Run``; NULL = none was."""
+    return _of_calls(kind, func.min(RunCall.started_at))
+
+
 def first_in_vain(kind: CallKind) -> ScalarSelect[datetime | None]:
     """When nobody could be asked for the first time, to be used beside ``Run``; NULL = never.
 
@@ -73,10 +78,15 @@ def in_vain_for(kind: CallKind) -> ScalarSelect[timedelta | None]:
 
 
 def _of_those_in_vain(kind: CallKind, figure: ColumnElement[Any]) -> ScalarSelect[Any]:
-    in_vain = RunCall.outcome == CallOutcome.UNAVAILABLE
+    return _of_calls(kind, figure, RunCall.outcome == CallOutcome.UNAVAILABLE)
+
+
+def _of_calls(
+    kind: CallKind, figure: ColumnElement[Any], *which: ColumnElement[bool]
+) -> ScalarSelect[Any]:
     return (
         select(figure)
-        .where(RunCall.run_id == Run.id, RunCall.kind == kind, in_vain)
+        .where(RunCall.run_id == Run.id, RunCall.kind == kind, *which)
         .correlate(Run)
         .scalar_subquery()
     )

@@ -1,17 +1,18 @@
 """Moving the money for a result that is made and sealed, in the money worker.
 
 Every request to settle is counted and committed before it is made. Its outcome has three values: an
-unknown one is asked about again with the same payment, never answered with a fresh price.
+unknown one is asked about again with the same payment, never answered with a fresh price. Money
+that moved before the first request was moved by somebody else's: it sells nothing here.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
 import structlog
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from gateways.x402 import (
@@ -41,6 +42,15 @@ FIRST_LOOK = timedelta(seconds=2)
 LAST_LOOK = timedelta(minutes=5)
 CHAIN_DECIDES_WITHIN = timedelta(days=1)
 """Since the payment lapsed: what the chain has not told by then, a person must find out."""
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""By so much a transfer may be dated before the request of ours that caused it.
+
+PostgreSQL dates the request, the block its transfer: in whole seconds, and on Base by slots of two,
+whose time may be past when the transfer is put in. That makes three; two more are for the clocks
+themselves, which NTP keeps closer than that. More would sell more of what other shops have settled.
+"""
+MOVED_UNASKED = RunEvent.MOVED_UNASKED.value
+"""As the operator is told it, in place of a facilitator's code."""
 _JOURNALLED = {
     SettlementOutcome.SETTLED: CallOutcome.ANSWERED,
     SettlementOutcome.REFUSED: CallOutcome.REFUSED,
@@ -55,11 +65,29 @@ class _Held:
     run: Run
     claim: int
     past: timedelta
+    asked_at: datetime | None
+    """When the first request to settle was put on record; None = none is."""
 
     @property
     def has_lapsed(self) -> bool:
         """The token refuses the payment from here on: asking to settle is of no use."""
         return self.past >= timedelta(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """A request to settle that is on record and about to be made."""
+
+    call_id: int
+    first_at: datetime
+    """When the first one for this run was put on record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MovedUnasked:
+    """The creator was paid before we asked: at another shop, or by a request that is forgotten."""
+
+    transaction: str
 
 
 def settle(tools: Toolbox, run_id: int) -> None:
@@ -79,8 +107,16 @@ def _claim(tools: Toolbox, run_id: int) -> _Held | None:
         if claimed is None:
             return None
         assert claimed.row.valid_before is not None
-        past = claimed.at - claimed.row.valid_before
-        return _Held(run=claimed.row, claim=claimed.number, past=past)
+        return _Held(
+            run=claimed.row,
+            claim=claimed.number,
+            past=claimed.at - claimed.row.valid_before,
+            asked_at=_first_asked(session, run_id),
+        )
+
+
+def _first_asked(session: Session, run_id: int) -> datetime | None:
+    return session.scalar(select(journal.first_begun(CallKind.SETTLE)).where(Run.id == run_id))
 
 
 def _take_on(tools: Toolbox, held: _Held) -> None:
@@ -99,10 +135,13 @@ def _take_on(tools: Toolbox, held: _Held) -> None:
 def _end_by_chain(tools: Toolbox, held: _Held) -> bool:
     """Ask the chain what became of requests whose answer is not known. True = that was the end."""
     assert held.run.valid_before is not None
-    finding = _on_chain(tools, held.run)
+    finding = _on_chain(tools, held.run, asked_at=held.asked_at)
     if isinstance(finding, Moved):
         logger.info("settlement found on the chain", run=held.run.id)
         _keep_settled(tools, held.run, finding.transaction)
+        return True
+    if isinstance(finding, _MovedUnasked):
+        _keep_moved_unasked(tools, held, finding)
         return True
     if isinstance(finding, NotMoved) and finding.is_for_ever(held.run.valid_before):
         why = RunFailure.SETTLEMENT_FAILED if finding.is_spent else None  # the payer's own doing
@@ -111,7 +150,25 @@ def _end_by_chain(tools: Toolbox, held: _Held) -> bool:
     return False
 
 
-def _on_chain(tools: Toolbox, run: Run) -> Moved | NotMoved | Unknown:
+def _on_chain(
+    tools: Toolbox, run: Run, *, asked_at: datetime | None
+) -> Moved | _MovedUnasked | NotMoved | Unknown:
+    """What the chain says, whoever wants to know it. ``asked_at``: of our first request.
+
+    A payer may sign one authorization and show it at two shops where the creator is paid the same:
+    the money moves once, for whoever asked first.
+    """
+    finding = _told_by_chain(tools, run)
+    if isinstance(finding, Moved) and not _may_be_ours(finding, asked_at):
+        return _MovedUnasked(transaction=finding.transaction)
+    return finding
+
+
+def _may_be_ours(moved: Moved, asked_at: datetime | None) -> bool:
+    return asked_at is not None and moved.at >= asked_at - CLOCKS_DIFFER
+
+
+def _told_by_chain(tools: Toolbox, run: Run) -> Moved | NotMoved | Unknown:
     network, asset, payer, nonce = run.network, run.asset, run.payer, run.nonce
     assert network is not None
     assert asset is not None
@@ -155,49 +212,63 @@ def _lose_sight(tools: Toolbox, held: _Held) -> None:
 
 
 def _ask_to_settle(tools: Toolbox, facilitator: Facilitator, held: _Held) -> None:
-    call_id = _count_request(tools, held)
-    if call_id is None:
+    request = _count_request(tools, held)
+    if request is None:
         return
     assert held.run.payment is not None
     assert held.run.requirement is not None
     answer = facilitator.settle(held.run.payment, held.run.requirement)
-    settlement = _held_against_chain(tools, held.run, answer)
-    logger.info(
-        "settlement asked for",
-        run=held.run.id,
-        outcome=settlement.outcome.value,
-        code=settlement.reason,
-    )
+    ending = _held_against_chain(tools, held.run, answer, asked_at=request.first_at)
+    if isinstance(ending, Settlement):
+        logger.info(
+            "settlement asked for",
+            run=held.run.id,
+            outcome=ending.outcome.value,
+            code=ending.reason,
+        )
     # If this were lost, a second request would only hear that the payment was used.
     insist(
-        lambda: _record(tools, held, call_id, settlement),
+        lambda: _record(tools, held, request.call_id, ending),
         for_long=tools.settings.lease,
     )
 
 
-def _held_against_chain(tools: Toolbox, run: Run, settlement: Settlement) -> Settlement:
+def _held_against_chain(
+    tools: Toolbox, run: Run, settlement: Settlement, *, asked_at: datetime
+) -> Settlement | _MovedUnasked:
     """What the facilitator says, as far as the chain does not say otherwise.
 
     A node that cannot be reached says nothing: then a success is believed, and a refusal is not.
+    A success may also be what it told another shop: some repeat their answer to a payment.
     """
     if tools.chain is None or not tools.chain.knows(run.network or ""):
         return settlement
-    finding = _on_chain(tools, run)
+    finding = _on_chain(tools, run, asked_at=asked_at)
+    if isinstance(finding, _MovedUnasked):
+        return finding
     if isinstance(finding, Moved):
         return Settlement(
             outcome=SettlementOutcome.SETTLED,
             transaction=finding.transaction,
             answer=said(run, None, finding.transaction),
         )
-    says_moved = settlement.outcome is SettlementOutcome.SETTLED
-    has_not_moved = isinstance(finding, NotMoved)
-    says_nothing = settlement.outcome is SettlementOutcome.UNKNOWN
-    if says_moved == has_not_moved and not says_nothing:
-        return replace(settlement, outcome=SettlementOutcome.UNKNOWN, reason="chain_differs")
-    return settlement
+    if _is_believable(settlement, finding):
+        return settlement
+    return replace(settlement, outcome=SettlementOutcome.UNKNOWN, reason="chain_differs")
 
 
-def _count_request(tools: Toolbox, held: _Held) -> int | None:
+def _is_believable(settlement: Settlement, finding: NotMoved | Unknown) -> bool:
+    """A use that nobody finds where ours would be is older, or the node's logs lag: look again."""
+    match settlement.outcome:
+        case SettlementOutcome.SETTLED:
+            return isinstance(finding, Unknown) and not finding.is_of_another_time
+        case SettlementOutcome.REFUSED:
+            return isinstance(finding, NotMoved)
+        case SettlementOutcome.UNKNOWN:
+            return True
+
+
+def _count_request(tools: Toolbox, held: _Held) -> _Request | None:
     """Commit that a request to settle is about to be made. None = it is ours no longer."""
     with tools.database.transaction("runs.posting") as session:
         counted = session.scalar(
@@ -213,12 +284,21 @@ def _count_request(tools: Toolbox, held: _Held) -> int | None:
         )
         if counted is None:
             return None
-        return journal.begin(session, held.run.id, CallKind.SETTLE, held.claim)
+        call_id = journal.begin(session, held.run.id, CallKind.SETTLE, held.claim)
+        first_at = _first_asked(session, held.run.id)
+        assert first_at is not None
+        return _Request(call_id=call_id, first_at=first_at)
 
 
-def _record(tools: Toolbox, held: _Held, call_id: int, settlement: Settlement) -> None:
+def _record(
+    tools: Toolbox, held: _Held, call_id: int, settlement: Settlement | _MovedUnasked
+) -> None:
     """Safe to repeat."""
     with tools.database.transaction("runs.posted") as session:
+        if isinstance(settlement, _MovedUnasked):
+            journal.end(session, call_id, CallOutcome.DOUBTFUL, code=MOVED_UNASKED)
+            _moved_unasked(session, held, settlement)
+            return
         journal.end(session, call_id, _JOURNALLED[settlement.outcome], code=settlement.reason)
         if settlement.outcome is SettlementOutcome.SETTLED and settlement.transaction is not None:
             _settled(session, tools, held.run, settlement.transaction, settlement.answer)
@@ -231,12 +311,36 @@ def _record(tools: Toolbox, held: _Held, call_id: int, settlement: Settlement) -
 
 
 def _note_answer(session: Session, held: _Held, settlement: Settlement) -> None:
-    """For whoever has to find out what happened."""
+    """For whoever has to find out what happened: a transaction once told stays on record."""
     reason = settlement.reason or "unknown"
+    transaction = settlement.transaction or last_told(held.run) or ""
     session.execute(
         update(Run)
         .where(Run.id == held.run.id, Run.claim == held.claim)
-        .values(settlement=said(held.run, reason, settlement.transaction or ""))
+        .values(settlement=said(held.run, reason, transaction))
+    )
+
+
+def last_told(run: Run) -> str | None:
+    """The hash of the transaction that somebody named last, true or not."""
+    return (run.settlement or {}).get("transaction") or None
+
+
+def _keep_moved_unasked(tools: Toolbox, held: _Held, moved: _MovedUnasked) -> None:
+    with tools.database.transaction("runs.moved_unasked") as session:
+        _moved_unasked(session, held, moved)
+
+
+def _moved_unasked(session: Session, held: _Held, moved: _MovedUnasked) -> None:
+    """Leave it to a person whose sale that was."""
+    logger.error("money had moved before a run asked for it", run=held.run.id)
+    run_moves.advance(
+        session,
+        held.run.id,
+        expect=RunState.SETTLING,
+        on=RunEvent.MOVED_UNASKED,
+        claim=held.claim,
+        settlement=said(held.run, MOVED_UNASKED, moved.transaction),
     )
 
 
@@ -250,6 +354,8 @@ def _settled(
 ) -> None:
     """The money is there, whoever holds the run now: whether we still do does not matter."""
     for state in (RunState.SETTLING, RunState.DOUBTFUL):
+        if state is RunState.DOUBTFUL and _had_moved_unasked(session, run.id):
+            return  # who told us that it is settled may only not have looked when
         run_moves.advance(
             session,
             run.id,
@@ -257,6 +363,11 @@ def _settled(
             on=RunEvent.SETTLED,
             **paid(tools, run, transaction, answer),
         )
+
+
+def _had_moved_unasked(session: Session, run_id: int) -> bool:
+    last_answer = Run.settlement["errorReason"].astext
+    return session.scalar(select(last_answer).where(Run.id == run_id)) == MOVED_UNASKED
 
 
 def paid(tools: Toolbox, run: Run, transaction: str, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,6 +405,8 @@ def _not_settled(
 
 def why_not_settled(session: Session, run: Run) -> RunFailure:
     """Whether the facilitator said no, or could not be asked at all."""
+    if (run.settlement or {}).get("errorReason") == MOVED_UNASKED:
+        return RunFailure.SETTLEMENT_FAILED  # the payer's own doing
     codes = journal.codes(session, run.id, CallKind.SETTLE)
     signed = (run.payment or {}).get("payload", {})
     is_plain = is_of_one_key(str(signed.get("signature")))

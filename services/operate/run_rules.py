@@ -13,7 +13,10 @@ class RunRule(StrEnum):
     SOLD_WHOLE = "run_sold_whole"
     """Whoever paid has a result and was charged its price; nobody else was charged."""
     POSTS_ON_RECORD = "run_posts_on_record"
-    """Each request to settle is in the journal, and no money came without one."""
+    """Each request to settle is in the journal, and no money came without one, as far as we know.
+
+    Only a person may know better: the database was restored to a moment before the request.
+    """
     CALLS_WITHIN_BOUNDS = "run_calls_within_bounds"
     """One answer at most, and at most three calls that may have been billed."""
     LEASE_LOOKED_AFTER = "run_lease_looked_after"
@@ -31,7 +34,8 @@ SELECT id FROM runs WHERE id = ANY(:ids) AND (
 _POSTS_ON_RECORD = """
 SELECT r.id FROM runs r WHERE r.id = ANY(:ids) AND (
     r.settle_posts <> (SELECT count(*) FROM run_calls WHERE run_id = r.id AND kind = 'settle')
-    OR (r.settled_at IS NOT NULL AND r.settle_posts = 0))
+    OR (r.settled_at IS NOT NULL AND r.settle_posts = 0
+        AND NOT coalesce(r.settlement ? 'bookedByHand', false)))
 """
 _CALLS_WITHIN_BOUNDS = """
 SELECT run_id FROM run_calls WHERE run_id = ANY(:ids) AND kind IN ('model', 'proxy')

@@ -34,10 +34,29 @@ def asked(node: RpcChain, since: datetime | None = None) -> Moved | NotMoved | U
     )
 
 
+def moved(node: RpcChain) -> str:
+    """The transaction that paid us."""
+    finding = asked(node)
+    assert isinstance(finding, Moved)
+    return finding.transaction
+
+
 def test_an_authorization_that_paid_us_has_moved(stand_in: StandInClient, node: RpcChain) -> None:
     transaction = stand_in.use_authorization(PAYER, NONCE, pay_to=CREATOR, micros=PRICE)
 
-    assert asked(node) == Moved(transaction=transaction)
+    assert moved(node) == transaction
+
+
+def test_a_transfer_is_dated_by_its_block(stand_in: StandInClient, node: RpcChain) -> None:
+    stand_in.advance_chain(-3600)
+    used_at = datetime.now(UTC) - timedelta(hours=1)
+    stand_in.use_authorization(PAYER, NONCE, pay_to=CREATOR, micros=PRICE)
+    stand_in.advance_chain(3600)
+
+    finding = asked(node)
+
+    assert isinstance(finding, Moved)
+    assert abs(finding.at - used_at) < timedelta(seconds=30)
 
 
 def test_an_unused_authorization_has_not_moved_as_of_the_last_final_block(
@@ -103,7 +122,7 @@ def test_a_use_of_long_ago_is_found_if_it_was_when_the_payment_was_seen(
     transaction = stand_in.use_authorization(PAYER, NONCE, pay_to=CREATOR, micros=PRICE)
     stand_in.advance_chain(int(hours * 3600))
 
-    assert asked(node) == Moved(transaction=transaction)
+    assert moved(node) == transaction
 
 
 def test_a_use_of_another_time_is_not_found(stand_in: StandInClient, node: RpcChain) -> None:
@@ -198,7 +217,24 @@ def scripted(server: ScriptedServer, http: HttpClient) -> ScriptedNode:
 
 
 def test_a_nodes_honest_answers_are_read(scripted: ScriptedNode) -> None:
-    assert asked(scripted.chain) == Moved(transaction="0x" + "7a" * 32)
+    at = datetime.fromtimestamp(0x70000000, UTC)
+    assert asked(scripted.chain) == Moved(transaction="0x" + "7a" * 32, at=at)
+
+
+def test_a_transfer_whose_block_cannot_be_read_is_unknown(
+    scripted: ScriptedNode, server: ScriptedServer
+) -> None:
+    """When it was decides whose it was."""
+    rest = scripted._answer
+
+    def without_block(heard: Heard) -> Say:
+        if b'"0xf"' in heard.body and b"eth_getBlock" in heard.body:
+            return json_answer({"jsonrpc": "2.0", "id": 1, "result": None})
+        return rest(heard)
+
+    server.respond = without_block
+
+    assert asked(scripted.chain) == Unknown(reason="rpc_nothing")
 
 
 def test_a_node_that_knows_no_final_blocks_is_asked_for_the_latest(

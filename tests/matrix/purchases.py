@@ -71,6 +71,16 @@ def buy(stage: Stage) -> None:
         stage.memory["run"] = run.id
 
 
+def settle_elsewhere(stage: Stage) -> None:
+    """Another shop, where the creator is paid the same, has settled the payment a minute ago."""
+    signed = _payment(stage).authorization
+    stage.world.advance_chain(-60)
+    stage.world.use_authorization(
+        signed.payer, signed.nonce, pay_to=signed.pay_to, micros=signed.amount
+    )
+    stage.world.advance_chain(60)
+
+
 def try_out(stage: Stage) -> None:
     with stage.action("try out"):
         stage.memory["run"] = intake.try_out(stage.tools, _sale(stage), {}).id
@@ -143,6 +153,26 @@ LIVES: tuple[tuple[str, tuple[Act, ...], RunState], ...] = (
             later,
             operators.say_that_it_was_not_settled,
             disarm,
+            ended,
+        ),
+        RunState.FAILED,
+    ),
+    (
+        "settled by another shop before it was asked for, and a person says so",
+        (
+            *BOUGHT,
+            arm(CHAT, FaultKind.STATUS, status=429),
+            work,
+            later,  # verified by now, whatever went wrong
+            settle_elsewhere,
+            disarm,
+            arm(CHAIN, FaultKind.STATUS, status=503),
+            later,
+            later,
+            disarm,
+            later,
+            later,
+            operators.say_that_it_was_not_settled,
             ended,
         ),
         RunState.FAILED,

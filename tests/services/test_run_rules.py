@@ -80,7 +80,10 @@ DEFECTS = {
         RunRule.POSTS_ON_RECORD,
     ),
     "money that nobody asked for": (
-        "UPDATE runs SET settle_posts = 0 WHERE id = :run",
+        (
+            "WITH gone AS (DELETE FROM run_calls WHERE run_id = :run AND kind = 'settle')"
+            " UPDATE runs SET settle_posts = 0 WHERE id = :run"
+        ),
         RunRule.POSTS_ON_RECORD,
     ),
     "two answers": (_MORE_CALLS.format("'answered'", 1), RunRule.CALLS_WITHIN_BOUNDS),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,6 +115,8 @@ class Chain:
             yield
         finally:
             self.rpc("evm_revert", before)
+            # or it would go on from its last block, and date whatever follows too early
+            self.rpc("evm_setTime", int(time.time()))
 
     def _send(self, sender: str, data: str) -> None:
         transaction = {"from": sender, "to": USDC, "data": data, "gas": hex(200_000)}

@@ -14,6 +14,7 @@ from eth_account import Account
 from tests.lnbits.processes import end, tied
 from tests.lnbits.waiting import wait_until
 from tests.support.ports import free_port
+from tests.support.x402_payer import Json
 from tests.x402.chain import Chain
 
 SERVERS = Path(__file__).parent / "servers"
@@ -57,6 +58,12 @@ class Facilitator:
         """What was asked since ``forget``, in the order of the answers."""
         calls = requests.get(f"{self.url}/calls", timeout=30).json()["calls"]
         return [Call(**call) for call in calls if call["endpoint"] == endpoint]
+
+    def settle(self, payment: Json, requirement: Json) -> dict[str, Any]:
+        """As any shop asks it to; its answer."""
+        body = {"x402Version": 2, "paymentPayload": payment, "paymentRequirements": requirement}
+        said: dict[str, Any] = requests.post(f"{self.url}/settle", json=body, timeout=30).json()
+        return said
 
     def forget(self) -> None:
         requests.delete(f"{self.url}/calls", timeout=30).raise_for_status()

@@ -1,9 +1,12 @@
 """The attacks that are known: each works on a naive shop, and none of them works here."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from gateways import evm_addresses
+from services.instant.settlement import CLOCKS_DIFFER
 from tests.journeys.waiting import wait_until
 from tests.support.x402_payer import Payer, v2_headers
 from tests.x402.attacks import (
@@ -90,6 +93,32 @@ def test_a_transfer_that_failed_is_paid_when_the_money_comes_after_all(
 
     assert shop.wait_for_end(thing)["status"] == "succeeded"
     assert ask(shop.url(thing), paid).json()["response"]
+    assert [move.micros for move in rig.chain.transfers(to=shop.payee)] == [PRICE_MICROS]
+
+
+def test_what_another_shop_has_settled_buys_nothing_here(
+    rig: Rig, shop: Creator, running_market: Market
+) -> None:
+    """The creator sells for the same there: one transfer, which cannot pay for two things."""
+    thing = shop.new_thing()
+    asked_for = required(shop.url(thing))
+    # x402's own facilitator takes no address without its checksum
+    payee = evm_addresses.checksummed(shop.payee)
+    payment = rig.payer(A_DOLLAR).v2(asked_for, to=payee)
+    running_market.stand_in.hold("openrouter.chat")
+
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(ask, shop.url(thing), v2_headers(payment))
+        running_market.stand_in.wait_until_held()
+        told = rig.facilitator.settle(payment, asked_for["accepts"][0])
+        assert told["success"], told
+        earlier = time.time() + 2 * CLOCKS_DIFFER.total_seconds()
+        wait_until("that was clearly before", lambda: time.time() > earlier)
+        running_market.stand_in.release()
+        assert asked.result().status_code == 202
+
+    assert shop.wait_for_end(thing)["status"] == "doubtful"
+    assert ask(shop.url(thing), v2_headers(payment)).status_code == 202
     assert [move.micros for move in rig.chain.transfers(to=shop.payee)] == [PRICE_MICROS]
 
 

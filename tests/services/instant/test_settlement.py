@@ -1,23 +1,29 @@
 """The money for a result: moved once or not at all, and never guessed."""
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from typing import Any, NoReturn
 
 import pytest
 from flask.testing import FlaskClient
 
 from app import context
+from gateways.x402 import Facilitator, Moved, PaymentKey, Settlement, SettlementOutcome
 from local.stand_in.faults import Fault, FaultKind
 from local.stand_in.testing import StandInClient
 from models import schema
-from models.run import Run, RunState
+from models.run import Run, RunCall, RunState
 from services import room
 from services.errors import NotBooked
 from services.instant import doubts, runs, settlement
-from services.operate import health
+from services.operate import health, invariants
 from services.toolbox import Toolbox
-from tests.support.market import PAYEE, Buyer, Market, open_market
+from tests.support import rows
+from tests.support.market import NETWORK, PAYEE, Buyer, Market, open_market
 from tests.support.operator import Done, Operator
 from tests.support.x402_payer import decoded
 
@@ -329,15 +335,12 @@ def test_a_refusal_of_what_the_chain_has_seen_is_not_believed(
     market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox
 ) -> None:
     _made(market, buyer)
-    run = market.run()
-    transaction = stand_in.use_authorization(
-        buyer.payer.address, run.nonce or "", pay_to=PAYEE, micros=run.price_usd_micros
-    )
-    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.DECLINED))
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.DECLINED, after_effect=True))
 
     run = _settle(tools, market)
 
-    assert (run.state, run.transaction) == (RunState.SUCCEEDED, transaction)
+    (moved,) = market.moved()
+    assert (run.state, run.transaction) == (RunState.SUCCEEDED, moved.details["transaction"])
 
 
 def test_a_cancelled_authorization_ends_the_run_uncharged(
@@ -354,23 +357,208 @@ def test_a_cancelled_authorization_ends_the_run_uncharged(
     assert market.moved() == []
 
 
+@dataclass(frozen=True)
+class Meanwhile:
+    """A facilitator that does what it is asked, if it is a real one, and then this."""
+
+    then: Callable[[], Settlement]
+    facilitator: Facilitator | None = None
+
+    def settle(self, payment: Mapping[str, Any], requirement: Mapping[str, Any]) -> Settlement:
+        if self.facilitator is not None:
+            self.facilitator.settle(payment, requirement)
+        return self.then()
+
+    def verify(self, *_: object) -> NoReturn:
+        raise NotImplementedError
+
+
+def _die() -> NoReturn:
+    raise SystemExit
+
+
 def test_every_request_to_settle_is_counted_before_it_is_made(
     market: Market, buyer: Buyer, tools: Toolbox
 ) -> None:
-    class Dies:
-        """A facilitator that nobody comes back from."""
-
-        def settle(self, *_: object) -> None:
-            raise SystemExit
-
     _made(market, buyer)
     market.make_due()
 
     with pytest.raises(SystemExit):
-        settlement.settle(tools.with_(facilitator=Dies()), market.run().id)
+        settlement.settle(tools.with_(facilitator=Meanwhile(_die)), market.run().id)
 
     assert market.run().settle_posts == 1
     assert market.calls()[-1] == ("settle", None)
+
+
+def test_the_transfer_of_a_worker_that_died_with_the_answer_is_ours(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    market.make_due()
+    with pytest.raises(SystemExit):
+        settlement.settle(
+            tools.with_(facilitator=Meanwhile(_die, tools.facilitator)), market.run().id
+        )
+
+    run = _settle(tools, market)
+
+    (moved,) = market.moved()
+    assert (run.state, run.transaction) == (RunState.SUCCEEDED, moved.details["transaction"])
+
+
+def _settled_elsewhere(market: Market, buyer: Buyer, *, seconds_ago: int = 60) -> str:
+    """Another shop, where the creator is paid the same, has settled this authorization."""
+    run = market.run()
+    market.stand_in.advance_chain(-seconds_ago)
+    transaction = market.stand_in.use_authorization(
+        buyer.payer.address, run.nonce or "", pay_to=PAYEE, micros=run.price_usd_micros
+    )
+    market.stand_in.advance_chain(seconds_ago)
+    return transaction
+
+
+def _repeat_the_answer(transaction: str) -> Settlement:
+    return Settlement(outcome=SettlementOutcome.SETTLED, transaction=transaction)
+
+
+def test_what_another_shop_has_settled_is_no_sale_of_ours(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    payment = _made(market, buyer)
+    transaction = _settled_elsewhere(market, buyer)
+
+    run = _settle(tools, market)
+
+    (doubt,) = doubts.waiting(tools)
+    assert (run.state, run.paid_usd_micros) == (RunState.DOUBTFUL, 0)
+    assert (doubt.last_answer, doubt.transaction) == ("moved_unasked", transaction)
+    assert market.calls()[-1] == ("settle", "doubtful")
+    assert buyer.show(market.path(), payment).status_code == 202
+
+
+def test_a_facilitator_that_repeats_what_it_told_another_shop_is_not_believed(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    repeats = Meanwhile(partial(_repeat_the_answer, _settled_elsewhere(market, buyer)))
+
+    run = _settle(tools.with_(facilitator=repeats), market)
+
+    assert run.state is RunState.DOUBTFUL
+
+
+def test_a_repeated_answer_is_not_believed_when_the_transfer_is_too_old_to_be_found(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    """Nodes search few blocks at a time: we look where a transfer of ours would be."""
+    _made(market, buyer)
+    transaction = _settled_elsewhere(market, buyer, seconds_ago=3 * 3600)
+    repeats = tools.with_(facilitator=Meanwhile(partial(_repeat_the_answer, transaction)))
+
+    run = _settle(repeats, market)
+    market.age_runs(valid_before=2 * settlement.CHAIN_DECIDES_WITHIN)
+    ended = _settle(repeats, market)
+
+    (doubt,) = doubts.waiting(tools)
+    assert (run.state, ended.state) == (RunState.SETTLING, RunState.DOUBTFUL)
+    assert (doubt.last_answer, doubt.transaction) == ("chain_differs", transaction)
+
+
+def test_a_worker_that_died_after_it_had_asked_leaves_another_shops_transfer_in_doubt(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    _made(market, buyer)
+    _settled_elsewhere(market, buyer)
+    market.make_due()
+    with pytest.raises(SystemExit):
+        settlement.settle(tools.with_(facilitator=Meanwhile(_die)), market.run().id)
+
+    run = _settle(tools, market)
+
+    assert (run.state, run.settle_posts) == (RunState.DOUBTFUL, 1)
+
+
+def test_a_payment_that_was_used_elsewhere_is_its_payers_failure_though_the_facilitator_was_away(
+    market: Market, buyer: Buyer, stand_in: StandInClient, tools: Toolbox, alone: Toolbox
+) -> None:
+    _made(market, buyer)
+    _settled_elsewhere(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET, times=9))
+    _settle(alone, market)
+    assert _settle(tools, market).state is RunState.DOUBTFUL
+
+    doubts.book_not_settled(tools, market.run().id)
+
+    assert market.run().error_code == "settlement_failed"
+
+
+def test_whoever_cannot_look_at_the_chain_does_not_end_what_it_put_in_doubt(
+    market: Market, buyer: Buyer, tools: Toolbox, alone: Toolbox
+) -> None:
+    """One worker sees the transfer and its time while another waits for the facilitator."""
+    _made(market, buyer)
+    transaction = _settled_elsewhere(market, buyer)
+
+    def look_then_repeat() -> Settlement:
+        assert _settle(tools, market).state is RunState.DOUBTFUL
+        return _repeat_the_answer(transaction)
+
+    _settle(alone.with_(facilitator=Meanwhile(look_then_repeat)), market)
+
+    assert market.run().state is RunState.DOUBTFUL
+
+
+@pytest.mark.parametrize(
+    ("later", "state"),
+    [
+        (settlement.CLOCKS_DIFFER, RunState.SUCCEEDED),
+        (settlement.CLOCKS_DIFFER + timedelta(seconds=1), RunState.DOUBTFUL),
+    ],
+    ids=["as clocks differ", "too early"],
+)
+def test_a_transfer_may_be_dated_a_little_before_the_request(
+    market: Market, buyer: Buyer, tools: Toolbox, later: timedelta, state: RunState
+) -> None:
+    _made(market, buyer)
+    market.stand_in.arm(Fault(target="x402.settle", kind=FaultKind.RESET, after_effect=True))
+    market.stand_in.arm(Fault(target="x402.rpc", kind=FaultKind.STATUS, status=503))
+    assert _settle(tools, market).state is RunState.SETTLING
+    rows.change(tools, RunCall, started_at=_moved_at(tools, market.run()) + later)
+
+    assert _settle(tools, market).state is state
+
+
+def _moved_at(tools: Toolbox, run: Run) -> datetime:
+    assert tools.chain is not None
+    key = PaymentKey(
+        network=NETWORK, asset=run.asset or "", payer=run.payer or "", nonce=run.nonce or ""
+    )
+    finding = tools.chain.authorization(
+        key, pay_to=PAYEE, amount=run.price_usd_micros, since=run.created_at
+    )
+    assert isinstance(finding, Moved)
+    return finding.at
+
+
+def test_a_restored_run_whose_request_is_forgotten_waits_for_the_operator(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    """The backup is of before the request that moved the money, and the payment has lapsed."""
+    payment = _made(market, buyer)
+    transaction = _settled_elsewhere(market, buyer)
+    market.age_runs(valid_before=LAPSED)
+
+    run = _settle(tools, market)
+    (doubt,) = doubts.waiting(tools)
+    doubts.book_settled(tools, run.id, transaction)
+
+    assert (run.state, run.settle_posts, doubt.asked_at) == (RunState.DOUBTFUL, 0, None)
+    answer = buyer.show(market.path(), payment)
+    assert answer.get_json()["receipt"]["transaction"] == transaction
+    assert set(decoded(answer.headers["PAYMENT-RESPONSE"])) == {
+        *("success", "transaction", "network", "payer")
+    }
+    assert invariants.sweep_everything(tools) == 0
 
 
 def test_the_platforms_fee_is_rounded_down_to_a_micro_dollar(
@@ -435,6 +623,25 @@ def test_an_operator_lists_doubts_and_books_one(
     assert (senseless.returncode, booked.returncode) == (1, 0)
     assert booked.stdout.endswith("0 doubtful\n")
     assert market.run().state is RunState.SUCCEEDED
+
+
+def test_a_transaction_once_told_is_shown_to_the_operator(
+    market: Market, buyer: Buyer, stand_in: StandInClient, alone: Toolbox
+) -> None:
+    _made(market, buyer)
+    stand_in.arm(Fault(target="x402.settle", kind=FaultKind.SETTLEMENT_PENDING, after_effect=True))
+    _settle(alone, market)
+    assert _settle(alone, market).state is RunState.SETTLING
+    market.age_runs(valid_before=LAPSED)
+    assert _settle(alone, market).state is RunState.DOUBTFUL
+
+    (doubt,) = doubts.waiting(alone)
+    listed = _doubtful_runs(alone)
+
+    (moved,) = market.moved()
+    told = f"last answer transaction_failed, transaction {moved.details['transaction']}\n"
+    assert told in listed.stdout
+    assert f"first asked for {doubt.asked_at:%Y-%m-%d %H:%M:%SZ}, " in listed.stdout
 
 
 def _doubtful_runs(tools: Toolbox, *arguments: str) -> Done:
