@@ -373,6 +373,8 @@ LIVES = (
             operators.say_that_it_failed,
             tend,
             not_refunded,
+            duty(TaskName.CHECK_PAYOUTS),
+            operators.say_that_the_wallet_may_be_left,
             *REFUNDED,
         ),
         ends=JobState.EXPIRED,

@@ -18,7 +18,7 @@ from models.wallet_move import WalletMove
 from services.errors import NotBooked
 from services.instant import doubts
 from services.instant.settlement import CHAIN_DECIDES_WITHIN
-from services.money import doubtful_payouts, owner_moves, reconcile
+from services.money import doubtful_payouts, owner_moves, reconcile, wallets
 from tests.matrix.acts import arm
 from tests.matrix.stage import Stage
 from tests.support import rows
@@ -162,6 +162,13 @@ def say_that_it_failed(stage: Stage) -> None:
         for doubt in doubtful_payouts.waiting(stage.tools):
             with _unless_told("is not in doubt"):
                 doubtful_payouts.vouch_failed(stage.tools, doubt.payout_id, doubt.posts)
+
+
+def say_that_the_wallet_may_be_left(stage: Stage) -> None:
+    """Say it of the one on record; who got no answer says it again."""
+    wallet = _wallet(stage).wallet_id()
+    with stage.action("say that the wallet may be left"):
+        wallets.leave(stage.tools, wallet)
 
 
 def look_at_the_node(stage: Stage) -> None:
