@@ -28,6 +28,8 @@ _NEVER_SENT = (
 )
 _PERHAPS_BILLED = {408, 499, 504, 524}
 """Somebody on the way gave up waiting, while the model may have gone on."""
+_QUOTA = "insufficient_quota"
+_NO_CREDIT = "Your credit balance is too low"
 
 
 def http_client(seconds: float) -> httpx2.Client:
@@ -46,13 +48,32 @@ def http_client(seconds: float) -> httpx2.Client:
 
 
 def failure_of_status(asked: str, response: httpx2.Response) -> OutsideError:
-    """The error for an answer that is no success. 402 passes: an account can be topped up."""
+    """The error for an answer that is no success.
+
+    An account without funds is ``http_402``, whichever status says so; it can be topped up.
+    """
     status = response.status_code
     wait = retry_after(response.headers.get("Retry-After"))
-    if status == 402:
+    if status == 402 or _says_that_funds_are_gone(response):
         return Unavailable(f"{asked}: account without funds", code="http_402", retry_after=wait)
     billed = Billed.UNKNOWN if status in _PERHAPS_BILLED else Billed.NO
     return error_for_status(status, asked=asked, retry_after=wait, billed=billed)
+
+
+def _says_that_funds_are_gone(response: httpx2.Response) -> bool:
+    """OpenAI says it as 429 with a code of its own, Anthropic as 400, known by its words alone.
+
+    Seen in issue #66314 of anthropics/claude-code and #1929 of langchain-ai/langchainjs. Callers'
+    words come in such sentences, if at all, after theirs.
+    """
+    if response.status_code not in (400, 429):
+        return False
+    error = Reply(status=200, body=response.content, asked="").fields().get("error")
+    if not isinstance(error, dict):
+        return False
+    if response.status_code == 429:
+        return _QUOTA in (error.get("code"), error.get("type"))
+    return str(error.get("message")).startswith(_NO_CREDIT)
 
 
 def failure_of_connection(asked: str, error: Exception) -> Unavailable:

@@ -28,6 +28,7 @@ class Dialect:
     prompt: Callable[[Mapping[str, Any]], Prompt]
     message: Callable[[Prompt, ModelAnswer], dict[str, Any]]
     error: ErrorReply
+    no_credits: Callable[[], Reply]
 
 
 class ModelApi:
@@ -62,7 +63,7 @@ class ModelApi:
         if state is KeyState.INVALID:
             return dialect.error(401, "invalid api key", None)
         if state is KeyState.NO_CREDITS:
-            return dialect.error(402, "credit balance is too low", None)
+            return dialect.no_credits()
         try:
             prompt = dialect.prompt(request.json())
         except BadJson:
@@ -220,6 +221,7 @@ ANTHROPIC = Dialect(
     prompt=_anthropic_prompt,
     message=_anthropic_message,
     error=_anthropic_error,
+    no_credits=lambda: _anthropic_error(400, "Your credit balance is too low for this.", None),
 )
 
 
@@ -284,10 +286,17 @@ def _openai_error(status: int, text: str, retry_after: str | None) -> Reply:
     return json_reply({"error": error}, status=status, headers=headers)
 
 
+def _openai_quota() -> Reply:
+    kind = "insufficient_quota"
+    error = {"message": "The quota is used up.", "type": kind, "param": None, "code": kind}
+    return json_reply({"error": error}, status=429)
+
+
 OPENAI = Dialect(
     provider="openai",
     key=bearer,
     prompt=_openai_prompt,
     message=_openai_message,
     error=_openai_error,
+    no_credits=_openai_quota,
 )

@@ -514,6 +514,45 @@ def test_a_passing_trouble_is_unavailable_with_their_own_wish_when_to_come_back(
     assert len(server.heard) == 1
 
 
+QUOTA = {"type": "insufficient_quota", "code": "insufficient_quota", "message": "Check your plan."}
+NO_CREDIT = {
+    "type": "invalid_request_error",
+    "message": "Your credit balance is too low to access the API.",
+}
+
+
+@BOTH
+@pytest.mark.parametrize(("status", "said"), [(429, QUOTA), (400, NO_CREDIT)])
+def test_an_account_without_funds_is_one_whatever_the_status_that_says_so(
+    server: ScriptedServer, provider: Provider, status: int, said: dict[str, str]
+) -> None:
+    server.says(json_answer({"type": "error", "error": said}, status))
+
+    error = failure(provider, server.url)
+
+    assert isinstance(error, Unavailable)
+    assert (error.code, error.billed) == ("http_402", Billed.NO)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (429, {"type": "requests", "code": "rate_limit_exceeded", "message": "insufficient_quota"}),
+        (429, "insufficient_quota"),
+        (400, {"type": "x", "message": "Bad words: Your credit balance is too low"}),
+        (400, {"type": "x", "message": None}),
+        (401, NO_CREDIT),
+    ],
+)
+def test_what_only_looks_like_an_account_without_funds_is_what_its_status_says(
+    server: ScriptedServer, provider: Provider, status: int, said: object
+) -> None:
+    server.says(json_answer({"type": "error", "error": said}, status))
+
+    assert failure(provider, server.url).code == f"http_{status}"
+
+
 @BOTH
 @pytest.mark.parametrize(
     "say",

@@ -1,6 +1,7 @@
 """Evaluation: a verdict and a price, a rejection, a wait, or the fee owed back."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -159,12 +160,19 @@ def test_given_a_retry_after_beyond_the_deadline_then_the_job_ends_at_its_deadli
     assert rows.due_in(life.tools, Job) <= timedelta(minutes=10)
 
 
-@pytest.mark.parametrize("status", [401, 402, 403, 404])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        *[{"status": status} for status in (401, 402, 403, 404)],
+        {"status": 400, "text": "Your credit balance is too low to access the API."},
+    ],
+    ids=["key", "funds", "model", "name", "funds, in Anthropic's words"],
+)
 def test_given_trouble_with_our_own_key_then_the_job_waits_for_the_operator(
-    life: Life, status: int
+    life: Life, refusal: dict[str, Any]
 ) -> None:
     view = life.evaluating()
-    life.stand_in.arm(_fault(status=status))
+    life.stand_in.arm(_fault(**refusal))
 
     life.work()
     assert life.state(view) is JobState.EVALUATING
