@@ -1,3 +1,3 @@
 """Which revision of the database this code wants. A test compares it with the newest migration."""
 
-HEAD = "0011"
+HEAD = "0012"

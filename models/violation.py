@@ -35,6 +35,8 @@ class Violation(Base):
             unique=True,
             postgresql_where=text("mended_at IS NULL"),
         ),
+        # for the foreign key: runs whose payment was no good are deleted
+        Index("ix_violations_run", "run_id", postgresql_where=text("run_id IS NOT NULL")),
     )
 
     id: Mapped[Id]

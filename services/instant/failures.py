@@ -39,7 +39,7 @@ class RunFailure(StrEnum):
     CRASHED = "crashed"
     DEADLINE = "deadline"
     FACILITATOR_AWAY = "facilitator_away"
-    """Nobody verified the payment, or could be asked to settle it: no payer brings that about."""
+    """Nobody verified the payment, or could be asked to settle it: hardly any payer's doing."""
     SETTLEMENT_FAILED = "settlement_failed"
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from config.settings import Settings
@@ -16,6 +16,7 @@ from models.database import ago, is_young
 from models.locks import Lock
 from models.money import Usd, UsdMicros, usd_of
 from models.run import UNSETTLED_RUNS, Run, RunState
+from models.run_lifecycle import RunEvent
 from services.errors import ErrorCode, TooManyRequests
 from services.instant.failures import RunFailure
 
@@ -40,6 +41,13 @@ UNPAID_SHARE = Decimal("0.1")
 """Above that, what they may cost of what was earned in the same time."""
 SOON = timedelta(seconds=5)
 _IS_UNSETTLED = Run.state.in_(sorted(UNSETTLED_RUNS))
+_TAKES_A_PLACE = and_(
+    _IS_UNSETTLED,
+    Run.settlement["errorReason"].astext.is_distinct_from(RunEvent.MOVED_UNASKED.value),
+)
+"""Not what waits for a person because the creator was paid before we asked: whoever signs can have
+their money moved so, and would close a resource for as long as nobody looks.
+"""
 _MAY_BE_MADE_UP = and_(
     Run.state == RunState.RECEIVED,
     func.length(Run.payment["payload"]["signature"].astext) != ONE_KEY_SIGNATURE_CHARS,
@@ -49,11 +57,18 @@ _OF_ONE_KEY = "isOfOneKey"
 
 
 def what_is_left_of(signature: str) -> dict[str, Any]:
-    """What ``runs.payment`` holds of a payment that was no good: whether its payer has signed it.
+    """What ``runs.payment`` holds of one that was not found good: whether its payer has signed it.
 
     Kilobytes that anybody could have us keep, and nobody asks for again.
     """
     return {_OF_ONE_KEY: is_of_one_key(signature)}
+
+
+def is_all_that_is_left() -> ColumnElement[bool]:
+    """Whether a run's payment was no good, or nobody could judge it, and so was not kept."""
+    return or_(
+        Run.state == RunState.REFUSED, func.coalesce(Run.payment.has_key(_OF_ONE_KEY), False)
+    )
 
 
 def hold_still(session: Session, creator: Creator, payer: str | None) -> None:
@@ -79,7 +94,7 @@ def crowded(session: Session, settings: Settings, resource_ids: Collection[int])
     """Those of these resources of which as many runs are unsettled as may be."""
     full = (
         select(Run.resource_id)
-        .where(Run.resource_id.in_(resource_ids), _IS_UNSETTLED)
+        .where(Run.resource_id.in_(resource_ids), _TAKES_A_PLACE)
         .group_by(Run.resource_id)
         .having(func.count() >= settings.max_unsettled_per_resource)
     )
@@ -185,15 +200,14 @@ def is_drained(session: Session, creator_id: int) -> bool:
     """Whether runs that nobody paid for cost a creator more than can be borne.
 
     A wallet that is emptied has them for nothing, and so has who asks for an empty answer. A
-    payer's failures are counted by address, and addresses cost nothing.
+    payer's failures are counted by address, and addresses cost nothing. What a facilitator that is
+    away leaves unpaid is in it, too: it is made and lost as long as that lasts.
     """
     lost = session.scalar(
         select(func.sum(Run.model_cost_usd)).where(
             Run.creator_id == creator_id,
             Run.state == RunState.FAILED,
             Run.model_cost_usd > 0,
-            # that is no payer's doing, and passes
-            Run.error_code != RunFailure.FACILITATOR_AWAY,
             ~Run.is_owner_test,
             Run.created_at > func.now() - UNPAID_WINDOW,
         )

@@ -1,6 +1,7 @@
 """What is forgotten: results after some days. The log of runs stays.
 
-But for payments that were no good: nothing was done or moved for them, and anybody can show them.
+But for payments that nobody found good: nothing was done or moved for them, and anybody can show
+them.
 """
 
 from collections.abc import Collection
@@ -9,8 +10,9 @@ from datetime import timedelta
 from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.orm import Session
 
-from models.run import Run, RunCall, RunState
+from models.run import Run, RunCall
 from models.violation import Violation
+from services.instant import limits
 from services.toolbox import Toolbox
 
 PRUNED_AT_ONCE = 500
@@ -36,13 +38,13 @@ def _prune_some(tools: Toolbox) -> int:
     kept_for = timedelta(days=tools.settings.instant_retention_days)
     with tools.database.transaction("runs.prune") as session:
         old = session.execute(
-            select(Run.id, Run.state)
+            select(Run.id, limits.is_all_that_is_left().label("was_no_good"))
             .where(Run.pruned_at.is_(None), Run.ended_at < func.now() - kept_for)
             .order_by(Run.ended_at)
             .limit(PRUNED_AT_ONCE)
             .with_for_update(skip_locked=True)
         ).all()
-        gone = _not_on_record(session, {run.id for run in old if run.state is RunState.REFUSED})
+        gone = _not_on_record(session, {run.id for run in old if run.was_no_good})
         _delete(session, gone)
         session.execute(
             update(Run)

@@ -112,7 +112,7 @@ def _take(tools: Toolbox, run_id: int) -> _Held | None:
 def _known_of_the_given_up(session: Session, held: _Held) -> dict[str, Any]:
     known: dict[str, Any] = {}
     if held.run.state is RunState.RECEIVED:
-        known = _nothing_shown_is_kept(held.run) | {"pruned_at": func.now()}
+        known = _nothing_shown_is_kept(held.run)
     return known | ({"model_cost_usd": making.NOTHING} if _has_cost_nothing(session, held) else {})
 
 

@@ -90,6 +90,9 @@ class _MovedUnasked:
     transaction: str
 
 
+_Finding = Moved | _MovedUnasked | NotMoved | Unknown
+
+
 def settle(tools: Toolbox, run_id: int) -> None:
     """Take the settling of a run one step on. Safe to call any number of times, at once."""
     with AT_ONCE.place() as is_free:
@@ -121,10 +124,11 @@ def _first_asked(session: Session, run_id: int) -> datetime | None:
 
 def _take_on(tools: Toolbox, held: _Held) -> None:
     was_asked_for = held.run.settle_posts or held.has_lapsed  # a restored row may have forgotten
-    if was_asked_for and _end_by_chain(tools, held):
+    finding = _on_chain(tools, held.run, asked_at=held.asked_at) if was_asked_for else None
+    if finding is not None and _end_by_chain(tools, held, finding):
         return
     if held.has_lapsed:
-        _end_without_asking(tools, held)
+        _end_without_asking(tools, held, finding)
         return
     if tools.facilitator is None:
         _look_again(tools, held, reason="no_facilitator")
@@ -132,10 +136,9 @@ def _take_on(tools: Toolbox, held: _Held) -> None:
     _ask_to_settle(tools, tools.facilitator, held)
 
 
-def _end_by_chain(tools: Toolbox, held: _Held) -> bool:
-    """Ask the chain what became of requests whose answer is not known. True = that was the end."""
+def _end_by_chain(tools: Toolbox, held: _Held, finding: _Finding) -> bool:
+    """Do what follows from what became of requests whose answer is not known. True = the end."""
     assert held.run.valid_before is not None
-    finding = _on_chain(tools, held.run, asked_at=held.asked_at)
     if isinstance(finding, Moved):
         logger.info("settlement found on the chain", run=held.run.id)
         _keep_settled(tools, held.run, finding.transaction)
@@ -150,9 +153,7 @@ def _end_by_chain(tools: Toolbox, held: _Held) -> bool:
     return False
 
 
-def _on_chain(
-    tools: Toolbox, run: Run, *, asked_at: datetime | None
-) -> Moved | _MovedUnasked | NotMoved | Unknown:
+def _on_chain(tools: Toolbox, run: Run, *, asked_at: datetime | None) -> _Finding:
     """What the chain says, whoever wants to know it. ``asked_at``: of our first request.
 
     A payer may sign one authorization and show it at two shops where the creator is paid the same:
@@ -185,11 +186,14 @@ def _told_by_chain(tools: Toolbox, run: Run) -> Moved | NotMoved | Unknown:
     )
 
 
-def _end_without_asking(tools: Toolbox, held: _Held) -> None:
-    """The payment has lapsed. Never asked to be settled = not settled; else nobody may guess."""
+def _end_without_asking(tools: Toolbox, held: _Held, finding: _Finding | None) -> None:
+    """The payment has lapsed. Never asked to be settled = not settled; else nobody may guess.
+
+    Nor of one that was used some time: a restored row may have forgotten that it was asked for.
+    """
     if held.past < CHAIN_DECIDES_WITHIN and _chain_knows(tools, held.run):
         _look_again(tools, held, reason="chain_undecided")
-    elif held.run.settle_posts == 0:
+    elif held.run.settle_posts == 0 and not _is_of_another_time(finding):
         _keep_not_settled(tools, held, said(held.run, "expired"))
     else:
         _lose_sight(tools, held)
@@ -265,7 +269,11 @@ def _is_believable(settlement: Settlement, finding: NotMoved | Unknown) -> bool:
         case SettlementOutcome.REFUSED:
             return isinstance(finding, NotMoved)
         case SettlementOutcome.UNKNOWN:
-            return True
+            return not _is_of_another_time(finding)
+
+
+def _is_of_another_time(finding: _Finding | None) -> bool:
+    return isinstance(finding, Unknown) and finding.is_of_another_time
 
 
 def _count_request(tools: Toolbox, held: _Held) -> _Request | None:

@@ -26,11 +26,7 @@ T = TypeVar("T")
 def execute(tools: Toolbox, job_id: int) -> None:
     """Take a paid job through its work. Safe to call any number of times, anywhere, at once."""
     assignment = steps.take(
-        tools,
-        job_id,
-        Step.EXECUTE,
-        model=tools.settings.work_model,
-        prompt_version=prompts.load("worker").version,
+        tools, job_id, Step.EXECUTE, prompt_version=prompts.load("worker").version
     )
     if assignment is None:
         return

@@ -15,6 +15,7 @@ from datetime import timedelta
 from sqlalchemy import Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from config.queues import EVERY, TaskName
 from gateways.lightning import InvoiceReading, InvoiceState
 from models import moves
 from models.database import ago
@@ -26,7 +27,9 @@ from services.money import payments
 from services.toolbox import Toolbox
 
 PAGE = 100
-"""Nine requests while LNbits is quick; of lists it allows 200 a minute, the feed's among them."""
+"""Nine requests while LNbits is quick."""
+OF_LISTS = 0.6
+"""Of the lists that LNbits allows in a minute; the feed takes thirty."""
 SWEEP_SECONDS = 3.0
 """Then no more is asked: LNbits belongs to the others until the next sweep."""
 CHUNK = 20
@@ -62,7 +65,9 @@ def sweep(tools: Toolbox) -> int:
     _let_go(tools)
     began = time.monotonic()
     asked, expired, chunk = 0, 0, 1
-    while asked < PAGE and time.monotonic() - began < SWEEP_SECONDS:
+    for _ in range(_requests(tools)):
+        if asked >= PAGE or time.monotonic() - began >= SWEEP_SECONDS:
+            break
         invoices = _claim_due(tools, min(chunk, PAGE - asked))
         if not invoices:
             break
@@ -73,6 +78,12 @@ def sweep(tools: Toolbox) -> int:
         asked += len(invoices)
         expired += _conclude(tools, invoices, states)
     return expired
+
+
+def _requests(tools: Toolbox) -> int:
+    """How many a sweep makes at most. At least one."""
+    sweeps_a_minute = timedelta(minutes=1) / EVERY[TaskName.SWEEP_INVOICES]
+    return max(1, int(tools.settings.lnbits_requests_per_minute * OF_LISTS / sweeps_a_minute))
 
 
 def _conclude(tools: Toolbox, invoices: list[Invoice], states: dict[str, InvoiceState]) -> int:

@@ -59,11 +59,12 @@ class Assignment:
 
 
 def take(
-    tools: Toolbox, job_id: int, step: Step, *, model: str, prompt_version: str
+    tools: Toolbox, job_id: int, step: Step, *, model: str | None = None, prompt_version: str
 ) -> Assignment | None:
     """Claim a due job for a step, with the journal row of the coming call in the same commit.
 
-    None = not ours to do, or given up here and now: past its deadline, or tried too often.
+    Without ``model`` that is a call of the one that the job was priced for. None = not ours to do,
+    or given up here and now: past its deadline, or tried too often.
     """
     with tools.database.transaction(f"jobs.claim.{step.value}") as session:
         in_state = Job.state == STATE_OF[step]
@@ -78,7 +79,11 @@ def take(
             return None
         answered = next((a for a in history if a.outcome is AttemptOutcome.ANSWERED), None)
         attempt = Attempt(
-            job_id=job_id, step=step, claim=claim, model=model, prompt_version=prompt_version
+            job_id=job_id,
+            step=step,
+            claim=claim,
+            model=model or job.work_model,
+            prompt_version=prompt_version,
         )
         if answered is None:
             session.add(attempt)

@@ -173,7 +173,12 @@ def _end_without_asking(
         return True
     if _was_tried(destination) and waited >= WINDOW:
         why = destination.last_error or Trouble.NO_ANSWER.value
-        return_moves.end_return(*held, to=DestinationState.GIVEN_UP, last_error=why)
+        return_moves.end_return(
+            *held,
+            to=DestinationState.GIVEN_UP,
+            last_error=why,
+            last_tried_at=func.now(),  # what failed before is not the claimer's doing
+        )
         return True
     return False
 

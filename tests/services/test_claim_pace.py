@@ -7,7 +7,7 @@ import pytest
 from local.stand_in.faults import Fault, FaultKind
 from models.ledger import LedgerEntry
 from models.payout import Payout, PayoutState
-from models.refund_destination import DestinationState, RefundDestination
+from models.refund_destination import WINDOW, DestinationState, RefundDestination
 from services.errors import ErrorCode, NotNow, RuleBroken
 from services.jobs.intake import JobView
 from services.money import refunds
@@ -187,6 +187,21 @@ def test_returns_keep_their_own_pace_and_their_failures_are_none_of_the_claimers
     fail(life, view, times=FREE_FAILURES)
 
     put_off(life, view)
+
+
+def test_when_the_days_of_returning_are_over_the_first_claim_is_taken_at_once(life: Life) -> None:
+    view = owing_to(life)
+    life.stand_in.top_up(-10)
+    for _ in range(FREE_FAILURES + 1):
+        life.make_due()
+        life.work()
+    rows.change(life.tools, Payout, sends=FREE_FAILURES + 9)
+    rows.let_pass(life.tools, RefundDestination, WINDOW)
+    life.make_due()
+    life.work()
+    assert rows.only(life.tools, RefundDestination).state is DestinationState.GIVEN_UP
+
+    assert claim(life, view).state is PayoutState.SENDING
 
 
 def test_an_invoice_of_a_return_that_is_claimed_with_again_and_again_is_put_off_too(

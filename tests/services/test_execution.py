@@ -84,13 +84,20 @@ def test_given_paid_work_then_it_is_delivered_with_its_exact_ledger_and_the_rest
 def test_the_price_that_was_locked_holds_whatever_the_settings_say_later(life: Life) -> None:
     view = life.executing()
     dearer = life.tools.settings.model_copy(
-        update={"margin_pct": Decimal(900), "infra_monthly_cost_usd": Decimal(10**6)}
+        update={
+            "margin_pct": Decimal(900),
+            "infra_monthly_cost_usd": Decimal(10**6),
+            "work_model": "claude-opus-5",
+        }
     )
 
     execution.execute(life.tools.with_(settings=dearer), view.job.id)
 
     job = life.view(view).job
     assert job.margin_pct == 25
+    assert {call.model for call in rows.all_of(life.tools, Attempt)} == {
+        *(life.tools.settings.eval_model, life.tools.settings.work_model)
+    }
     assert (job.actual_amount_sats or 0) < (job.work_amount_sats or 0)
 
 

@@ -309,6 +309,16 @@ def test_given_many_overdue_invoices_and_a_slow_node_then_all_expire_a_few_at_a_
     assert income.asked == [1, 2, 4, 8, 16, 20, 20, 20, 9, 1, 2, 4, 8, 5]
 
 
+def test_where_lnbits_allows_few_requests_a_sweep_makes_fewer(life: Life) -> None:
+    _overdue(life, 4)
+    income = Listening(life)
+    few = life.tools.settings.model_copy(update={"lnbits_requests_per_minute": 40})
+
+    assert expiry.sweep(life.tools.with_(income=income, settings=few)) == 3
+
+    assert income.asked == [1, 2]
+
+
 def test_the_slower_the_answers_the_less_is_asked_at_once(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:

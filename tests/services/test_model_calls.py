@@ -50,8 +50,7 @@ def _executing(life: Life, count: int) -> list[JobView]:
 
 def _begin(life: Life, view: JobView) -> steps.Assignment:
     """Do what a worker does before its call."""
-    model = life.tools.settings.work_model
-    held = steps.take(life.tools, view.job.id, Step.EXECUTE, model=model, prompt_version="worker@1")
+    held = steps.take(life.tools, view.job.id, Step.EXECUTE, prompt_version="worker@1")
     assert held is not None
     return held
 

@@ -1,5 +1,6 @@
 """What counts against a payer and against a creator's caps, and what does not."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -338,7 +339,7 @@ def test_empty_wallets_cost_a_creator_so_much_a_day_and_no_more(
     assert client.post(path).status_code == 402
 
 
-def _lapsed_unsettled(market: Market, buyer: Buyer, path: str) -> None:
+def _lapsed_unsettled(market: Market, buyer: Buyer, path: str, *, costing: str) -> None:
     """One more run whose money nobody moved: there was no facilitator until its payment lapsed."""
     buyer.buy(path)
     number = market.runs()[-1].id
@@ -346,19 +347,54 @@ def _lapsed_unsettled(market: Market, buyer: Buyer, path: str) -> None:
     market.age_runs(valid_before=timedelta(minutes=20))
     settlement.settle(market.tools.with_(facilitator=None, chain=None), number)
     assert market.runs()[-1].error_code == "facilitator_away"
-    _costing(market, "0.6")
+    _costing(market, costing)
 
 
-def test_a_facilitator_that_settles_nothing_stops_neither_sales_nor_a_payer(
+def test_a_facilitator_that_settles_nothing_counts_against_no_payer(
     market: Market, client: FlaskClient
 ) -> None:
     path, buyer = market.publish(), Buyer(client)
     for _ in range(limits.FAILURES_MAX):
-        _lapsed_unsettled(market, buyer, path)
+        _lapsed_unsettled(market, buyer, path, costing="0.1")
 
     assert client.post(path).status_code == 402
-    assert listing.read(market.tools, market.creator.id, "haiku").obstacles == ()
     assert buyer.buy(path).status_code == 202
+
+
+def test_a_facilitator_that_settles_nothing_costs_a_creator_so_much_a_day_and_no_more(
+    market: Market, client: FlaskClient
+) -> None:
+    path, buyer = market.publish(), Buyer(client)
+    for _ in range(2):
+        _lapsed_unsettled(market, buyer, path, costing="0.6")
+
+    assert client.post(path).status_code == 503
+    owned = listing.read(market.tools, market.creator.id, "haiku")
+    assert owned.obstacles == (Obstacle.UNPAID,)
+
+
+def test_money_that_had_moved_before_we_asked_takes_no_place_of_a_resource(
+    market: Market, client: FlaskClient
+) -> None:
+    path = market.publish()
+    Buyer(client).buy(path)
+    number = market.runs()[-1].id
+    said = {"success": False, "errorReason": settlement.MOVED_UNASKED}
+
+    for answer, places in (({"errorReason": "timeout"}, 1), (said, 0)):
+        _in_doubt(market, number, answer)
+        one = market.tools.settings.model_copy(update={"max_unsettled_per_resource": 1})
+        with market.tools.database.reading("test.crowded") as session:
+            assert limits.is_crowded(session, one, market.runs()[-1].resource_id) == bool(places)
+
+
+def _in_doubt(market: Market, number: int, answer: Mapping[str, object]) -> None:
+    with market.tools.database.transaction("test.in_doubt") as session:
+        session.execute(
+            update(Run)
+            .where(Run.id == number)
+            .values(state=RunState.DOUBTFUL, settlement=answer, due_at=None)
+        )
 
 
 def test_answers_that_cannot_be_sold_cost_a_creator_so_much_a_day_and_no_more(

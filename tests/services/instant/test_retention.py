@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import func
+from sqlalchemy import func, update
 
 from local.stand_in.testing import StandInClient
 from models.run import FINAL_RUNS, CallKind, Run, RunCall, RunState
 from models.violation import Violation
-from services.instant import earnings, retention
+from services.instant import earnings, limits, retention
 from services.instant.earnings import Span
 from services.operate import invariants
 from services.operate.run_rules import RunRule
@@ -52,6 +52,20 @@ def test_runs_that_were_refused_long_ago_go_with_their_calls_and_all_others_stay
     assert gone.id not in {call.run_id for call in rows.all_of(shop.tools, RunCall)}
     assert len(rows.all_of(shop.tools, RunCall)) == len(of_old) + 1
     assert retention.prune(shop.tools) == 0
+
+
+def test_a_run_whose_payment_nobody_could_verify_goes_and_one_that_failed_later_stays(
+    shop: Shop,
+) -> None:
+    unjudged = shop.add_run("text", RunState.FAILED, age=LONG_AGO)
+    failed = shop.add_run("text", RunState.FAILED, age=LONG_AGO)
+    left = limits.what_is_left_of("0x" + "0" * 130)
+    with shop.tools.database.transaction("test.unjudged") as session:
+        session.execute(update(Run).where(Run.id == unjudged.id).values(payment=left))
+
+    assert retention.prune(shop.tools) == 2
+
+    assert _kept(shop) == [failed.id]
 
 
 def test_what_creators_earned_is_the_same_when_what_was_refused_is_gone(shop: Shop) -> None:

@@ -464,6 +464,19 @@ def test_a_repeated_answer_is_not_believed_when_the_transfer_is_too_old_to_be_fo
     assert (doubt.last_answer, doubt.transaction) == ("chain_differs", transaction)
 
 
+def test_a_payment_that_was_used_some_time_is_not_called_unpaid_though_no_request_is_on_record(
+    market: Market, buyer: Buyer, tools: Toolbox
+) -> None:
+    """A restored database may have forgotten it, and the transfer is too old to be found."""
+    _made(market, buyer)
+    _settled_elsewhere(market, buyer, seconds_ago=3 * 3600)
+    market.age_runs(valid_before=2 * settlement.CHAIN_DECIDES_WITHIN)
+
+    run = _settle(tools, market)
+
+    assert (run.state, run.settle_posts) == (RunState.DOUBTFUL, 0)
+
+
 def test_a_worker_that_died_after_it_had_asked_leaves_another_shops_transfer_in_doubt(
     market: Market, buyer: Buyer, tools: Toolbox
 ) -> None:
