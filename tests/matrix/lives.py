@@ -373,8 +373,6 @@ LIVES = (
             operators.say_that_it_failed,
             tend,
             not_refunded,
-            duty(TaskName.CHECK_PAYOUTS),
-            operators.say_that_the_wallet_may_be_left,
             *REFUNDED,
         ),
         ends=JobState.EXPIRED,
@@ -452,6 +450,16 @@ LIVES = (
         name="restored database: a refund that it has forgotten is found",
         acts=(*RESTORED, duty(TaskName.RECONCILE), later, returned),
         ends=JobState.EXPIRED,
+    ),
+    Life(
+        name="a person says that a wallet may be left",
+        acts=(
+            *PAID,
+            duty(TaskName.CHECK_PAYOUTS),
+            operators.say_that_the_wallet_may_be_left,
+            work,
+        ),
+        ends=JobState.AWAITING_WORK_PAYMENT,
     ),
     Life(
         name="owner's money comes and goes",

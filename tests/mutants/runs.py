@@ -140,7 +140,7 @@ RUN_MUTANTS = (
     _one(
         "a doubt ends as not charged",
         SETTLEMENT,
-        "    elif held.run.settle_posts == 0:\n",
+        "    elif held.run.settle_posts == 0 and not _is_of_another_time(finding):\n",
         "    elif tools.chain is None:\n",
         *(BY_MONEY, "-k", "waits_for_the_operator"),
     ),
